@@ -1,0 +1,1 @@
+"""The DuckDB catalog: derived from the store, rebuildable, read-only for its readers."""

@@ -1,0 +1,1 @@
+"""Training: SFT, GRPO, rewards, evaluation, preflight (TRL does the optimisation)."""

@@ -1,0 +1,99 @@
+"""Plug-ins are files: a verifier, score, engine or source is found by its name or by its path.
+
+``load("verifiers", "math")`` imports ``factory/verifiers/math.py``;
+``load("verifiers", "my/check.py")`` imports that file. There is nothing to register.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from factory.errors import PluginError
+
+Kind = Literal["verifiers", "scores", "engines", "sources"]
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "verifiers": ("VERSION", "verify"),
+    "scores": ("VERSION", "READS", "WRITES", "score"),
+    "engines": (),
+    "sources": (),
+}
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the names of the plug-ins that come with the factory.
+
+    >>> "math" in names("verifiers")
+    True
+    """
+    folder = Path(__file__).parent / kind
+    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+
+
+@functools.cache
+def load(kind: Kind, name: str) -> ModuleType:
+    """Return the plug-in's module.
+
+    Args:
+        kind: the folder that it belongs to.
+        name: a name from ``names(kind)``, or a path that ends in ``.py``.
+
+    Raises:
+        PluginError: there is none of that name, it cannot be imported, or it lacks a part of its
+            contract; the message says which.
+    """
+    module = _from_path(kind, Path(name)) if name.endswith(".py") else _from_name(kind, name)
+    lacking = [part for part in _NEEDS[kind] if not hasattr(module, part)]
+    if lacking:
+        raise PluginError(
+            f"{kind[:-1]} {name!r} does not define {', '.join(lacking)}",
+            f"a {kind[:-1]} file defines {', '.join(_NEEDS[kind])}",
+        )
+    return module
+
+
+def _from_name(kind: Kind, name: str) -> ModuleType:
+    known = names(kind)
+    if not _NAME.fullmatch(name) or name not in known:
+        raise PluginError(
+            f"unknown {kind[:-1]} {name!r}",
+            f"known: {', '.join(known)}; or give a path to a .py file",
+        )
+    return importlib.import_module(f"factory.{kind}.{name}")
+
+
+def _from_path(kind: Kind, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PluginError(f"no {kind[:-1]} file {str(path)!r}", "check the path")
+    digest = hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
+    module_name = f"_factory_{kind}_{path.stem}_{digest}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} cannot be imported", "it must be a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file may raise anything; it is named
+        del sys.modules[module_name]
+        raise PluginError(f"{path} failed to load: {type(error).__name__}: {error}") from error
+    return module
+
+
+def label(kind: Kind, name: str) -> str:
+    """Return ``name@VERSION``, under which the plug-in's facts are stored.
+
+    A plug-in from outside is named by its file's stem.
+    """
+    module = load(kind, name)
+    return f"{Path(name).stem if name.endswith('.py') else name}@{module.VERSION}"

@@ -1,0 +1,1 @@
+"""Scores are measured columns of a trace, one file each."""

@@ -1,0 +1,1 @@
+"""What depends on the whole set: duplicates, contamination, caps, mixtures."""

@@ -1,0 +1,1 @@
+"""Sources yield prompts, one file each."""

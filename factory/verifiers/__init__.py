@@ -1,0 +1,1 @@
+"""Verifiers turn a completion and a gold into a verdict, one file each."""

@@ -1,0 +1,1 @@
+"""Pipelines: straight scripts that a reader follows from top to bottom."""

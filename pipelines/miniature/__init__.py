@@ -1,0 +1,1 @@
+"""The little world that needs no download."""
