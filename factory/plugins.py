@@ -50,7 +50,7 @@ def load(kind: Kind, name: str) -> ModuleType:
         PluginError: there is none of that name, it cannot be imported, or it lacks a part of its
             contract; the message says which.
     """
-    module = _from_path(kind, Path(name)) if name.endswith(".py") else _from_name(kind, name)
+    module = load_file(Path(name)) if name.endswith(".py") else _from_name(kind, name)
     lacking = [part for part in _NEEDS[kind] if not hasattr(module, part)]
     if lacking:
         raise PluginError(
@@ -70,11 +70,16 @@ def _from_name(kind: Kind, name: str) -> ModuleType:
     return importlib.import_module(f"factory.{kind}.{name}")
 
 
-def _from_path(kind: Kind, path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
+    """Import a Python file by its path, once.
+
+    Raises:
+        PluginError: there is no such file, or it fails to load.
+    """
     if not path.is_file():
-        raise PluginError(f"no {kind[:-1]} file {str(path)!r}", "check the path")
+        raise PluginError(f"no plug-in file {str(path)!r}", "check the path")
     digest = hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
-    module_name = f"_factory_{kind}_{path.stem}_{digest}"
+    module_name = f"_factory_plugin_{path.stem}_{digest}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
