@@ -347,7 +347,7 @@ def _run(target: str, payload: Any, options: dict[str, Any]) -> list[Any]:
         return ["memory", "over the memory limit"]
     except RecursionError:
         return ["memory", "recursion too deep"]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Whatever escapes a plug-in is reported with its name; the worker goes on.
         return ["error", f"{type(error).__name__}: {error}"[:500]]
 
