@@ -1,0 +1,86 @@
+"""The verbs on plain files, as the command line calls them."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+import yaml
+
+from factory.errors import UsageError
+
+
+def verify(args: Namespace) -> int:
+    """``factory verify IN --out OUT``."""
+    from factory.fileverbs import verify_file
+
+    options = pairs(args.option, flag="--option")
+    if args.mode is not None:
+        options["mode"] = args.mode
+    if options and args.verifier is None:
+        args.verifier = "math"
+    tally = verify_file(
+        args.input,
+        args.out,
+        verifier=args.verifier,
+        options=options,
+        mapping=columns(args.map),
+        prefix=args.prefix,
+        n_workers=args.workers,
+    )
+    sys.stderr.write(tally.line() + "\n")
+    return tally.exit_code
+
+
+def score(args: Namespace) -> int:
+    """``factory score IN --out OUT``."""
+    from factory.fileverbs import score_file
+
+    params: dict[str, dict[str, Any]] = {}
+    for key, value in pairs(args.param, flag="--param").items():
+        name, dot, parameter = key.rpartition(".")
+        if not dot:
+            raise UsageError(f"--param {key}", "write it as SCORE.KEY=VALUE")
+        params.setdefault(name, {})[parameter] = value
+    names = None if args.scores is None else [s for s in args.scores.split(",") if s]
+    tally = score_file(
+        args.input,
+        args.out,
+        scores=names,
+        params=params,
+        mapping=columns(args.map),
+        prefix=args.prefix,
+    )
+    sys.stderr.write(tally.line() + "\n")
+    return tally.exit_code
+
+
+def doctor(args: Namespace) -> int:
+    """``factory doctor``."""
+    from factory.doctor import print_table
+
+    return print_table(as_json=args.json)
+
+
+def pairs(assignments: list[str], *, flag: str) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words; values are YAML.
+
+    >>> pairs(["mode=boxed", "n=3"], flag="--option")
+    {'mode': 'boxed', 'n': 3}
+    """
+    out: dict[str, Any] = {}
+    for word in assignments:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{flag} {word!r}", f"write it as {flag} KEY=VALUE")
+        try:
+            out[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            out[key] = text
+    return out
+
+
+def columns(assignments: list[str]) -> dict[str, str]:
+    """Read ``NAME=COLUMN`` words of ``--map``."""
+    return {key: str(value) for key, value in pairs(assignments, flag="--map").items()}

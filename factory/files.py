@@ -1,0 +1,254 @@
+"""Plain files: JSON Lines (also .gz, .zst) and Parquet, row by row, in bounded memory.
+
+A line that is no JSON object becomes a ``Malformed`` row and does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+import zstandard
+
+from factory.durable import replacing
+from factory.errors import UsageError
+
+Row = dict[str, Any]
+BATCH_ROWS = 1024
+BATCH_CHARS = 16 << 20
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that could not be read: its 1-based number and why."""
+
+    line: int
+    why: str
+
+
+def check_input(path: str) -> None:
+    """Refuse an input that cannot be read, before any work.
+
+    Raises:
+        UsageError: missing, a folder, or an unknown ending.
+    """
+    if path == "-":
+        return
+    file = Path(path)
+    if not file.exists():
+        raise UsageError(f"no file {path!r}", "check the path")
+    if file.is_dir():
+        raise UsageError(f"{path!r} is a folder", f"give a file ({', '.join(ENDINGS)})")
+    _check_ending(path)
+
+
+def check_output(path: str) -> None:
+    """Refuse an output that cannot be written, before any work.
+
+    Raises:
+        UsageError: an unknown ending or a missing folder.
+    """
+    if path == "-":
+        return
+    _check_ending(path)
+    if not Path(path).resolve().parent.is_dir():
+        raise UsageError(f"no folder {str(Path(path).parent)!r}", "make it first")
+
+
+def _check_ending(path: str) -> None:
+    if not path.endswith(ENDINGS):
+        raise UsageError(f"{path!r} has an unknown ending", f"use one of {', '.join(ENDINGS)}")
+
+
+def read_rows(path: str) -> Iterator[Row | Malformed]:
+    """Yield the rows of a file in order (``-`` is standard input as JSON Lines).
+
+    Raises:
+        UsageError: the file as a whole cannot be read (no Parquet, broken compression).
+    """
+    if path.endswith(".parquet"):
+        yield from _read_parquet(path)
+        return
+    try:
+        with _open_read(path) as handle:
+            for number, line in enumerate(handle, start=1):
+                if line.strip():
+                    yield _parse(line, number)
+    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise UsageError(f"{path} is cut off or damaged ({error})", "fetch it again") from None
+
+
+def _parse(line: bytes, number: int) -> Row | Malformed:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:  # the standard library takes NaN and lone surrogates, which others do write
+            row = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return Malformed(number, str(error))
+    if not isinstance(row, dict):
+        return Malformed(number, f"a JSON {type(row).__name__}, not an object")
+    return row
+
+
+@contextlib.contextmanager
+def _open_read(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+    elif path.endswith(".gz"):
+        with gzip.open(path, "rb") as zipped:
+            yield cast(BinaryIO, zipped)
+    elif path.endswith(".zst"):
+        with (
+            Path(path).open("rb") as raw,
+            zstandard.ZstdDecompressor().stream_reader(raw) as reader,
+        ):
+            yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
+    else:
+        with Path(path).open("rb") as plain:
+            yield plain
+
+
+def _read_parquet(path: str) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise UsageError(f"{path} is not readable Parquet ({detail})", "check the file") from None
+
+
+def read_batches(
+    path: str, *, n_rows: int = BATCH_ROWS, n_chars: int = BATCH_CHARS
+) -> Iterator[list[Row | Malformed]]:
+    """Yield the rows in lists that are bounded in number and in characters of text."""
+    batch: list[Row | Malformed] = []
+    size = 0
+    for row in read_rows(path):
+        batch.append(row)
+        if isinstance(row, dict):
+            size += sum(len(v) for v in row.values() if isinstance(v, str))
+        if len(batch) >= n_rows or size >= n_chars:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def write_rows(path: str, batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    """Write rows in the form that the ending names; the file appears whole or not at all."""
+    if path == "-":
+        for batch in batches:
+            for row in batch:
+                sys.stdout.buffer.write(_dump(row))
+        sys.stdout.buffer.flush()
+        return
+    with replacing(Path(path)) as tmp:
+        if path.endswith(".parquet"):
+            _write_parquet(tmp, batches)
+        else:
+            with _open_write(tmp, path) as handle:
+                for batch in batches:
+                    for row in batch:
+                        handle.write(_dump(row))
+
+
+def _dump(row: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str)
+    except TypeError:  # a lone surrogate or an integer beyond 64 bits
+        text = json.dumps(row, ensure_ascii=False, default=str)
+        return text.encode("utf-8", "replace") + b"\n"
+
+
+@contextlib.contextmanager
+def _open_write(tmp: Path, path: str) -> Iterator[BinaryIO]:
+    if path.endswith(".gz"):
+        # No time in the header: the same rows give the same bytes.
+        with tmp.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
+            yield cast(BinaryIO, zipped)
+    elif path.endswith(".zst"):
+        with tmp.open("wb") as raw, zstandard.ZstdCompressor(level=3).stream_writer(raw) as writer:
+            yield cast(BinaryIO, writer)
+    else:
+        with tmp.open("wb") as plain:
+            yield plain
+
+
+def _write_parquet(tmp: Path, batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    """Spool as JSON Lines first: only then is the type of every column known."""
+    import polars as pl
+
+    spool = tmp.with_name(tmp.name + ".spool")
+    try:
+        with spool.open("wb") as handle:
+            for batch in batches:
+                for row in batch:
+                    handle.write(_dump(row))
+        if spool.stat().st_size == 0:
+            pl.DataFrame().write_parquet(tmp)
+            return
+        pl.scan_ndjson(spool, infer_schema_length=None).sink_parquet(tmp, compression="zstd")
+    except pl.exceptions.ComputeError:
+        # A column that holds text here and an object there: such columns become JSON text.
+        _write_parquet_loose(spool, tmp)
+    finally:
+        spool.unlink(missing_ok=True)
+
+
+def _write_parquet_loose(spool: Path, tmp: Path) -> None:
+    import polars as pl
+
+    rows = [orjson.loads(line) for line in spool.read_bytes().splitlines()]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pl.Series(name, values, strict=True)
+        except (TypeError, pl.exceptions.PolarsError):
+            texts = [
+                v if v is None or isinstance(v, str) else orjson.dumps(v).decode() for v in values
+            ]
+            columns[name] = pl.Series(name, texts, dtype=pl.String)
+    pl.DataFrame(columns).write_parquet(tmp, compression="zstd")
+
+
+def map_columns(row: Row, mapping: Mapping[str, str]) -> Row:
+    """Return what a verb reads: the row with the mapped names beside its own.
+
+    >>> map_columns({"output": "4"}, {"completion": "output"})["completion"]
+    '4'
+    """
+    if not mapping:
+        return row
+    return {**row, **{name: row.get(column) for name, column in mapping.items()}}
+
+
+def completion_of(row: Mapping[str, Any]) -> str | None:
+    """Return the completion of a plain row, or its two halves joined; None where there is none."""
+    from factory.records import join_reasoning
+
+    text = row.get("completion")
+    if isinstance(text, str):
+        return text
+    if isinstance(text, list) and text and isinstance(text[-1], dict):  # conversational TRL form
+        content = text[-1].get("content")
+        return content if isinstance(content, str) else None
+    reasoning, answer = row.get("reasoning"), row.get("answer")
+    if isinstance(reasoning, str) or isinstance(answer, str):
+        return join_reasoning(reasoning or "", answer or "") if reasoning else answer
+    return None

@@ -1,0 +1,329 @@
+"""``factory verify`` and ``factory score`` on plain files, without a store.
+
+One output row per input row, in input order, the input's columns kept.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from factory import files, plugins
+from factory.errors import FactoryError, PluginError, UsageError
+from factory.files import Malformed, Row
+from factory.records import VERDICT_FIELDS, Item, Verdict, message_list
+
+A = TypeVar("A")
+B = TypeVar("B")
+Batch = list[Row | Malformed]
+
+
+@dataclass
+class Tally:
+    """What happened to the rows; decides the exit status.
+
+    Attributes:
+        rows: rows read.
+        counts: outcome → rows.
+        unhandled: malformed rows, and those that failed through our own fault.
+    """
+
+    rows: int = 0
+    unhandled: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, outcome: str, *, unhandled: bool) -> None:
+        """Count one row; batches are handled by several threads."""
+        with self._lock:
+            self.rows += 1
+            self.counts[outcome] += 1
+            self.unhandled += unhandled
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every row was handled, else 1."""
+        return 1 if self.unhandled else 0
+
+    def line(self) -> str:
+        """Return one line for the user."""
+        parts = ", ".join(f"{n} {name}" for name, n in self.counts.most_common())
+        return f"{self.rows} rows: {parts or 'nothing to do'}"
+
+
+def verify_file(
+    source: str,
+    out: str,
+    *,
+    verifier: str | None,
+    options: Mapping[str, Any],
+    mapping: Mapping[str, str],
+    prefix: str = "",
+    n_workers: int | None = None,
+) -> Tally:
+    """Write ``status, reward, reason, extracted, decided_by`` beside every row of ``source``.
+
+    Args:
+        source: path or ``-``.
+        out: path or ``-``.
+        verifier: name for all rows; None reads each row's ``verifier`` (default ``math``).
+        options: options for all rows; each row's own columns of those names fill in the rest.
+        mapping: name that we read → column of the input.
+        prefix: put before the written columns.
+        n_workers: processes for what is not cheap.
+
+    Raises:
+        UsageError: wrong paths, unknown verifier or option, colliding columns.
+    """
+    _check_paths(source, out)
+    if verifier is not None:
+        _checker(verifier, options, n_workers)
+    tally = Tally()
+    columns = [prefix + name for name in VERDICT_FIELDS]
+
+    def handle(batch: Batch) -> list[Row]:
+        _refuse_collision(batch, columns)
+        return _verify_batch(batch, verifier, options, mapping, prefix, n_workers, tally)
+
+    batches = _need_completion(files.read_batches(source), mapping)
+    files.write_rows(out, ordered(batches, handle, depth=3))
+    return tally
+
+
+def _verify_batch(
+    batch: Batch,
+    verifier: str | None,
+    options: Mapping[str, Any],
+    mapping: Mapping[str, str],
+    prefix: str,
+    n_workers: int | None,
+    tally: Tally,
+) -> list[Row]:
+    verdicts: list[Verdict | None] = [None] * len(batch)
+    groups: dict[str, list[tuple[int, Item, dict[str, Any]]]] = {}
+    for position, row in enumerate(batch):
+        if isinstance(row, Malformed):
+            verdicts[position] = Verdict.unscored("malformed_row")
+            continue
+        view = files.map_columns(row, mapping)
+        name = verifier or view.get("verifier") or "math"
+        item = _item(view)
+        if item is None:
+            verdicts[position] = Verdict.unscored("no_completion")
+            continue
+        try:
+            checker = _checker(str(name), options if verifier else {}, n_workers)
+        except FactoryError as error:
+            kind = "unknown_verifier" if isinstance(error, PluginError) else "refused"
+            verdicts[position] = Verdict.unscored(f"{kind}: {error}"[:300])
+            continue
+        own = {o: view[o] for o in checker.known if view.get(o) is not None and o not in options}
+        groups.setdefault(str(name), []).append((position, item, own))
+    for name, members in groups.items():
+        checker = _checker(name, options if verifier else {}, n_workers)
+        settled = checker.check([m[1] for m in members], [m[2] for m in members])
+        for member, verdict in zip(members, settled, strict=True):
+            verdicts[member[0]] = verdict
+    out = []
+    for row, verdict in zip(batch, verdicts, strict=True):
+        assert verdict is not None
+        tally.add(verdict.status, unhandled=_is_unhandled(verdict))
+        fields = {prefix + key: value for key, value in verdict.to_dict().items()}
+        out.append(fields | {"line": row.line} if isinstance(row, Malformed) else {**row, **fields})
+    return out
+
+
+_CHECKERS: dict[tuple[str, str], Any] = {}
+
+
+def _checker(name: str, options: Mapping[str, Any], n_workers: int | None) -> Any:
+    from factory.ids import canonical_json
+    from factory.stages.verify import Checker
+
+    key = (name, canonical_json(dict(options)))
+    if key not in _CHECKERS:
+        _CHECKERS[key] = Checker(name, options, n_workers=n_workers)
+    return _CHECKERS[key]
+
+
+def _item(view: Row) -> Item | None:
+    text = files.completion_of(view)
+    if text is None:
+        return None
+    prefill = view.get("prefill")
+    prefill = prefill if isinstance(prefill, str) else ""
+    try:
+        messages = tuple(message_list(view.get("prompt")))
+    except ValueError:
+        messages = ()
+    gold = view.get("gold")
+    return Item(
+        text=prefill + text,
+        gold=gold if gold is None or isinstance(gold, str | dict | list) else str(gold),
+        messages=messages,
+        finish_reason=view.get("finish_reason"),
+        prefill=prefill,
+    )
+
+
+_OUR_FAULT = ("malformed_row", "no_completion", "unknown_verifier", "refused", "unknown_option",
+              "verifier_error", "dead_worker")  # fmt: skip
+
+
+def _is_unhandled(verdict: Verdict) -> bool:
+    return verdict.status == "unscored" and (verdict.reason or "").startswith(_OUR_FAULT)
+
+
+def score_file(
+    source: str,
+    out: str,
+    *,
+    scores: Sequence[str] | None,
+    params: Mapping[str, Mapping[str, Any]],
+    mapping: Mapping[str, str],
+    prefix: str = "",
+) -> Tally:
+    """Write each score's columns beside every row of ``source``.
+
+    Args:
+        source: path or ``-``.
+        out: path or ``-``.
+        scores: names or paths; None means all that come with the factory.
+        params: score → its parameters.
+        mapping: name that we read → column of the input.
+        prefix: put before the written columns.
+    """
+    from factory.stages.score import Scorer
+
+    _check_paths(source, out)
+    scorer = Scorer(list(scores) if scores is not None else plugins.names("scores"), params)
+    columns = [prefix + c for c in scorer.columns]
+    tally = Tally()
+
+    def handle(batch: Batch) -> list[Row]:
+        _refuse_collision(batch, columns)
+        return _score_batch(batch, scorer, mapping, prefix, tally)
+
+    batches = _need_completion(files.read_batches(source), mapping, also="text")
+    files.write_rows(out, ordered(batches, handle, depth=2))
+    for name, detail in scorer.failures.items():
+        sys.stderr.write(f"factory: score {name} failed on some rows ({detail}); they hold nulls\n")
+        tally.unhandled += 1
+    return tally
+
+
+def _score_batch(
+    batch: Batch, scorer: Any, mapping: Mapping[str, str], prefix: str, tally: Tally
+) -> list[Row]:
+    from factory.stages.score import frame_of
+
+    views: list[Row] = [
+        {} if isinstance(r, Malformed) else files.map_columns(r, mapping) for r in batch
+    ]
+    texts = []
+    for view in views:
+        text = files.completion_of(view)
+        text = text if text is not None else _text(view.get("text"))
+        prefill = _text(view.get("prefill")) or ""
+        texts.append(None if text is None else clean(prefill + text))
+    frame = frame_of(
+        texts,
+        prompts=[clean(_prompt(v.get("prompt"))) for v in views],
+        target_languages=[_text(v.get("target_language")) for v in views],
+        extracted=[_text(v.get("extracted")) for v in views],
+    )
+    rows = scorer.score(frame).to_dicts()
+    out = []
+    for row, text, values in zip(batch, texts, rows, strict=True):
+        fields = {prefix + key: value for key, value in values.items()}
+        if isinstance(row, Malformed):
+            tally.add("malformed", unhandled=True)
+            line = {"status": "unscored", "reason": "malformed_row", "line": row.line}
+            out.append(line | fields)
+        else:
+            tally.add("no_text" if text is None else "scored", unhandled=False)
+            out.append({**row, **fields})
+    return out
+
+
+def clean(text: str | None) -> str | None:
+    """Replace lone surrogates, which Arrow text cannot hold."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode()
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _prompt(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return "\n\n".join(str(m["content"]) for m in message_list(value))
+    except ValueError:
+        return None
+
+
+# ---- shared by all file verbs
+
+
+def _check_paths(source: str, out: str) -> None:
+    files.check_input(source)
+    files.check_output(out)
+    if source == out and source != "-":
+        raise UsageError(f"{source!r} is both input and output", "give another --out")
+
+
+def _refuse_collision(batch: Batch, columns: Sequence[str]) -> None:
+    for row in batch:
+        if isinstance(row, dict):
+            taken = [c for c in columns if c in row]
+            if taken:
+                raise UsageError(
+                    f"the input already has {', '.join(taken)}",
+                    "give --prefix P for the new columns",
+                )
+
+
+def _need_completion(
+    batches: Iterator[Batch], mapping: Mapping[str, str], also: str | None = None
+) -> Iterator[Batch]:
+    """Refuse a file whose first rows have nothing to read: the mapping is missing or wrong."""
+    for number, batch in enumerate(batches):
+        rows = [r for r in batch if isinstance(r, dict)]
+        if number == 0 and rows:
+            names = {"completion", "reasoning", "answer", *([also] if also else [])}
+            have = {name for row in rows for name in files.map_columns(row, mapping)}
+            absent = sorted({c for c in mapping.values() if all(c not in row for row in rows)})
+            if absent or not names & have:
+                raise UsageError(
+                    f"no column {', '.join(absent) or 'completion'!r} in the input",
+                    f"it has {', '.join(sorted(rows[0]))[:300]}: use --map completion=COLUMN",
+                )
+        yield batch
+
+
+def ordered(batches: Iterable[A], handle: Callable[[A], B], *, depth: int) -> Iterator[B]:
+    """Yield ``handle(batch)`` in order, with up to ``depth`` batches under way at once.
+
+    So that one slow item at the end of a batch leaves no worker idle.
+    """
+    pending: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(depth) as executor:
+        try:
+            for batch in batches:
+                pending.append(executor.submit(handle, batch))
+                if len(pending) >= depth:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
