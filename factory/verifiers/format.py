@@ -1,0 +1,124 @@
+r"""Format: the thinking stands once, in order, not empty, and an answer follows it.
+
+Dialects of other families are options, since a model is rewarded for its own: ``think`` (R1,
+Qwen, the default), ``think_answer`` (R1-Zero: ``<think>…</think> <answer>…</answer>``),
+``thought_output`` (Marco-o1: ``<Thought>…</Thought> <Output>…</Output>``), ``mistral``
+(``[THINK]…[/THINK]``), ``solution`` (``<|begin_of_thought|>…<|end_of_thought|>
+<|begin_of_solution|>…<|end_of_solution|>``), ``reasoning`` (``<reasoning>…</reasoning>``).
+
+Tags are counted in prefill + completion: a prefilled ``<think>`` is a part of the text, and one
+that the model then writes again is a second one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from factory.records import Item, Verdict
+
+VERSION = 1
+OPTIONS = ("dialect", "box")
+_THOUGHT = ("<|begin_of_thought|>", "<|end_of_thought|>")
+_SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
+DIALECTS: dict[str, tuple[tuple[str, str], tuple[str, str] | None]] = {
+    "think": (("<think>", "</think>"), None),
+    "think_answer": (("<think>", "</think>"), ("<answer>", "</answer>")),
+    "thought_output": (("<Thought>", "</Thought>"), ("<Output>", "</Output>")),
+    "mistral": (("[THINK]", "[/THINK]"), None),
+    "solution": (_THOUGHT, _SOLUTION),
+    "reasoning": (("<reasoning>", "</reasoning>"), None),
+}
+"""Dialect → tags of the thinking, tags of the answer (None: all that follows the thinking)."""
+_SOMETHING = re.compile(r"\w")
+
+
+def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
+    r"""Judge the form of a completion; the gold is not looked at.
+
+    Args:
+        item: only its text is read (prefill included).
+        dialect: a key of ``DIALECTS``.
+        box: demand a closed, non-empty ``\boxed{}`` after the thinking, too.
+
+    >>> verify(Item(text="<think>\nI add.\n</think>\n4")).status
+    'pass'
+    >>> verify(Item(text="<think></think>4")).reason
+    'empty_thinking'
+    """
+    if dialect not in DIALECTS:
+        return Verdict.unscored(f"unknown_dialect: {dialect}")
+    (think, close), answer_tags = DIALECTS[dialect]
+    text = item.text
+    reason = _tags_reason(text, think, close, "thinking")
+    if reason is None and text[: text.find(think)].strip():
+        reason = "text_before_thinking"
+    if reason is None and not _filled(text[text.find(think) + len(think) : text.find(close)]):
+        reason = "empty_thinking"
+    answer = text[text.find(close) + len(close) :]
+    if reason is None and answer_tags is not None:
+        reason, answer = _answer_reason(text, answer, *answer_tags)
+    if reason is None and not _filled(answer):
+        reason = "empty_answer"
+    if reason is None and box and not _boxed(answer):
+        reason = "no_box"
+    if reason is not None:
+        return Verdict.failed(reason, decided_by="tags")
+    return Verdict.passed(decided_by="tags")
+
+
+quick = verify
+
+
+def as_completion(gold: object, *, dialect: str = "think", box: bool = False) -> str:
+    """Write a gold as a completion of that dialect; any text will do."""
+    (think, close), answer_tags = DIALECTS.get(dialect, DIALECTS["think"])
+    text = str(gold) if _filled(str(gold)) else "none"
+    answer = f"\\boxed{{{text}}}" if box else text
+    if answer_tags is not None:
+        answer = f"{answer_tags[0]}\n{answer}\n{answer_tags[1]}"
+    return f"{think}\nThis is known.\n{close}\n\n{answer}"
+
+
+def _tags_reason(text: str, begin: str, end: str, name: str) -> str | None:
+    n_begin, n_end = text.count(begin), text.count(end)
+    if n_begin == 0:
+        return f"no_{name}_begin" if n_end else f"no_{name}"
+    if n_end == 0:
+        return f"unfinished_{name}"
+    if n_begin > 1 or n_end > 1:
+        return f"repeated_{name}_tag"
+    if text.find(end) < text.find(begin):
+        return "tags_out_of_order"
+    return None
+
+
+def _answer_reason(text: str, after: str, begin: str, end: str) -> tuple[str | None, str]:
+    reason = _tags_reason(text, begin, end, "answer")
+    if reason is None and _tags_reason(after, begin, end, "answer") is not None:
+        reason = "tags_out_of_order"
+    if reason is not None:
+        return reason, after
+    head, _, rest = after.partition(begin)
+    inside, _, tail = rest.partition(end)
+    if head.strip() or tail.strip():
+        return "text_outside_tags", inside
+    return None, inside
+
+
+def _filled(text: str) -> bool:
+    return _SOMETHING.search(text) is not None
+
+
+def _boxed(answer: str) -> bool:
+    start = answer.rfind("\\boxed{")
+    if start < 0:
+        return False
+    depth = 0
+    for at in range(start + len("\\boxed"), min(len(answer), start + 8192)):
+        if answer[at] == "{" and answer[at - 1] != "\\":
+            depth += 1
+        elif answer[at] == "}" and answer[at - 1] != "\\":
+            depth -= 1
+            if depth == 0:
+                return _filled(answer[start + len("\\boxed{") : at])
+    return False

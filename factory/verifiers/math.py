@@ -1,0 +1,177 @@
+r"""Math: the final answer of a completion against a gold, by a cascade whose steps are recorded.
+
+Steps, cheapest first (``decided_by``): ``extract`` (there is no answer to judge), ``text``
+(the same normal form), ``number`` (two plain numbers, exactly), ``sympy`` (math-verify, both ways
+round). The first two run in the caller's process; ``verify`` runs in a pool worker that the parent
+kills at the deadline, because no library's own time limit holds off the main thread.
+
+Model text is never given to ``eval``, ``sympify`` or ``parse_expr``; sizes are capped before any
+parser sees it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from factory.records import Item, Verdict
+from factory.verifiers import _math_extract as extract
+from factory.verifiers import _math_text as texts
+
+VERSION = 1
+OPTIONS = ("mode",)
+DEADLINE_S = 5.0
+MEMORY_BYTES = 1 << 30
+MAX_PARSED_CHARS = 512
+
+_NO_GOLD = re.compile(
+    r"(?:see\b|refer\b|proof\b|proved\b|omitted|n/?a$|nan$|null$|unknown$|tbd$|todo|not (?:given"
+    r"|available|found)|图略|略$|见解析|证明略|如图)|\?+$",
+    re.IGNORECASE,
+)
+
+
+def verify(item: Item, *, mode: str = "boxed") -> Verdict:
+    r"""Judge a completion.
+
+    Args:
+        item: its gold is text (LaTeX or plain) or a number.
+        mode: ``boxed``: only the last box after the thinking counts; ``auto``: without a box,
+            ``####``, "the answer is …", tags and a short bare answer count too.
+
+    >>> verify(Item(text=r"so \boxed{\frac{1}{2}}", gold="0.5")).status
+    'pass'
+    """
+    verdict = quick(item, mode=mode)
+    if verdict is not None:
+        return verdict
+    gold = _gold(_gold_text(item.gold) or "")
+    found = _extracted(item, mode)
+    shown = ", ".join(found.parts)
+    return _by_sympy(gold, found.parts, shown)
+
+
+def quick(item: Item, *, mode: str = "boxed") -> Verdict | None:
+    """Judge by the steps that are safe and cheap; None where they do not settle it."""
+    if mode not in ("boxed", "auto"):
+        return Verdict.unscored(f"unknown_mode: {mode}")
+    gold_text = _gold_text(item.gold)
+    if gold_text is None:
+        return Verdict.unscored("gold_empty")
+    gold = _gold(gold_text)
+    if not gold:
+        return Verdict.unscored("gold_unparsable")
+    found = _extracted(item, mode)
+    if found.error:
+        return Verdict.failed(found.error, decided_by="extract")
+    shown = ", ".join(found.parts)
+    if len(found.parts) == 1 and len(gold) == 1:
+        ours, theirs = _number(gold[0]), _number(found.parts[0])
+        if ours is not None and theirs is not None:
+            if ours == theirs:
+                return Verdict.passed(decided_by="number", extracted=shown)
+            return Verdict.failed("wrong", decided_by="number", extracted=shown)
+    ours_text, theirs_text = _keys(gold), _keys(found.parts)
+    if ours_text == theirs_text:
+        return Verdict.passed(decided_by="text", extracted=shown)
+    if len(ours_text) == 1 and len(theirs_text) == 1:
+        word, other = texts.word_of(next(iter(ours_text))), texts.word_of(next(iter(theirs_text)))
+        if word is not None and other is not None:
+            if word == other:
+                return Verdict.passed(decided_by="text", extracted=shown)
+            return Verdict.failed("wrong", decided_by="text", extracted=shown)
+    if len(shown) > MAX_PARSED_CHARS:
+        return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])
+    return None
+
+
+def as_completion(gold: Any, *, mode: str = "boxed") -> str:
+    r"""Write the gold as a completion that must pass.
+
+    >>> as_completion("1/2")
+    'The answer is $\\boxed{1/2}$.'
+    """
+    del mode
+    text = _gold_text(gold) or ""
+    if "\\boxed" in text:
+        return text
+    return f"The answer is $\\boxed{{{_outer(text)}}}$."
+
+
+def _extracted(item: Item, mode: str) -> extract.Extracted:
+    answer = item.answer
+    found = extract.from_boxes(answer)
+    if found is not None:
+        return found
+    if mode == "auto":
+        return extract.from_text(answer)
+    return extract.Extracted((), "none", "no_box")
+
+
+def _gold_text(gold: Any) -> str | None:
+    """Return a gold's text; None where there is none or it is no text or number."""
+    if isinstance(gold, bool) or not isinstance(gold, str | int | float):
+        return None
+    text = str(gold).strip()
+    return text or None
+
+
+@functools.lru_cache(maxsize=8192)
+def _gold(text: str) -> tuple[str, ...]:
+    """Return the parts of a gold; empty where it is none (a pointer to a figure, an empty box)."""
+    if _NO_GOLD.match(text) or len(text) > extract.MAX_ANSWER_CHARS:
+        return ()
+    boxes = extract.from_boxes(text)
+    if boxes is not None:
+        return boxes.parts
+    if "####" in text:
+        text = text.rpartition("####")[2].strip()
+    if text.count("{") - text.count("\\{") != text.count("}") - text.count("\\}"):
+        return ()
+    text = _outer(text)
+    return (text,) if re.search(r"\w", text) else ()
+
+
+def _outer(text: str) -> str:
+    text = text.strip()
+    for start, end in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if (
+            text.startswith(start)
+            and text.endswith(end)
+            and len(text) > len(start + end)
+            and start not in text[len(start) : -len(end)]
+        ):
+            return text[len(start) : -len(end)].strip()
+    return text
+
+
+def _number(text: str) -> str | None:
+    return texts.plain_number(text if text.isascii() else texts.ascii_form(text))
+
+
+def _keys(parts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(texts.text_key(texts.ascii_form(p)) for p in parts)
+
+
+def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict:
+    """Compare by math-verify, both ways round, with its own timers off: the pool has the clock."""
+    import logging
+
+    from math_verify import parse
+    from math_verify import verify as equal
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    ours = parse(f"${_joined(gold)}$", parsing_timeout=None)
+    theirs = parse(f"${_joined(parts)}$", parsing_timeout=None)
+    if not ours:
+        return Verdict.unscored("gold_unparsable", decided_by="sympy", extracted=shown)
+    if not theirs:
+        return Verdict.failed("unparsable", decided_by="sympy", extracted=shown)
+    if equal(ours, theirs, timeout_seconds=None) and equal(theirs, ours, timeout_seconds=None):
+        return Verdict.passed(decided_by="sympy", extracted=shown)
+    return Verdict.failed("wrong", decided_by="sympy", extracted=shown)
+
+
+def _joined(parts: tuple[str, ...]) -> str:
+    return ", ".join(_outer(texts.ascii_form(p)) for p in parts)
