@@ -17,6 +17,10 @@ from factory.durable import TMP_PREFIX, disk_error, fsync_dir, sha256_file
 from factory.errors import CorruptError
 from factory.records import TableForm
 
+NARROW_ROWS = 65_536
+TEXT_ROWS = 2_048
+_TEXTS = {"completion", "messages"}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -46,7 +50,7 @@ class PartWriter:
                 self._writer = pq.ParquetWriter(
                     self._tmp, self._schema, compression="zstd", write_page_checksum=True
                 )
-            self._writer.write_table(table, row_group_size=65_536)
+            self._writer.write_table(table, row_group_size=_group_rows(table))
         except OSError as error:
             raise disk_error(error, self._folder, "the segments are kept") from error
         self._rows += frame.height
@@ -78,15 +82,22 @@ class PartWriter:
             self._tmp.unlink()
 
 
+def _group_rows(table: pa.Table) -> int:
+    """Rows per row group, so that one group of long traces stays near 64 MiB."""
+    fitting = (64 << 20) * int(table.num_rows) // max(1, int(table.nbytes))
+    return max(1024, min(NARROW_ROWS, fitting))
+
+
 def read_part(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield a part's row groups; page checksums are verified.
 
     Raises:
         CorruptError: the file is damaged or gone; the message names it.
     """
+    rows = TEXT_ROWS if _TEXTS.intersection(columns) else NARROW_ROWS
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=65_536, columns=list(columns)):
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
                 frame = pl.from_arrow(pa.Table.from_batches([batch]))
                 assert isinstance(frame, pl.DataFrame)
                 yield frame.select(columns)

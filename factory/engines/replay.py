@@ -1,0 +1,145 @@
+"""Engine ``replay``: recorded answers instead of a model. The seam for tests and simulations.
+
+Answers come from a file of traces (JSON Lines or Parquet with ``completion`` and either
+``trace_id`` or ``prompt_id`` and ``sample_index``). An unknown request is a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from factory import files
+from factory.errors import UsageError
+from factory.records import Trace
+from factory.requests import Failure, OnPartial, Request
+
+Answers = dict[str, dict[str, Any]]
+
+
+class Engine:
+    """Answers from a record, ``slots`` at a time.
+
+    Args:
+        model: the name that enters the keys.
+        answers: path of the record, or the record itself (key → row).
+        revision: the revision that enters the keys.
+        slots: requests under way at once.
+        seconds_per_token: simulated decoding time; 0 answers at once.
+        calls: file to which every request's key is appended before it is answered.
+    """
+
+    template: str | None = None
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        answers: str | Answers,
+        revision: str = "recorded",
+        slots: int = 16,
+        seconds_per_token: float = 0.0,
+        calls: str | None = None,
+    ) -> None:
+        self.model = model
+        self.revision = revision
+        self._answers = read_answers(answers) if isinstance(answers, str) else answers
+        self._slots = slots
+        self._seconds_per_token = seconds_per_token
+        self._calls = Path(calls) if calls else None
+        self._cancelled: set[str] = set()
+
+    def run(
+        self, requests: Iterator[Request | None], on_partial: OnPartial | None = None
+    ) -> Iterator[Trace | Failure | None]:
+        """Answer in the order in which the recorded answers would have ended."""
+        busy: deque[tuple[float, Request]] = deque()
+        more = True
+        while more or busy:
+            while more and len(busy) < self._slots:
+                try:
+                    request = next(requests)
+                except StopIteration:
+                    more = False
+                    break
+                if request is None:
+                    break
+                busy.append((self._begin(request), request))
+            if not busy:
+                if more:
+                    yield None
+                continue
+            ready = min(busy, key=lambda entry: entry[0])
+            time.sleep(max(0.0, ready[0] - time.monotonic()))
+            busy.remove(ready)
+            if ready[1].trace_id in self._cancelled:
+                self._cancelled.discard(ready[1].trace_id)
+                yield None
+                continue
+            yield self._answer(ready[1], on_partial)
+
+    def cancel(self, trace_ids: Iterable[str]) -> None:
+        """Forget requests that are under way."""
+        self._cancelled.update(trace_ids)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _begin(self, request: Request) -> float:
+        if self._calls is not None:
+            with self._calls.open("a") as handle:
+                handle.write(request.trace_id + "\n")
+        row = self._find(request)
+        n_tokens = int((row or {}).get("n_completion_tokens") or 0)
+        return time.monotonic() + n_tokens * self._seconds_per_token
+
+    def _find(self, request: Request) -> dict[str, Any] | None:
+        return self._answers.get(request.trace_id) or self._answers.get(
+            f"{request.prompt_id}:{request.sample_index}"
+        )
+
+    def _answer(self, request: Request, on_partial: OnPartial | None) -> Trace | Failure:
+        row = self._find(request)
+        if row is None:
+            return Failure(
+                trace_id=request.trace_id,
+                kind="not_recorded",
+                message="no recorded answer",
+                retriable=False,
+            )
+        text = str(row["completion"])
+        finish, stop_reason = row.get("finish_reason") or "stop", row.get("stop_reason")
+        rule = on_partial(request.trace_id, text) if on_partial else None
+        return request.trace(
+            text,
+            finish_reason="abort" if rule else finish,
+            stop_reason=rule or stop_reason,
+            n_prompt_tokens=row.get("n_prompt_tokens"),
+            n_completion_tokens=row.get("n_completion_tokens"),
+        )
+
+
+def read_answers(path: str) -> Answers:
+    """Read a record of answers.
+
+    Raises:
+        UsageError: no such file, or no completion in it.
+    """
+    files.check_input(path)
+    answers: Answers = {}
+    for row in files.read_rows(path):
+        if isinstance(row, files.Malformed) or not isinstance(row.get("completion"), str):
+            continue
+        if row.get("trace_id"):
+            answers[str(row["trace_id"])] = row
+        if row.get("prompt_id") is not None and row.get("sample_index") is not None:
+            answers[f"{row['prompt_id']}:{row['sample_index']}"] = row
+    if not answers:
+        raise UsageError(
+            f"{path!r} holds no recorded answers",
+            "its rows need completion and trace_id, or prompt_id and sample_index",
+        )
+    return answers

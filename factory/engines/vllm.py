@@ -1,0 +1,395 @@
+"""Engine ``vllm``: vLLM inside this process, request by request; traces leave as they finish.
+
+On a machine without CUDA the settings that make vLLM's CPU build work are made here, before it is
+imported: one process, one thread, eager, float32. On CUDA its own defaults stand.
+
+One request per sample, not ``n=K``: resume may need only sample 3, and a finished sample leaves
+without waiting for its siblings. Their common prefix is cached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from factory import models
+from factory.errors import EngineError
+from factory.records import Trace
+from factory.requests import Failure, OnPartial, Request
+
+PARTIAL_EVERY_TOKENS = 128
+_CPU_ENV = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "TORCHDYNAMO_DISABLE": "1",  # the CPU sampler is compiled otherwise: seconds, and a compiler
+}
+_QUIET_ENV = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CONFIGURE_LOGGING": "1",
+}
+
+
+def has_cuda() -> bool:
+    """Tell whether a CUDA device is here, without importing torch."""
+    return Path("/proc/driver/nvidia/version").exists() and os.environ.get(
+        "CUDA_VISIBLE_DEVICES", "0"
+    ) not in ("", "-1")
+
+
+def prepare_environment() -> str:
+    """Set what must be set before torch and vLLM are imported; return ``cpu`` or ``cuda``."""
+    for name, value in _QUIET_ENV.items():
+        os.environ.setdefault(name, value)
+    if has_cuda():
+        return "cuda"
+    for name, value in _CPU_ENV.items():
+        os.environ.setdefault(name, value)
+    # Two threads spin against each other as soon as the cores are shared.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    return "cpu"
+
+
+@dataclass
+class _Flight:
+    """A request under way."""
+
+    request: Request
+    begun: float
+    n_prompt_tokens: int
+    text: list[str] = field(default_factory=list)
+    n_tokens: int = 0
+    n_checked: int = 0
+
+
+class Engine:
+    """vLLM on one model.
+
+    Args:
+        model: local folder, or a hub name.
+        revision: commit of a hub model.
+        chat_template: Jinja text instead of the model's own; ``plain`` joins the messages.
+        max_model_len: longest prompt + completion, tokens; default: the model's own.
+        max_num_seqs: sequences decoded at once.
+        queued: requests handed to vLLM beyond those, so that no slot waits.
+        gpu_memory_utilization: share of the device's memory (CUDA).
+        tensor_parallel_size: devices per model (CUDA).
+        kv_cache_bytes: size of the cache on CPU.
+        enforce_eager: no graph capture; always so on CPU.
+        args: further arguments of ``vllm.LLM``, as they are.
+
+    Raises:
+        EngineError: vLLM is not installed or cannot start; the message says what to change.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        chat_template: str | None = None,
+        max_model_len: int | None = None,
+        max_num_seqs: int = 256,
+        queued: int = 64,
+        gpu_memory_utilization: float = 0.9,
+        tensor_parallel_size: int = 1,
+        kv_cache_bytes: int = 256 << 20,
+        enforce_eager: bool = False,
+        args: Mapping[str, Any] | None = None,
+    ) -> None:
+        models.check_safe(model)
+        self.model = models.name_of(model)
+        self.revision = models.revision_of(model, revision)
+        self.device = prepare_environment()
+        self._slots = max_num_seqs + queued
+        settings: dict[str, Any] = {
+            "model": model,
+            "trust_remote_code": False,
+            "max_model_len": max_model_len,
+            "max_num_seqs": max_num_seqs,
+            "enable_prefix_caching": True,
+            "load_format": "safetensors",
+        }
+        if not models.is_local(model):
+            settings["revision"] = self.revision
+        if self.device == "cpu":
+            # block_size 32: prefixes shorter than a block are never shared, and 128 is the default.
+            settings |= {
+                "dtype": "float32",
+                "enforce_eager": True,
+                "block_size": 32,
+                "kv_cache_memory_bytes": kv_cache_bytes,
+            }
+        else:
+            settings |= {
+                "gpu_memory_utilization": gpu_memory_utilization,
+                "tensor_parallel_size": tensor_parallel_size,
+                "enforce_eager": enforce_eager,
+            }
+        self._llm = _start({**settings, **(args or {})})
+        self._engine = self._llm.llm_engine
+        self._tokenizer = self._llm.get_tokenizer()
+        self._template = _template(chat_template, model, self._tokenizer)
+        self.template: str | None = models.template_hash(self._template)
+        self.max_model_len = int(self._llm.model_config.max_model_len)
+        self._flights: dict[str, _Flight] = {}
+
+    def render(self, request: Request) -> list[int]:
+        """Return the token ids of the prompt, prefill included."""
+        return models.render(
+            self._tokenizer,
+            request.messages,
+            template=self._template,
+            prefill=request.sampling.prefill,
+        )
+
+    def rendered_text(self, request: Request) -> str:
+        """Return the prompt exactly as the model sees it, to be shown before money is spent."""
+        return str(self._tokenizer.decode(self.render(request), skip_special_tokens=False))
+
+    def run(
+        self, requests: Iterator[Request | None], on_partial: OnPartial | None = None
+    ) -> Iterator[Trace | Failure | None]:
+        """Answer requests as slots free; yield None when idle."""
+        more = True
+        while more or self._flights:
+            while more and len(self._flights) < self._slots:
+                try:
+                    request = next(requests)
+                except StopIteration:
+                    more = False
+                    break
+                if request is None:
+                    break
+                failure = self._add(request, streaming=on_partial is not None)
+                if failure is not None:
+                    yield failure
+            if not self._flights:
+                if more:
+                    yield None
+                continue
+            yield from self._step(on_partial)
+
+    def cancel(self, trace_ids: Iterable[str]) -> None:
+        """Forget requests that are under way."""
+        known = [t for t in trace_ids if t in self._flights]
+        if known:
+            self._engine.abort_request(known)
+            for trace_id in known:
+                del self._flights[trace_id]
+
+    def reload(self, weights: str | Iterable[tuple[str, Any]]) -> None:
+        """Take new weights without a restart: a safetensors folder, or (name, tensor) pairs.
+
+        The pairs of a model with tied embeddings must hold ``lm_head.weight``, as ``state_dict()``
+        does: vLLM on CPU keeps its old output head otherwise. Logprobs of the trainer and of the
+        engine must agree afterwards (``logprobs``).
+        """
+        if isinstance(weights, str):
+            weights = _with_head(weights)
+        kwargs = {"weights_iterator": iter(weights)}
+        self._llm.collective_rpc("reload_weights", kwargs=kwargs)
+        self._llm.reset_prefix_cache()
+
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """Return the logprob of each token but the first, given those before it."""
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        out = self._llm.generate([{"prompt_token_ids": token_ids}], params, use_tqdm=False)[0]
+        pairs = zip(out.prompt_logprobs[1:], token_ids[1:], strict=True)
+        return [float(found[token].logprob) for found, token in pairs]
+
+    def close(self) -> None:
+        """Free the model."""
+        import gc
+
+        self._flights.clear()
+        self._llm = self._engine = None
+        gc.collect()
+
+    # ---- inside
+
+    def _add(self, request: Request, *, streaming: bool) -> Failure | None:
+        try:
+            tokens = self.render(request)
+        except Exception as error:  # noqa: BLE001 - a chat template may raise anything on one row
+            return Failure(
+                trace_id=request.trace_id,
+                kind="template_error",
+                message=f"{type(error).__name__}: {error}"[:300],
+                retriable=False,
+            )
+        if len(tokens) + request.sampling.max_tokens > self.max_model_len:
+            return Failure(
+                trace_id=request.trace_id,
+                kind="too_long",
+                message=f"prompt of {len(tokens)} tokens + max_tokens {request.sampling.max_tokens}"
+                f" > context of {self.max_model_len}",
+                retriable=False,
+            )
+        params = _sampling_params(request, streaming=streaming)
+        try:
+            self._engine.add_request(request.trace_id, {"prompt_token_ids": tokens}, params)
+        except ValueError as error:
+            return Failure(
+                trace_id=request.trace_id,
+                kind="bad_request",
+                message=str(error)[:300],
+                retriable=False,
+            )
+        self._flights[request.trace_id] = _Flight(request, time.monotonic(), len(tokens))
+        return None
+
+    def _step(self, on_partial: OnPartial | None) -> Iterator[Trace]:
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            raise EngineError(
+                f"vLLM died on {self.model}: {type(error).__name__}: {error}",
+                "what was committed is kept; run the same command again",
+            ) from error
+        for output in outputs:
+            flight = self._flights.get(output.request_id)
+            if flight is None:
+                continue
+            sample = output.outputs[0]
+            if on_partial is not None:
+                flight.text.append(sample.text)
+                flight.n_tokens += len(sample.token_ids)
+            if output.finished:
+                del self._flights[output.request_id]
+                yield self._trace(flight, sample)
+            elif (
+                on_partial is not None
+                and flight.n_tokens - flight.n_checked >= PARTIAL_EVERY_TOKENS
+            ):
+                flight.n_checked = flight.n_tokens
+                rule = on_partial(output.request_id, "".join(flight.text))
+                if rule:
+                    self.cancel([output.request_id])
+                    yield flight.request.trace(
+                        "".join(flight.text),
+                        finish_reason="abort",
+                        stop_reason=rule,
+                        n_prompt_tokens=flight.n_prompt_tokens,
+                        n_completion_tokens=flight.n_tokens,
+                        seconds=time.monotonic() - flight.begun,
+                    )
+
+    def _trace(self, flight: _Flight, sample: Any) -> Trace:
+        streamed = bool(flight.text)
+        return flight.request.trace(
+            "".join(flight.text) if streamed else sample.text,
+            finish_reason=sample.finish_reason,
+            stop_reason=None if sample.stop_reason is None else str(sample.stop_reason),
+            n_prompt_tokens=flight.n_prompt_tokens,
+            n_completion_tokens=flight.n_tokens if streamed else len(sample.token_ids),
+            seconds=time.monotonic() - flight.begun,
+        )
+
+
+def _start(settings: dict[str, Any]) -> Any:
+    logging.getLogger("vllm").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), quiet_stderr():
+            warnings.simplefilter("ignore")  # vLLM's own imports warn about torch's deprecations
+            from vllm import LLM
+    except ImportError as error:
+        raise EngineError(
+            f"vLLM cannot be imported ({error})", "install the extra 'cpu' or 'gpu'"
+        ) from None
+    try:
+        with quiet_stderr() as said:
+            return LLM(**settings)
+    except Exception as error:
+        _log_tail(said)
+        text = " ".join(str(error).split())[:300]
+        todo = "see `factory doctor`"
+        if "memory" in text.lower():
+            todo = "lower max_num_seqs, max_model_len or gpu_memory_utilization"
+        raise EngineError(f"vLLM cannot start on {settings['model']}: {text}", todo) from error
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[IO[bytes]]:
+    """Send what libraries write to standard error (progress bars, C++ notes) to a file instead."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _log_tail(file: IO[bytes]) -> None:
+    with contextlib.suppress(ValueError, OSError):
+        file.seek(0)
+        sys.stderr.write("".join(file.read().decode("utf-8", "replace").splitlines(True)[-8:]))
+
+
+def _template(given: str | None, model: str, tokenizer: Any) -> str | None:
+    if given == "plain":
+        return None
+    if given is not None:
+        return given
+    own = models.chat_template(model) if models.is_local(model) else tokenizer.chat_template
+    return own if isinstance(own, str) else None
+
+
+def _sampling_params(request: Request, *, streaming: bool) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    s = request.sampling
+    return SamplingParams(
+        n=1,
+        temperature=s.temperature,
+        top_p=s.top_p,
+        top_k=s.top_k,
+        min_p=s.min_p,
+        min_tokens=s.min_tokens,
+        max_tokens=s.max_tokens,
+        repetition_penalty=s.repetition_penalty,
+        presence_penalty=s.presence_penalty,
+        frequency_penalty=s.frequency_penalty,
+        stop=list(s.stop) or None,
+        seed=request.seed,
+        skip_special_tokens=False,  # tags such as <think> may be special tokens
+        spaces_between_special_tokens=False,
+        output_kind=RequestOutputKind.DELTA if streaming else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _with_head(folder: str) -> Iterator[tuple[str, Any]]:
+    """Yield a folder's tensors, and ``lm_head.weight`` where it is tied and left out."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    embedding = None
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(str(path), framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                tensor = file.get_tensor(name)
+                names.add(name)
+                if name.endswith("embed_tokens.weight"):
+                    embedding = tensor
+                yield name, tensor
+    if "lm_head.weight" not in names and embedding is not None:
+        yield "lm_head.weight", embedding

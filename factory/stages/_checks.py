@@ -1,0 +1,186 @@
+"""Verification beside the engine: traces go to verifiers as they come, verdicts come back."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from factory import ids
+from factory.records import Item, Prompt, PromptSource
+from factory.stages.verify import Checker
+from factory.store import Store
+
+BATCH = 64
+
+
+@dataclass(slots=True)
+class SampleState:
+    """One prompt's samples: their verdicts so far and what was asked."""
+
+    prompt: Prompt
+    prompt_id: str
+    source: PromptSource
+    trace_ids: list[str]
+    statuses: list[str | None]
+    asked: int = 0
+    have: set[int] = field(default_factory=set)
+
+    def known(self) -> list[str]:
+        """Statuses of the samples from the first up to the first that is not known."""
+        out: list[str] = []
+        for status in self.statuses:
+            if status is None:
+                break
+            out.append(status)
+        return out
+
+
+class Checks:
+    """Verification beside the engine: batches go to threads that wait for the pool."""
+
+    def __init__(self, store: Store, run_id: str, n_workers: int | None) -> None:
+        self.n_pending = 0
+        self._store, self._run_id, self._n_workers = store, run_id, n_workers
+        self._threads = ThreadPoolExecutor(2)
+        self._done: queue.SimpleQueue[list[tuple[SampleState, int, str, bool]] | BaseException]
+        self._done = queue.SimpleQueue()
+        self._waiting: dict[str, list[tuple[SampleState, int, dict[str, Any], bool]]] = {}
+        self._checkers: dict[str, Checker] = {}
+        self._writers: dict[str, Any] = {}
+
+    def load(self, states: Sequence[SampleState]) -> list[str]:
+        """Fill in stored verdicts; return the present traces that have none but could."""
+        wanted: dict[str, dict[str, tuple[SampleState, int]]] = {}
+        for state in states:
+            checker = self._checker(state.source)
+            for index in state.have:
+                if checker is None:
+                    state.statuses[index] = "unscored"
+                    continue
+                key = verdict_key(state.trace_ids[index], state.source, checker)
+                wanted.setdefault(checker.label, {})[key] = (state, index)
+        lacking = []
+        for label, keys in wanted.items():
+            table = self._store.table(f"verdicts.{label}")
+            for frame in table.batches(["verdict_id", "status"]):
+                for key, status in frame.iter_rows():
+                    found = keys.pop(key, None)
+                    if found is not None:
+                        found[0].statuses[found[1]] = status
+            lacking += [state.trace_ids[index] for state, index in keys.values()]
+        return lacking
+
+    def submit(self, state: SampleState, index: int, row: dict[str, Any], *, fresh: bool) -> bool:
+        """Queue one committed trace; False where nothing can check it."""
+        checker = self._checker(state.source)
+        if checker is None:
+            return False
+        self.n_pending += 1
+        waiting = self._waiting.setdefault(checker.name, [])
+        waiting.append((state, index, row, fresh))
+        if len(waiting) >= BATCH:
+            self._flush(checker.name)
+        return True
+
+    def results(self, *, wait: bool) -> Iterator[tuple[SampleState, int, str, bool]]:
+        """Yield verdicts that are done; with ``wait``, until none is pending."""
+        for name in [n for n, items in self._waiting.items() if items]:
+            self._flush(name)
+        while self.n_pending:
+            try:
+                batch = self._done.get(block=wait)
+            except queue.Empty:
+                return
+            if isinstance(batch, BaseException):
+                raise batch
+            self.n_pending -= len(batch)
+            yield from batch
+
+    def close(self) -> None:
+        """Stop the threads and release the segments."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for writer in self._writers.values():
+            writer.close()
+
+    def _checker(self, source: PromptSource) -> Checker | None:
+        if source.verifier is None or source.gold is None:
+            return None
+        if source.verifier not in self._checkers:
+            self._checkers[source.verifier] = Checker(source.verifier, n_workers=self._n_workers)
+        return self._checkers[source.verifier]
+
+    def _flush(self, name: str) -> None:
+        items, self._waiting[name] = self._waiting[name], []
+        checker = self._checkers[name]
+        if checker.label not in self._writers:
+            writer = self._store.table(f"verdicts.{checker.label}").writer(self._run_id)
+            self._writers[checker.label] = writer
+        self._threads.submit(self._check, checker, self._writers[checker.label], items)
+
+    def _check(
+        self,
+        checker: Checker,
+        writer: Any,
+        items: list[tuple[SampleState, int, dict[str, Any], bool]],
+    ) -> None:
+        try:
+            verdicts = checker.check(
+                [item_of(state.prompt, state.source, row) for state, _, row, _ in items],
+                [state.source.options for state, _, _, _ in items],
+            )
+            rows = [
+                verdict_row(row["trace_id"], state.source, checker, verdict, self._run_id)
+                for (state, _, row, _), verdict in zip(items, verdicts, strict=True)
+            ]
+            # Our own faults are no facts: they are tried again by the next run.
+            writer.append([r for r in rows if not _ours(r["reason"])])
+            done: list[tuple[SampleState, int, str, bool]] = [
+                (state, index, verdict.status, fresh)
+                for (state, index, _, fresh), verdict in zip(items, verdicts, strict=True)
+            ]
+            self._done.put(done)
+        except BaseException as error:  # noqa: BLE001 - it is raised again on the caller's thread
+            self._done.put(error)
+
+
+def _ours(reason: str | None) -> bool:
+    return (reason or "").startswith("dead_worker")
+
+
+def item_of(prompt: Prompt, source: PromptSource, row: dict[str, Any]) -> Item:
+    """Return what a verifier sees of a stored trace."""
+    return Item(
+        text=(row.get("prefill") or "") + (row.get("completion") or ""),
+        gold=source.gold,
+        messages=prompt.messages,
+        finish_reason=row.get("finish_reason"),
+        prefill=row.get("prefill") or "",
+    )
+
+
+def verdict_key(trace_id: str, source: PromptSource, checker: Checker) -> str:
+    """Return the key of the verdict on a trace by this source's gold and options."""
+    options = {**checker.options, **source.options}
+    return ids.verdict_id(
+        trace_id=trace_id,
+        gold_hash=ids.text_hash(source.gold or ""),
+        options_hash=ids.key_of(options),
+    )
+
+
+def verdict_row(
+    trace_id: str, source: PromptSource, checker: Checker, verdict: Any, run_id: str
+) -> dict[str, Any]:
+    """Return the stored form of a verdict."""
+    return {
+        "verdict_id": verdict_key(trace_id, source, checker),
+        "trace_id": trace_id,
+        "gold_hash": ids.text_hash(source.gold or ""),
+        "options_hash": ids.key_of({**checker.options, **source.options}),
+        **verdict.to_dict(),
+        "seconds": None,
+        "run_id": run_id,
+    }

@@ -1,0 +1,261 @@
+"""Verdicts and scores of stored traces: what is wanted and missing is computed, and appended.
+
+Both can be computed again at any time, so an interrupted run loses at most one batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from factory import ids
+from factory.records import Prompt, PromptSource, score_form
+from factory.stages._checks import item_of, verdict_key, verdict_row
+from factory.stages.score import Scorer, frame_of
+from factory.stages.verify import Checker
+from factory.store import Store, Table
+
+OnCount = Callable[[str, int, int], None]
+"""(label, done, wanted): called after every batch."""
+ADD_ROWS = 20_000
+
+
+@dataclass
+class FactCounts:
+    """What a verify or score run did, by ``plugin@VERSION``.
+
+    Attributes:
+        present: facts that were there before; new: facts appended.
+        by_status: verdict status → new verdicts.
+    """
+
+    run_id: str
+    present: Counter[str] = field(default_factory=Counter)
+    new: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[str] = field(default_factory=Counter)
+
+
+def verify_store(
+    store: Store,
+    *,
+    trace_ids: pl.Series | None = None,
+    verifier: str | None = None,
+    n_workers: int | None = None,
+    on_count: OnCount | None = None,
+) -> FactCounts:
+    """Give every stored trace the verdicts that its prompt's sources ask for and that it lacks.
+
+    Args:
+        store: where traces are and verdicts go.
+        trace_ids: only these; None means all.
+        verifier: only sources of this verifier (a path stands in for the verifier of its stem).
+        n_workers: processes; default: the machine's cores.
+        on_count: called after every batch.
+    """
+    counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
+    by_prompt: dict[str, list[PromptSource]] = {}
+    for _, source in read_pairs(store):
+        by_prompt.setdefault(source.prompt_id, []).append(source)
+    prompts = _messages(store)
+    names = sorted({s.verifier for v in by_prompt.values() for s in v if s.verifier})
+    for name in names if verifier is None else [verifier]:
+        stem = ids_stem(name)
+        checker = Checker(name, n_workers=n_workers)
+        table = store.table(f"verdicts.{checker.label}")
+        work = _verdict_work(store, table, by_prompt, stem, checker, trace_ids, counts)
+        done = 0
+        with table.writer(counts.run_id) as writer:
+            for rows in _texts(store, list(work), batch=1024):
+                pairs = [(row, source) for row in rows for source in work[row["trace_id"]]]
+                verdicts = checker.check(
+                    [
+                        item_of(Prompt(messages=prompts(source.prompt_id)), source, row)
+                        for row, source in pairs
+                    ],
+                    [source.options for _, source in pairs],
+                )
+                out = [
+                    verdict_row(row["trace_id"], source, checker, verdict, counts.run_id)
+                    for (row, source), verdict in zip(pairs, verdicts, strict=True)
+                ]
+                kept = [r for r in out if not (r["reason"] or "").startswith("dead_worker")]
+                writer.append(kept)
+                counts.new[checker.label] += len(kept)
+                counts.by_status.update(r["status"] for r in kept)
+                done += len(rows)
+                if on_count is not None:
+                    on_count(checker.label, done, len(work))
+        table.seal()
+    store.end_run(counts.run_id, {"new": dict(counts.new), "by_status": dict(counts.by_status)})
+    return counts
+
+
+def ids_stem(name: str) -> str:
+    """Return the verifier name that stored sources use for ``name``: a path's stem.
+
+    >>> ids_stem("my/math.py"), ids_stem("math")
+    ('math', 'math')
+    """
+    return name.rpartition("/")[2].removesuffix(".py")
+
+
+def _verdict_work(
+    store: Store,
+    table: Table,
+    by_prompt: Mapping[str, Sequence[PromptSource]],
+    stem: str,
+    checker: Checker,
+    trace_ids: pl.Series | None,
+    counts: FactCounts,
+) -> dict[str, list[PromptSource]]:
+    """Return, for each trace that lacks verdicts, the sources that ask for them."""
+    keys: list[str] = []
+    owners: list[tuple[str, PromptSource]] = []
+    for frame in store.table("traces").batches(["trace_id", "prompt_id"]):
+        wanted = (
+            frame
+            if trace_ids is None
+            else frame.filter(pl.col("trace_id").is_in(trace_ids.implode()))
+        )
+        for trace_id, prompt_id in wanted.iter_rows():
+            for source in by_prompt.get(prompt_id, ()):
+                if source.gold is not None and ids_stem(source.verifier or "") == stem:
+                    keys.append(verdict_key(trace_id, source, checker))
+                    owners.append((trace_id, source))
+    missing = set(table.missing(keys).to_list())
+    counts.present[checker.label] += len(keys) - len(missing)
+    work: dict[str, list[PromptSource]] = {}
+    for key, (trace_id, source) in zip(keys, owners, strict=True):
+        if key in missing:
+            missing.discard(key)
+            work.setdefault(trace_id, []).append(source)
+    return work
+
+
+def score_store(
+    store: Store,
+    scores: Sequence[str],
+    *,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    trace_ids: pl.Series | None = None,
+    on_count: OnCount | None = None,
+) -> FactCounts:
+    """Give every stored trace the scores that it lacks.
+
+    Args:
+        store: where traces are and scores go.
+        scores: names or paths of scores.
+        params: score → its parameters; they become part of the table's name.
+        trace_ids: only these; None means all.
+        on_count: called after every batch.
+    """
+    scorer = Scorer(scores, params)
+    counts = FactCounts(store.start_run("score", {"scores": list(scores), "params": scorer.params}))
+    prompts = _messages(store)
+    languages, extracted = _languages(store), None
+    for name in scorer.modules:
+        table = score_table(store, scorer, name)
+        label = table.name.removeprefix("scores.")
+        present = store.table("traces").keys()
+        if trace_ids is not None:
+            present = present.filter(present.is_in(trace_ids.implode()))
+        wanted = table.missing(present)
+        counts.present[label] += len(present) - len(wanted)
+        if extracted is None and "extracted" in scorer.modules[name].READS:
+            extracted = _extracted(store)
+        waiting: list[pl.DataFrame] = []
+        done = 0
+        for rows in _texts(store, wanted.to_list(), batch=2048):
+            frame = frame_of(
+                [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
+                prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
+                target_languages=[languages.get(r["prompt_id"]) for r in rows],
+                extracted=[(extracted or {}).get(r["trace_id"]) for r in rows],
+            )
+            keys = pl.DataFrame({"trace_id": [r["trace_id"] for r in rows]})
+            out = keys.hstack(scorer.score_one(name, frame))
+            waiting.append(out.with_columns(pl.lit(counts.run_id).alias("run_id")))
+            done += len(rows)
+            if sum(f.height for f in waiting) >= ADD_ROWS:
+                counts.new[label] += table.add(pl.concat(waiting))
+                waiting = []
+            if on_count is not None:
+                on_count(label, done, len(wanted))
+        if waiting:
+            counts.new[label] += table.add(pl.concat(waiting))
+    store.end_run(counts.run_id, {"new": dict(counts.new), "failures": scorer.failures})
+    return counts
+
+
+def score_table(store: Store, scorer: Scorer, name: str) -> Table:
+    """Return the table of a score; parameters other than the defaults are part of its name."""
+    params = scorer.params[name]
+    suffix = f"+{ids.key_of(params)[:8]}" if params else ""
+    return store.table(
+        f"scores.{scorer.labels[name]}{suffix}", score_form(scorer.modules[name].WRITES)
+    )
+
+
+# ---- reading
+
+
+def read_pairs(store: Store, source: str | None = None) -> list[tuple[Prompt, PromptSource]]:
+    """Return stored prompts with their sources (of one source, or of all), in a stable order."""
+    messages = _messages(store)
+    out = []
+    for row in store.table("prompt_sources").read().sort("source", "item").iter_rows(named=True):
+        if source is None or row["source"] == source:
+            out.append((Prompt(messages=messages(row["prompt_id"])), source_of(row)))
+    return out
+
+
+def source_of(row: Mapping[str, Any]) -> PromptSource:
+    """Read a stored prompt source."""
+    names = (
+        "prompt_id", "source", "item", "split", "gold", "verifier", "domain", "level", "language",
+    )  # fmt: skip
+    fields = {name: row[name] for name in names}
+    return PromptSource(**fields, options=orjson.loads(row["options"] or "{}"))
+
+
+def _messages(store: Store) -> Callable[[str], tuple[Any, ...]]:
+    frame = store.table("prompts").read(["prompt_id", "messages"])
+    texts = dict(frame.iter_rows())
+    return lambda prompt_id: tuple(orjson.loads(texts.get(prompt_id, "[]")))
+
+
+def _languages(store: Store) -> dict[str, str]:
+    frame = store.table("prompt_sources").read(["prompt_id", "language"]).drop_nulls()
+    return dict(frame.sort("prompt_id", "language").iter_rows())
+
+
+def _extracted(store: Store) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for name in store.tables():
+        if name.startswith("verdicts."):
+            out.update(store.table(name).read(["trace_id", "extracted"]).drop_nulls().iter_rows())
+    return out
+
+
+def _texts(store: Store, trace_ids: Sequence[str], *, batch: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the wanted traces with their text, in batches bounded in rows and characters."""
+    if not trace_ids:
+        return
+    wanted = pl.Series("trace_id", trace_ids).to_frame()
+    rows: list[dict[str, Any]] = []
+    size = 0
+    columns = ["trace_id", "prompt_id", "completion", "prefill", "finish_reason"]
+    for frame in store.table("traces").batches(columns):
+        for row in frame.join(wanted, on="trace_id", how="semi").iter_rows(named=True):
+            rows.append(row)
+            size += len(row["completion"] or "")
+            if len(rows) >= batch or size > 16 << 20:
+                yield rows
+                rows, size = [], 0
+    if rows:
+        yield rows

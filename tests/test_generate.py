@@ -1,0 +1,248 @@
+"""Generation: nothing is asked twice, nothing is lost, and the universe never depends on timing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from factory.errors import UsageError
+from factory.records import Trace
+from factory.requests import Failure
+from factory.stages.generate import Generated, generate, plan
+from factory.stages.policy import Policy
+from factory.store import Store
+from tests.helpers_run import SAMPLING, new_store, problems, replay
+
+FIXED = Policy(kind="fixed", n=4)
+UNTIL = Policy(kind="until", passes=2, max_samples=8)
+ADAPTIVE = Policy(kind="adaptive", passes=2, max_samples=8, give_up_after=3)
+
+
+def run(store: Store, n: int, policy: Policy, **options: object) -> Generated:
+    engine = replay(n, 8, **{k: v for k, v in options.items() if k in ("slots", "calls")})
+    rest = {k: v for k, v in options.items() if k not in ("slots", "calls")}
+    return generate(store, problems(n), engine, sampling=SAMPLING, policy=policy, **rest)  # type: ignore[arg-type]
+
+
+def test_wanted_samples_are_made_and_verified_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
+    store, calls = new_store(tmp_path), tmp_path / "calls"
+    first = run(store, 20, FIXED, calls=str(calls))
+    assert first.progress.n_new == 80
+    assert first.universe.height == 80
+    assert first.missing == 0
+    assert first.progress.n_pass + first.progress.n_fail == 80
+    assert store.table("verdicts.echo_verifier@1").n_rows() == 80
+    again = run(store, 20, FIXED, calls=str(calls))
+    assert again.progress.n_new == 0
+    assert again.progress.n_have == 80
+    assert again.universe.equals(first.universe)
+    assert len(calls.read_text().split()) == 80
+
+
+def test_more_samples_make_only_those_that_are_missing(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    run(store, 10, FIXED)
+    more = run(store, 10, Policy(kind="fixed", n=8))
+    assert more.progress.n_new == 40
+    assert set(more.universe["sample_index"]) == set(range(8))
+
+
+@pytest.mark.parametrize("policy", [UNTIL, ADAPTIVE], ids=["until", "adaptive"])
+def test_the_universe_does_not_depend_on_slots_or_speculation(
+    tmp_path: Path, policy: Policy
+) -> None:
+    universes = []
+    for number, (slots, ahead) in enumerate([(1, 1), (7, 1), (64, 4)]):
+        store = Store(tmp_path / str(number))
+        result = run(store, 30, policy.model_copy(update={"ahead": ahead}), slots=slots)
+        universes.append(result.universe)
+    assert universes[0].equals(universes[1])
+    assert universes[0].equals(universes[2])
+    assert universes[0].height < 30 * 8
+
+
+def test_until_stops_at_the_wanted_number_of_passes(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    result = run(store, 25, UNTIL)
+    verdicts = store.table("verdicts.echo_verifier@1").read()
+    joined = result.universe.join(verdicts, on="trace_id")
+    for (_,), group in joined.sort("sample_index").group_by(["prompt_id"], maintain_order=True):
+        statuses = group["status"].to_list()
+        assert statuses[:-1].count("pass") < 2, "a sample was asked after enough had passed"
+        assert statuses.count("pass") == 2 or len(statuses) == 8
+    assert result.progress.n_new == result.universe.height, "ahead=1 makes nothing beyond"
+
+
+def test_adaptive_gives_hopeless_prompts_up(tmp_path: Path) -> None:
+    result = run(new_store(tmp_path), 25, ADAPTIVE)
+    counts = result.universe.group_by("prompt_id").len()["len"]
+    assert counts.max() == 8 or counts.max() is not None
+    zero = problems(25)[0][0].prompt_id  # recorded with a pass rate of 0
+    assert result.universe.filter(pl.col("prompt_id") == zero).height == 3
+
+
+def test_changed_settings_do_not_reuse_old_answers(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    run(store, 5, FIXED)
+    from dataclasses import replace
+
+    hotter = replace(SAMPLING, temperature=1.0)
+    other = generate(store, problems(5), replay(5, 8), sampling=hotter, policy=FIXED)
+    assert other.progress.n_new == 20
+
+
+def test_traces_without_verdicts_are_verified_by_the_next_run(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    run(store, 10, FIXED, verify=False)
+    assert not store.has("verdicts.echo_verifier@1")
+    again = run(store, 10, UNTIL)
+    assert store.table("verdicts.echo_verifier@1").n_rows() >= 40
+    assert again.progress.n_have == 40
+
+
+class Flaky:
+    """An engine that fails every request once, and some for ever."""
+
+    template = None
+
+    def __init__(self, inner: object, for_ever: set[str]) -> None:
+        self.inner, self.for_ever = inner, for_ever
+        self.model, self.revision = inner.model, inner.revision  # type: ignore[attr-defined]
+        self.seen: set[str] = set()
+
+    def run(self, requests, on_partial=None):  # type: ignore[no-untyped-def]
+        for request in requests:
+            if request is None:
+                yield None
+            elif request.trace_id in self.for_ever or request.trace_id not in self.seen:
+                self.seen.add(request.trace_id)
+                yield Failure(trace_id=request.trace_id, kind="http_500", message="oops")
+            else:
+                yield self.inner._answer(request, None)  # type: ignore[attr-defined]
+
+    def cancel(self, trace_ids: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_failures_are_retried_logged_and_never_facts(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    dry = run(Store(tmp_path / "other"), 5, FIXED)
+    lost = set(dry.universe["trace_id"].to_list()[:2])
+    engine = Flaky(replay(5, 8), lost)
+    result = generate(store, problems(5), engine, sampling=SAMPLING, policy=FIXED)  # type: ignore[arg-type]
+    assert result.progress.n_new == 18
+    assert result.progress.n_failed == 2
+    assert result.missing == 2
+    failures = store.table("failures").read()
+    assert failures.filter(pl.col("trace_id").is_in(list(lost)))["attempt"].max() == 3
+    healed = run(store, 5, FIXED)
+    assert healed.progress.n_new == 2
+    assert healed.universe.equals(dry.universe)
+
+
+def test_a_token_limit_stops_in_order(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    result = run(store, 50, FIXED, max_tokens=500, slots=4)
+    assert result.stopped == "max_tokens"
+    assert 0 < result.progress.n_new < 200
+    assert run(store, 50, FIXED).universe.height == 200
+
+
+def test_a_stop_request_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    stop = threading.Event()
+    store = new_store(tmp_path)
+    result = run(store, 200, FIXED, stop=stop, on_progress=lambda p: stop.set(), slots=4)
+    assert result.stopped == "interrupted"
+    assert store.table("traces").n_rows() == result.progress.n_new < 800
+
+
+def test_plan_counts_without_asking(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    run(store, 10, FIXED)
+    planned = plan(store, problems(12), engine=replay(12, 8), sampling=SAMPLING, policy=Policy(n=8))
+    assert planned["present"] == 40
+    assert planned["missing_at_most"] == 12 * 8 - 40
+    assert planned["completion_tokens_at_most"] == 56 * SAMPLING.max_tokens
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"kind": "fixed"}, {"kind": "until", "passes": 1}, {"n": 0}, {"kind": "some", "n": 1}],
+)
+def test_a_policy_without_its_numbers_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Policy.make(values)
+
+
+def test_a_policy_that_needs_verdicts_refuses_to_go_without(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs verdicts"):
+        run(new_store(tmp_path), 3, UNTIL, verify=False)
+
+
+KILLED = """
+import sys, json
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.helpers_run import *
+from factory.stages.generate import generate
+from factory.stages.policy import Policy
+import random
+store = Store({store!r})
+pairs = problems(40)
+random.Random({number}).shuffle(pairs)
+engine = replay(40, 8, slots=8, seconds_per_token=0.0005, calls={calls!r})
+policy = Policy(**json.loads({policy!r}))
+result = generate(store, pairs, engine, sampling=SAMPLING, policy=policy, n_workers=1)
+print(result.missing)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [FIXED, UNTIL, ADAPTIVE], ids=lambda p: p.kind)
+def test_kill_9_at_random_moments_loses_and_repeats_nothing_committed(
+    tmp_path: Path, policy: Policy
+) -> None:
+    root = str(Path(__file__).parent.parent)
+    calls = tmp_path / "calls"
+    expected = run(Store(tmp_path / "calm"), 40, policy).universe
+    generator = random.Random(3)
+    kills = 0
+    for number in range(60):
+        code = KILLED.format(
+            root=root, store=str(tmp_path / "data"), number=number, calls=str(calls),
+            policy=json.dumps(policy.model_dump(exclude_none=True)),
+        )  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "POLARS_MAX_THREADS": "1"},
+        )  # fmt: skip
+        time.sleep(0.5 + generator.random() * 1.5)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        out, err = process.communicate()
+        if process.returncode == 0:
+            assert out.strip() == b"0", err
+            break
+        assert process.returncode == -9, err
+    store = Store(tmp_path / "data")
+    final = run(store, 40, policy)
+    assert final.universe.sort("trace_id").equals(expected.sort("trace_id"))
+    keys = store.table("traces").read(["trace_id"])["trace_id"]
+    assert keys.n_unique() == len(keys)
+    asked = calls.read_text().split()
+    assert kills >= 2
+    assert len(asked) <= len(set(asked)) + kills * (8 + 64)
+    for trace in store.table("traces").read().iter_rows(named=True):
+        assert Trace(**{k: trace[k] for k in trace if k not in ("text_hash", "run_id")})
