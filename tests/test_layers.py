@@ -15,7 +15,7 @@ LAYERS = [
     ("factory.records", "factory.ids", "factory.errors"),
     ("factory.config", "factory.plugins", "factory.store", "factory.segments", "factory.parts",
      "factory.durable", "factory.releases", "factory.pool", "factory.files", "factory.sandbox",
-     "factory.metrics"),
+     "factory.metrics", "factory.requests", "factory.models"),
     ("factory.engines", "factory.verifiers", "factory.scores", "factory.sources", "factory.sets"),
     ("factory.stages", "catalogs"),
     ("factory",),  # report, cli, doctor, file verbs
