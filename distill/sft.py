@@ -1,0 +1,407 @@
+"""Supervised fine-tuning with TRL: a release's traces into a student, or back into their own base.
+
+The loss covers the completion, thinking and summary and end of turn, and nothing of the prompt.
+Rows are rendered by our own templates, tokenised as at inference, checked by preflight, and given
+to TRL as tokens and labels. Rows over ``max_length`` are left out, never cut.
+
+A finished run writes ``run.json`` last; the same call again returns at once. A killed run goes on
+from its last whole checkpoint.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+
+from distill._rows import read_rows, write_tokens
+from distill._trainer import Progress, last_checkpoint, quiet
+from distill.devices import has_cuda, settle, trl_settings
+from distill.preflight import Preflight, Row, preflight
+from distill.runs import file_digest, finished, write_run
+from distill.templates import Template, adopt, template_for
+from factory.config import Config, apply_override, read_yaml
+from factory.errors import ConfigError, FactoryError, UsageError
+from factory.ids import key_of
+
+_STUDENTS = Path(__file__).parent / "students"
+_VERSION = 1
+# Set by us, for the reasons in the docstrings above; a student file that sets them is refused.
+_OURS = frozenset(
+    {
+        *("output_dir", "seed", "max_length", "eos_token", "pad_token", "model_init_kwargs"),
+        *("completion_only_loss", "assistant_only_loss", "chat_template_path"),
+        *("dataset_kwargs", "dataset_text_field", "report_to", "disable_tqdm"),
+        *("trust_remote_code", "use_cpu", "resume_from_checkpoint"),
+    }
+)
+_DEFAULTS: dict[str, Any] = {
+    # Cosine down to a tenth of the first rate: DeepSeek-R1 v2, B.4.2 and B.4.3.
+    "lr_scheduler_type": "cosine_with_min_lr",
+    "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
+    "packing": True,
+    "packing_strategy": "bfd",
+    "logging_steps": 0.1,
+    "save_strategy": "steps",
+    "save_steps": 0.25,
+    "save_total_limit": 2,
+}
+
+
+class Lora(Config):
+    """Low-rank adapters instead of all weights; merged into the model when the run ends."""
+
+    r: int
+    alpha: int
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+class Student(Config):
+    """A student file.
+
+    Attributes:
+        base: ``name@revision`` of a hub model, or a folder.
+        template: ``qwen``, ``llama`` or ``own`` (see ``distill.templates``).
+        max_length: tokens of the longest row that is kept.
+        max_over_fraction: fraction of rows that may be longer before the run is refused.
+        dtype: of the weights in memory.
+        attention: implementation in transformers; None lets it choose.
+        lora: None trains all weights.
+        trl: passed to ``trl.SFTConfig`` as it stands.
+    """
+
+    base: str
+    template: str
+    max_length: int
+    max_over_fraction: float = 0.05
+    dtype: str = "float32"
+    attention: str | None = None
+    lora: Lora | None = None
+    trl: dict[str, Any]
+
+    @field_validator("trl")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(_OURS & value.keys())
+        if taken:
+            raise ValueError(f"{', '.join(taken)} set by the factory, not in the trl block")
+        return value
+
+
+class SftConfig(Config):
+    """One run.
+
+    Attributes:
+        student: name of a file in ``distill/students``, or a path to one.
+        data: prompt–completion rows: JSON Lines (also .gz, .zst), Parquet, or a folder of them.
+        out: folder of the model.
+        base: takes the place of the student file's ``base``.
+        seed: of the order of rows and of adapters.
+        max_rows: use the first rows only; None uses all.
+        overrides: ``key=value`` over the student file, such as ``trl.learning_rate=1e-4``.
+    """
+
+    student: str
+    data: Path
+    out: Path
+    base: str | None = None
+    seed: int = 0
+    max_rows: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def load_student(name: str, *, overrides: Sequence[str] = (), base: str | None = None) -> Student:
+    """Read a student file by its name or path.
+
+    Raises:
+        ConfigError: there is none, or a key does not fit.
+
+    >>> load_student("r1-distill-qwen-7b").trl["learning_rate"]
+    8e-05
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _STUDENTS / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in _STUDENTS.glob("*.yaml")))
+            raise ConfigError(f"unknown student {name!r}", f"known: {known}; or give a .yaml path")
+    values = read_yaml(path)
+    for assignment in overrides:
+        apply_override(values, assignment)
+    if base is not None:
+        values["base"] = base
+    return Student.make(values, where=str(path))
+
+
+def sft(config: SftConfig, *, say: Callable[[str], None] = print) -> Path:
+    """Train, or return at once where this run is finished already.
+
+    Args:
+        config: what to train on what.
+        say: takes short lines of progress.
+
+    Returns:
+        ``config.out``: safetensors, tokenizer and template, loadable by path.
+
+    Raises:
+        ConfigError: the student file or its ``trl`` block does not fit.
+        Refused: preflight found that the run would train something else than the data says.
+        FactoryError: the loss is no number any more.
+    """
+    student = load_student(config.student, overrides=config.overrides, base=config.base)
+    inputs = _inputs(config, student)
+    if finished(config.out, inputs=inputs):
+        return config.out
+    quiet()
+    cuda = has_cuda()
+    settle(cuda=cuda)
+    arguments = _arguments(config, student, cuda=cuda)
+    tokenizer, template = load_tokenizer(student)
+    rows = read_rows(config.data, max_rows=config.max_rows)
+    seen = _preflight(rows, student=student, tokenizer=tokenizer, template=template)
+    for line in seen.lines():
+        say(line)
+    arguments.eos_token = template.end_of_turn
+    config.out.mkdir(parents=True, exist_ok=True)
+    dataset, n_kept = write_tokens(
+        rows,
+        tokenizer=tokenizer,
+        template=template,
+        max_length=student.max_length,
+        path=config.out / "checkpoints" / f"tokens-{inputs}.arrow",
+    )
+    if n_kept < len(rows):
+        say(f"sft {config.out.name}: {len(rows) - n_kept} rows over max_length left out")
+    model = _load_model(student)
+    metrics = _train(
+        model, tokenizer, dataset, arguments, config=config, student=student, inputs=inputs, say=say
+    )
+    metrics |= {"n_rows": len(rows), "n_rows_kept": n_kept}
+    write_run(
+        config.out,
+        kind="sft",
+        inputs=inputs,
+        config={
+            **config.model_dump(mode="json"),
+            "student_file": student.model_dump(mode="json"),
+            "template": {"name": template.name, "digest": template.digest},
+        },
+        metrics=metrics,
+    )
+    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    return config.out
+
+
+def _inputs(config: SftConfig, student: Student) -> str:
+    """Return the hash of everything that shapes the result."""
+    base = Path(student.base)
+    weights: object = student.base
+    if base.is_dir():
+        weights = {p.name: file_digest(p) for p in sorted(base.glob("*")) if _is_model_file(p)}
+    data = sorted(config.data.glob("*")) if config.data.is_dir() else [config.data]
+    return key_of(
+        {
+            "version": _VERSION,
+            "student": student.model_dump(mode="json", exclude={"base"}),
+            "base": weights,
+            "data": [file_digest(p) for p in data if p.is_file()],
+            "seed": config.seed,
+            "max_rows": config.max_rows,
+        }
+    )
+
+
+def _is_model_file(path: Path) -> bool:
+    return path.suffix in (".safetensors", ".json", ".jinja") and path.name != "run.json"
+
+
+def _arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
+    """Return the ``trl.SFTConfig``; the student's ``trl`` block wins over our defaults."""
+    import dataclasses
+
+    from trl import SFTConfig
+
+    known = {f.name for f in dataclasses.fields(SFTConfig)}
+    unknown = sorted(student.trl.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"trl block of {config.student}: unknown key {', '.join(map(repr, unknown))}",
+            "keys are those of trl.SFTConfig",
+        )
+    values = {**_DEFAULTS, **trl_settings(cuda=cuda), **student.trl}
+    try:
+        return SFTConfig(
+            **values,
+            output_dir=str(config.out / "checkpoints"),
+            seed=config.seed,
+            max_length=student.max_length,
+            completion_only_loss=True,
+            report_to="none",
+            disable_tqdm=True,
+            logging_nan_inf_filter=False,
+            # Rows without packing come as tokens and labels: there is nothing to prepare.
+            dataset_kwargs=None if values["packing"] else {"skip_prepare_dataset": True},
+        )
+    except (TypeError, ValueError) as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"trl block of {config.student}: {detail}", "correct the file") from None
+
+
+def split_revision(base: str) -> tuple[str, str | None]:
+    """Split ``name@revision``; a folder's name is left alone.
+
+    >>> split_revision("Qwen/Qwen2.5-7B@abc")
+    ('Qwen/Qwen2.5-7B', 'abc')
+    """
+    if Path(base).exists():
+        return base, None
+    name, _, revision = base.partition("@")
+    return name, revision or None
+
+
+def load_tokenizer(student: Student) -> tuple[Any, Template]:
+    """Return the student's tokenizer, made to render by its training template.
+
+    Raises:
+        UsageError: the base cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    name, revision = split_revision(student.base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _unloadable(student.base, error) from None
+    template = template_for(tokenizer, student.template)
+    adopt(tokenizer, template)
+    return tokenizer, template
+
+
+def _unloadable(base: str, error: Exception) -> UsageError:
+    detail = " ".join(str(error).split())[:200]
+    return UsageError(f"cannot load the base model {base!r} ({detail})", "check name or folder")
+
+
+def _load_model(student: Student) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    name, revision = split_revision(student.base)
+    extra = {"attn_implementation": student.attention} if student.attention else {}
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            name,
+            revision=revision,
+            dtype=student.dtype,
+            # Pickled weights run code when they are loaded.
+            use_safetensors=True,
+            trust_remote_code=False,
+            **extra,
+        )
+    except (OSError, ValueError) as error:
+        raise _unloadable(student.base, error) from None
+
+
+def _preflight(
+    rows: Sequence[Row], *, student: Student, tokenizer: Any, template: Template
+) -> Preflight:
+    return preflight(
+        rows,
+        tokenizer=tokenizer,
+        template=template,
+        max_length=student.max_length,
+        max_over_fraction=student.max_over_fraction,
+    )
+
+
+def _train(
+    model: Any,
+    tokenizer: Any,
+    dataset: Any,
+    arguments: Any,
+    *,
+    config: SftConfig,
+    student: Student,
+    inputs: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    from trl import SFTTrainer
+
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=_peft(student.lora),
+        callbacks=[Progress.callback(name=config.out.name, inputs=inputs, say=say)],
+    )
+    Progress.only(trainer)
+    resume = last_checkpoint(config.out / "checkpoints", inputs=inputs)
+    if resume is not None:
+        say(f"sft {config.out.name}: going on from {resume.name}")
+    began, cpu = time.monotonic(), _cpu_s()
+    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if student.lora is not None:
+        trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+    trainer.save_model(str(config.out))
+    (config.out / "training_args.bin").unlink(missing_ok=True)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "steps": trainer.state.global_step,
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
+        "train_loss": result.training_loss,
+        "cpu_s": round(_cpu_s() - cpu, 2),
+        "wall_s": round(time.monotonic() - began, 2),
+        "log": trainer.state.log_history,
+    }
+
+
+def _peft(lora: Lora | None) -> Any:
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one training from ``key=value`` arguments, in a process of its own.
+
+    Returns:
+        The exit status: 0, or that of the error, which is printed as one line.
+    """
+    try:
+        values: dict[str, Any] = {}
+        for assignment in arguments:
+            apply_override(values, assignment)
+
+        def say(line: str) -> None:
+            print(line, flush=True)  # noqa: T201
+
+        say(str(sft(SftConfig.make(values), say=say)))
+    except FactoryError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
