@@ -1,1 +1,83 @@
-"""The box in which model-written code runs."""
+"""The box for model-written code: which tier holds here, and boxes of it.
+
+>>> from factory.sandbox import TIERS
+>>> TIERS
+('bwrap', 'slot', 'landlock')
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from factory.errors import Refused
+from factory.sandbox._selftest import escapes
+from factory.sandbox._tiers import TIERS, Tier, TierError, fix_of
+from factory.sandbox.box import Box, BoxError, Limits, Outcome, borrow, close_all, retrying
+
+__all__ = [
+    "TIERS", "Box", "BoxError", "Limits", "Outcome", "Tier", "borrow", "choose", "close_all",
+    "doctor", "retrying",
+]  # fmt: skip
+
+
+def _probe(tier: Tier) -> str:
+    """Start a box of the tier and let the self-test attack it; return '' where it holds."""
+    try:
+        box = Box(tier)
+    except TierError as error:
+        return str(error)
+    try:
+        got_out = escapes(box)
+    except BoxError as error:
+        return str(error)
+    finally:
+        box.close()
+    return f"self-test: {', '.join(got_out)} got through" if got_out else ""
+
+
+@functools.cache
+def _probed(tier: Tier) -> str:
+    return _probe(tier)
+
+
+def _wanted() -> tuple[Tier, ...]:
+    named = os.environ.get("FACTORY_SANDBOX", "")
+    return tuple(t for t in TIERS if not named or t == named)
+
+
+def doctor() -> list[dict[str, Any]]:
+    """Probe every tier, live: start it and attack it.
+
+    Returns:
+        One row per tier: ``tier``, ``available``, ``error`` (exact, '' where it holds), ``fix``.
+    """
+    rows = []
+    for tier in TIERS:
+        error = _probe(tier)
+        fix = fix_of(tier) if error else ""
+        rows.append({"tier": tier, "available": not error, "error": error, "fix": fix})
+    return rows
+
+
+def choose() -> Tier:
+    """Return the strongest tier that starts here and withstands the self-test.
+
+    The environment variable ``FACTORY_SANDBOX`` narrows the choice to one tier. The result is kept
+    for this process; a refusal is not.
+
+    Raises:
+        Refused: none holds; nothing has been run. The text has each tier's error and its fix.
+    """
+    errors = []
+    for tier in _wanted():
+        error = _probed(tier)
+        if not error:
+            return tier
+        errors.append(f"{tier}: {error} (fix: {fix_of(tier)})")
+    if not errors:
+        name = os.environ.get("FACTORY_SANDBOX")
+        raise Refused(f"FACTORY_SANDBOX={name!r} names no tier", f"use one of {', '.join(TIERS)}")
+    _probed.cache_clear()
+    raise Refused("no sandbox tier holds here, so no model-written code was run", "; ".join(errors))

@@ -1,0 +1,92 @@
+"""What is read out of an answer, and how printed output is compared."""
+
+from __future__ import annotations
+
+import re
+
+# An opening fence with its language; the closing one stands alone. Indented fences count.
+_OPEN = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([A-Za-z0-9_+#.-]*)[^\n`]*$")
+_TAGS = {
+    "python": {"python", "python3", "py", "py3"},
+    "cpp": {"cpp", "c++", "cc", "cxx"},
+    "c": {"c"},
+    "rust": {"rust", "rs"},
+    "go": {"go", "golang"},
+    "javascript": {"javascript", "js"},
+    "java": {"java"},
+}
+_ALIASES = {tag: name for name, tags in _TAGS.items() for tag in tags}
+
+
+def language_name(name: str) -> str:
+    """Return one name per language.
+
+    >>> language_name("C++"), language_name("python3")
+    ('cpp', 'python')
+    """
+    return _ALIASES.get(name.lower(), name.lower())
+
+
+def fenced_blocks(text: str) -> list[tuple[str, str]]:
+    """Return (language tag, code) of every fenced block; one that is never closed runs to the end.
+
+    >>> fenced_blocks("so:\\n```python\\nx = 1\\n```\\n")
+    [('python', 'x = 1\\n')]
+    """
+    blocks: list[tuple[str, str]] = []
+    fence, tag, lines = "", "", [""]
+    lines.clear()
+    for line in text.split("\n"):
+        if not fence:
+            opened = _OPEN.match(line.rstrip("\r"))
+            if opened:
+                fence, tag = opened.group(1), opened.group(2).lower()
+                lines = []
+        elif line.strip() and set(line.strip()) == {fence[0]} and len(line.strip()) >= len(fence):
+            blocks.append((tag, "".join(x + "\n" for x in lines)))
+            fence = ""
+        else:
+            lines.append(line)
+    if fence and any(line.strip() for line in lines):
+        blocks.append((tag, "\n".join(lines)))
+    return blocks
+
+
+def program_of(answer: str, language: str) -> str | None:
+    """Return the program of an answer: its last fenced block, or all of it where it has none.
+
+    Blocks in another language (a shell line, sample output) are passed over where one in the asked
+    language is there.
+
+    >>> program_of("```py\\na = 1\\n```\\nIt prints:\\n```text\\n1\\n```", "python")
+    'a = 1\\n'
+    >>> program_of("   ", "python") is None
+    True
+    """
+    blocks = fenced_blocks(answer)
+    if not blocks:
+        return answer.lstrip("\r\n") if answer.strip() else None
+    wanted = language_name(language)
+    for match in (lambda tag: language_name(tag) == wanted, lambda tag: tag == "", lambda _: True):
+        fitting = [code for tag, code in blocks if match(tag)]
+        if fitting:
+            return fitting[-1] if fitting[-1].strip() else None
+    return None
+
+
+def same_output(got: str, expected: str) -> bool:
+    """Compare what a program printed: line by line, word by word, trailing blank lines aside.
+
+    Every line counts, the first blank one too; nothing may be missing or follow.
+
+    >>> same_output("1 2 \\r\\n3", "1 2\\n3\\n"), same_output("1", "1\\n2"), same_output("", "\\n5")
+    (True, False, False)
+    """
+    return _lines(got) == _lines(expected)
+
+
+def _lines(text: str) -> list[list[str]]:
+    lines = [line.split() for line in text.replace("\r\n", "\n").split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
