@@ -1,0 +1,70 @@
+-- The fixed tables of the catalog. Key columns hold 32 hexadecimal characters.
+-- Beside them: wide (generated, one row per trace) and the views of views.sql.
+
+CREATE TABLE catalog_info (name VARCHAR, value VARCHAR);
+COMMENT ON TABLE catalog_info IS 'what this file was built from: store, format, fingerprint';
+
+CREATE TABLE prompts (prompt_id VARCHAR, run_id VARCHAR);
+COMMENT ON TABLE prompts IS 'messages given to a model; key prompt_id; text in prompt_texts';
+
+CREATE TABLE prompt_sources (
+    source_id VARCHAR, prompt_id VARCHAR, source VARCHAR, item VARCHAR, split VARCHAR,
+    gold_short VARCHAR, gold_hash VARCHAR, verifier VARCHAR, options VARCHAR,
+    domain VARCHAR, level VARCHAR, language VARCHAR, run_id VARCHAR
+);
+COMMENT ON TABLE prompt_sources IS
+    'where prompts come from and how they are checked; key source_id; whole golds in golds';
+COMMENT ON COLUMN prompt_sources.gold_short IS 'the first 200 characters of the gold';
+
+CREATE TABLE samplings (
+    sampling_id VARCHAR, temperature DOUBLE, top_p DOUBLE, max_tokens BIGINT, prefill VARCHAR,
+    fields VARCHAR, run_id VARCHAR
+);
+COMMENT ON TABLE samplings IS 'settings that shape sampled text; key sampling_id; fields: all, JSON';
+
+CREATE TABLE failures (
+    failure_id VARCHAR, trace_id VARCHAR, attempt BIGINT, kind VARCHAR, message VARCHAR,
+    created_at VARCHAR, run_id VARCHAR
+);
+COMMENT ON TABLE failures IS 'requests that ended without a trace: no facts, tried again';
+
+CREATE TABLE exclusions (
+    exclusion_id VARCHAR, excluded_run_id VARCHAR, reason VARCHAR, created_at VARCHAR,
+    run_id VARCHAR
+);
+COMMENT ON TABLE exclusions IS 'revoked runs: none of their facts is in this catalog';
+
+CREATE TABLE runs (
+    run_id VARCHAR, kind VARCHAR, started_at VARCHAR, ended_at VARCHAR, is_revoked BOOLEAN,
+    details VARCHAR, results VARCHAR
+);
+COMMENT ON TABLE runs IS 'executions; details and results are JSON; no ended_at: killed or running';
+
+CREATE TABLE releases (
+    release VARCHAR, version VARCHAR, n_rows BIGINT, n_universe BIGINT, created_at VARCHAR,
+    is_latest BOOLEAN, universe VARCHAR, parents VARCHAR, recipe VARCHAR, manifest VARCHAR,
+    problem VARCHAR
+);
+COMMENT ON TABLE releases IS
+    'versioned datasets; key release and version; universe, parents, recipe, manifest are JSON';
+COMMENT ON COLUMN releases.problem IS 'why its files could not be read; NULL where all is well';
+
+CREATE TABLE release_filters (
+    release VARCHAR, version VARCHAR, position BIGINT, filter VARCHAR, predicate VARCHAR,
+    is_on BOOLEAN, n_in BIGINT, n_dropped BIGINT, n_dropped_only BIGINT, n_undefined BIGINT
+);
+COMMENT ON TABLE release_filters IS
+    'the funnel: each filter seen by every trace; n_dropped_only: dropped by this one alone';
+
+CREATE TABLE release_rows (release VARCHAR, version VARCHAR, trace_id VARCHAR);
+COMMENT ON TABLE release_rows IS 'the traces of each release';
+
+CREATE TABLE release_decisions (
+    release VARCHAR, version VARCHAR, trace_id VARCHAR, is_kept BOOLEAN, dropped_by VARCHAR,
+    undefined_by VARCHAR
+);
+COMMENT ON TABLE release_decisions IS
+    'why each trace of a release''s universe was kept or dropped; filter names joined by commas';
+
+CREATE TABLE wide_columns (name VARCHAR, kind VARCHAR, written_by VARCHAR, note VARCHAR);
+COMMENT ON TABLE wide_columns IS 'columns of wide and who writes them';

@@ -1,0 +1,32 @@
+-- Views. {traces}, {prompts}, {prompt_sources} and {verdicts} stand for the store's Parquet files,
+-- named one by one by absolute path (any client opens them from any folder), revoked runs left out.
+-- Every score's table ("scores.length@1") and any further table of the store is such a view too.
+
+COMMENT ON TABLE wide IS 'one row per trace: its source, verdicts and scores; see wide_columns';
+COMMENT ON COLUMN wide.status IS 'pass | fail | unscored, by the verifier that the source names';
+COMMENT ON COLUMN wide.text_hash IS 'hash of prefill + completion: equal texts, equal hash';
+COMMENT ON COLUMN wide.seconds IS 'wall seconds of the request';
+COMMENT ON COLUMN wide.n_sources IS 'sources of the prompt; the one shown is chosen by a fixed rule';
+
+CREATE VIEW traces AS SELECT {trace_columns} FROM wide;
+COMMENT ON VIEW traces IS 'one completion each and how it was made; key trace_id; text: trace_texts';
+
+CREATE VIEW verdicts AS SELECT * FROM {verdicts};
+COMMENT ON VIEW verdicts IS
+    'every verdict of every version; key: verifier, version, verdict_id';
+
+CREATE VIEW trace_texts AS SELECT trace_id, prompt_id, prefill, completion FROM {traces};
+COMMENT ON VIEW trace_texts IS 'completions, by trace_id; the model wrote what follows the prefill';
+
+CREATE VIEW prompt_texts AS SELECT prompt_id, text, messages FROM {prompts};
+COMMENT ON VIEW prompt_texts IS 'prompts, by prompt_id; text: the last user message; messages: JSON';
+
+CREATE VIEW golds AS SELECT source_id, prompt_id, gold FROM {prompt_sources};
+COMMENT ON VIEW golds IS 'whole answer keys, by source_id';
+
+-- Unbiased pass@k (Chen et al. 2021, eq. 1) of one prompt: n samples, c of them right; NULL: n < k.
+CREATE MACRO pass_at_k(n, c, k) AS CASE
+    WHEN n < k THEN NULL
+    WHEN n - c < k THEN 1.0
+    ELSE 1.0 - exp(lgamma(n - c + 1) + lgamma(n - k + 1) - lgamma(n - c - k + 1) - lgamma(n + 1))
+END;

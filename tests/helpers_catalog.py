@@ -1,0 +1,137 @@
+"""A small store of our own making for the tests of the catalog, the verbs and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from factory import ids
+from factory.durable import write_json
+from factory.records import Prompt, PromptSource, Sampling, Trace, Verdict, score_form
+from factory.store import Store
+
+RUN = "20261120t120000-aaaaaa"
+SAMPLING = Sampling(temperature=0.6, max_tokens=512)
+LENGTH = score_form({"completion_words": "int"})
+LANGUAGE = score_form({"lang": "text", "language_consistency": "float"})
+N_PROMPTS, N_SAMPLES = 6, 4
+
+
+def prompts() -> list[Prompt]:
+    return [Prompt.of(f"What is {i} + {i}?") for i in range(1, N_PROMPTS + 1)]
+
+
+def trace(prompt: Prompt, k: int, completion: str, *, model: str = "tiny") -> Trace:
+    key = ids.trace_id(
+        prompt_id=prompt.prompt_id,
+        model=model,
+        revision="main",
+        sampling_id=SAMPLING.sampling_id,
+        sample_index=k,
+    )
+    return Trace(
+        trace_id=key,
+        prompt_id=prompt.prompt_id,
+        model=model,
+        revision="main",
+        sampling_id=SAMPLING.sampling_id,
+        sample_index=k,
+        completion=completion,
+        prefill="<think>\n",
+        finish_reason="stop",
+        n_prompt_tokens=8,
+        n_completion_tokens=len(completion.split()),
+        seconds=0.5,
+    )
+
+
+def verdict_row(
+    trace_id: str, gold: str, verdict: Verdict, run_id: str = RUN, options: str = "{}"
+) -> dict[str, Any]:
+    key = ids.verdict_id(
+        trace_id=trace_id, gold_hash=ids.text_hash(gold), options_hash=ids.text_hash(options)
+    )
+    return {
+        "verdict_id": key,
+        "trace_id": trace_id,
+        "gold_hash": ids.text_hash(gold),
+        "options_hash": ids.text_hash(options),
+        **verdict.to_dict(),
+        "seconds": 0.001,
+        "run_id": run_id,
+    }
+
+
+def make_store(root: Path) -> Store:
+    """Six prompts of two sources, four traces each; prompt i has i - 1 right traces at most 4.
+
+    One trace is in mixed language, one has no verdict, two have the same text.
+    """
+    store = Store(root)
+    write_json(
+        store.root / "runs" / RUN / "run.json",
+        {
+            "run_id": RUN,
+            "kind": "generate",
+            "started_at": "2026-11-20T12:00:00+00:00",
+            "ended_at": "2026-11-20T12:01:00+00:00",
+            "details": {"model": "tiny"},
+            "results": {"n_traces": 24},
+        },
+    )
+    with store.table("prompts").writer(RUN) as writer:
+        writer.append([p.row(RUN) for p in prompts()])
+    with store.table("prompt_sources").writer(RUN) as writer:
+        writer.append(
+            [
+                PromptSource(
+                    prompt_id=p.prompt_id,
+                    source="sums" if i % 2 else "doubles",
+                    item=str(i),
+                    split="train",
+                    gold=str(2 * i),
+                    verifier="math",
+                    domain="math",
+                    level="1",
+                    language="en",
+                ).row(RUN)
+                for i, p in enumerate(prompts(), 1)
+            ]
+        )
+    with store.table("samplings").writer(RUN) as writer:
+        writer.append([SAMPLING.row(RUN)])
+    traces, verdicts, lengths, languages = [], [], [], []
+    for i, prompt in enumerate(prompts(), 1):
+        for k in range(N_SAMPLES):
+            right = k < i - 1
+            mixed = (i, k) == (6, 0)
+            answer = 2 * i if right else 2 * i + 1 + k // 3
+            step = "所以 the sum is" if mixed else f"So the sum {'is' if k % 2 else 'must be'}"
+            made = trace(prompt, k, f"{step} {answer}.\n</think>\n\n\\boxed{{{answer}}}")
+            traces.append(made.row(RUN))
+            result = (
+                Verdict.passed(decided_by="number", extracted=str(answer))
+                if right
+                else Verdict.failed("wrong", decided_by="number", extracted=str(answer))
+            )
+            if (i, k) == (1, 3):
+                result = Verdict.unscored("gold_unparsable")
+            if (i, k) != (1, 2):
+                verdicts.append(verdict_row(made.trace_id, str(2 * i), result))
+            lengths.append({"trace_id": made.trace_id, "completion_words": 6 + k, "run_id": RUN})
+            languages.append(
+                {
+                    "trace_id": made.trace_id,
+                    "lang": "en",
+                    "language_consistency": 0.75 if mixed else 1.0,
+                    "run_id": RUN,
+                }
+            )
+    with store.table("traces").writer(RUN) as writer:
+        writer.append(traces)
+    store.table("verdicts.math@1").add(pl.DataFrame(verdicts, infer_schema_length=None))
+    store.table("scores.length@1", LENGTH).add(pl.DataFrame(lengths))
+    store.table("scores.language@2", LANGUAGE).add(pl.DataFrame(languages))
+    return store
