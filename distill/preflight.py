@@ -100,8 +100,6 @@ def check_row(row: Row, *, tokenizer: Any, template: Template, where: str) -> Re
 def _problem(row: Row, out: Rendered, tokenizer: Any) -> tuple[str, str] | None:
     text = row.completion
     opens = text.lstrip().startswith(THINK_OPEN)
-    if out.prompt.rstrip().endswith(THINK_OPEN) and opens:
-        return f"{THINK_OPEN} is prefilled twice", "take it out of the template or of the data"
     if opens and text.lstrip()[len(THINK_OPEN) :].lstrip().startswith(THINK_OPEN):
         return f"{THINK_OPEN} is prefilled twice", "prefill + completion must hold it once"
     if opens and THINK_CLOSE not in text:
@@ -111,7 +109,7 @@ def _problem(row: Row, out: Rendered, tokenizer: Any) -> tuple[str, str] | None:
     target = out.input_ids[out.n_prompt_tokens :]
     if target[-1] != tokenizer.eos_token_id:
         return "EOS is cut", f"{tokenizer.eos_token!r} is no single token at the end of the row"
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in target:
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in target[:-1]:
         return "the tokenizer has no tokens for some of the text", "choose another base model"
     if THINK_CLOSE in text and THINK_CLOSE not in tokenizer.decode(
         target, skip_special_tokens=True

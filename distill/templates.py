@@ -152,13 +152,15 @@ def render(
         completion: prefill and completion of the trace, as one text.
 
     Raises:
-        RenderError: the template rewrites the prompt once an answer follows, changes the answer
-            (drops its thinking, strips it), or never ends the turn.
+        RenderError: the template prefills ``<think>``, rewrites the prompt once an answer follows,
+            changes the answer (drops its thinking, strips it), or never ends the turn.
     """
     history = [dict(m) for m in messages]
     prompt = _rendered(tokenizer, template, history, generation_prompt=True)
     answer = {"role": "assistant", "content": completion}
     full = _rendered(tokenizer, template, [*history, answer], generation_prompt=False)
+    if prompt.rstrip().endswith(THINK_OPEN):
+        raise RenderError(f"the chat template prefills {THINK_OPEN}: it would stand twice")
     if not full.startswith(prompt):
         raise RenderError(_rewritten(prompt, full))
     tail = full[len(prompt) :]
@@ -190,8 +192,6 @@ def _rendered(
 
 
 def _rewritten(prompt: str, full: str) -> str:
-    if prompt.rstrip().endswith(THINK_OPEN):
-        return f"the chat template prefills {THINK_OPEN}, which the completion brings as well"
     at = next((i for i, (a, b) in enumerate(zip(prompt, full, strict=False)) if a != b), len(full))
     return f"the chat template rewrites the prompt once an answer follows (from character {at})"
 

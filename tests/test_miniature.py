@@ -243,13 +243,28 @@ def test_a_grown_model_is_an_ordinary_folder_and_is_grown_once(tmp_path: Path) -
     grow(config, say=said.append)
     assert any("parameters" in line for line in said)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "m", trust_remote_code=False)
-    assert model.config.model_type == "qwen2"
+    assert model.config.model_type == "qwen3"
     assert (tmp_path / "m" / "model.safetensors").is_file()
     said.clear()
     assert grow(config, say=said.append) == tmp_path / "m"
     assert said == []
     with pytest.raises(UsageError, match="other inputs"):
         grow(config.model_copy(update={"seed": 1}))
+
+
+def test_every_family_reads_its_tokenizer_as_it_was_trained(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from pipelines.miniature.grow import SHAPES
+    from pipelines.miniature.tokenizer import train_tokenizer
+
+    texts = [d.completion for d in corpus.documents(n=100, seed=0)]
+    tokenizer = train_tokenizer(texts)
+    for name, shape in SHAPES.items():
+        shape.hf_config(tokenizer).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        loaded = AutoTokenizer.from_pretrained(tmp_path / name, trust_remote_code=False)
+        assert loaded(texts).input_ids == tokenizer(texts).input_ids
 
 
 def test_the_same_seed_grows_the_same_weights(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Grow a small base model from nothing on the little world's crawl: a minute on one core.
 
-Real architectures (Qwen3, Qwen2, Llama of transformers), tiny shapes. The result is an ordinary
+Real architectures (Qwen3 and Llama of transformers), tiny shapes. The result is an ordinary
 model folder (safetensors, tokenizer, chat template) that vLLM and transformers load by its path.
 
 What made it work, each found by trial: Muon for the hidden matrices (AdamW alone never learnt the
@@ -27,7 +27,8 @@ from pipelines.miniature.corpus import Document, documents
 from pipelines.miniature.muon import Muon
 from pipelines.miniature.tokenizer import train_tokenizer
 
-Family = Literal["qwen3", "qwen2", "llama"]
+# Not qwen2: transformers 5 reads its tokenizers by Qwen2's own splitting, whatever was saved.
+Family = Literal["qwen3", "llama"]
 # The smallest head that vLLM's attention on CPU computes.
 HEAD_DIM = 32
 _SORTED_AT_ONCE = 2048
@@ -58,9 +59,9 @@ class Shape(Config):
         """
         if self.width % HEAD_DIM:
             raise ConfigError(f"width={self.width}", f"choose a multiple of {HEAD_DIM}")
-        from transformers import LlamaConfig, Qwen2Config, Qwen3Config
+        from transformers import LlamaConfig, Qwen3Config
 
-        kinds = {"qwen3": Qwen3Config, "qwen2": Qwen2Config, "llama": LlamaConfig}
+        kinds = {"qwen3": Qwen3Config, "llama": LlamaConfig}
         heads = self.width // HEAD_DIM
         return kinds[self.family](
             vocab_size=len(tokenizer),
@@ -82,7 +83,7 @@ class Shape(Config):
 # The teacher's base, a student of its family that is really smaller, and one of the other family.
 SHAPES: dict[str, Shape] = {
     "base": Shape(family="qwen3", width=64, layers=3, mlp=192),
-    "qwen": Shape(family="qwen2", width=64, layers=2, mlp=128),
+    "qwen": Shape(family="qwen3", width=64, layers=2, mlp=128),
     "llama": Shape(family="llama", width=64, layers=2, mlp=128),
 }
 
