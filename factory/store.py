@@ -158,7 +158,7 @@ class Store:
             "exclusion_id": key_of(run_id),
             "excluded_run_id": run_id,
             "reason": reason,
-            "created_at": _now(),
+            "created_at": now(),
             "run_id": by,
         }
         with self.table("exclusions").writer(by) as writer:
@@ -167,7 +167,7 @@ class Store:
     def start_run(self, kind: str, details: Mapping[str, Any]) -> str:
         """Record the start of a run and return its id."""
         run_id = new_run_id()
-        record = {"run_id": run_id, "kind": kind, "started_at": _now(), "details": details}
+        record = {"run_id": run_id, "kind": kind, "started_at": now(), "details": details}
         write_json(self.root / "runs" / run_id / "run.json", record)
         return run_id
 
@@ -175,7 +175,7 @@ class Store:
         """Record the end of a run. A run without an end was killed."""
         path = self.root / "runs" / run_id / "run.json"
         record = orjson.loads(path.read_bytes())
-        write_json(path, {**record, "ended_at": _now(), "results": results})
+        write_json(path, {**record, "ended_at": now(), "results": results})
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the records of all runs, oldest first."""
@@ -512,5 +512,6 @@ def _without(frame: pl.DataFrame, excluded: list[str]) -> pl.DataFrame:
     return frame.filter(~pl.col("run_id").is_in(excluded).fill_null(False))
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the present time, UTC, ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,47 @@
+# Everything sets itself up on first use: a virtual environment in .venv, for CPU or CUDA.
+VENV ?= .venv
+DEVICE ?= auto
+PY := $(VENV)/bin/python
+# One thread per process: on shared cores, threads that wait for each other cost more than they give.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup quickstart miniature test slow lint types format bench doctor clean
+
+help:
+	@echo "make quickstart   set up and run the main job: prompts to a distilled student"
+	@echo "make test         set up and run the fast tests (5 minutes at most)"
+	@echo "make slow         the tests with real vLLM, TRL, Ray and kills"
+	@echo "make miniature    the whole R1 recipe in miniature (half an hour on two cores)"
+	@echo "make lint types   ruff, codespell; mypy --strict"
+	@echo "DEVICE=cpu|cuda   instead of choosing by itself; VENV=DIR another environment"
+
+setup:
+	@bash requirements/install.sh $(VENV) $(DEVICE)
+
+quickstart: setup
+	@$(PY) -m pipelines.quickstart $(ARGS)
+
+miniature: setup
+	@$(PY) -m pipelines.r1 pipelines/recipes/miniature.yaml $(ARGS)
+
+test: setup
+	@$(PY) -m pytest $(ARGS)
+
+slow: setup
+	@$(PY) -m pytest -m slow $(ARGS)
+
+lint: setup
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check -q . && $(VENV)/bin/codespell factory catalogs distill pipelines README.md CHANGELOG.md
+
+types: setup
+	@$(VENV)/bin/mypy
+
+format: setup
+	@$(VENV)/bin/ruff check --fix-only -q . ; $(VENV)/bin/ruff format -q .
+
+doctor: setup
+	@$(PY) -m factory doctor
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

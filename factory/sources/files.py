@@ -1,0 +1,94 @@
+"""Source ``files``: prompts out of JSON Lines or Parquet files of one's own.
+
+Columns: ``prompt`` (text or messages; also ``problem``, ``question`` …), and where known ``gold``,
+``verifier``, ``options``, ``domain``, ``level``, ``language``, ``id``; others by ``mapping``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from factory import files
+from factory.errors import UsageError
+from factory.records import Prompt, PromptSource
+from factory.sources import _columns
+
+
+def rows(
+    paths: Sequence[str] | str, mapping: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, int, _columns.Row]]:
+    """Yield (path, row number, row) of every readable row; malformed lines are left out.
+
+    Raises:
+        UsageError: a file is missing or of an unknown form.
+    """
+    for path in [paths] if isinstance(paths, str) else paths:
+        files.check_input(path)
+        for number, row in enumerate(files.read_rows(path)):
+            if isinstance(row, dict):
+                yield path, number, _columns.clean_row(files.map_columns(row, mapping or {}))
+
+
+def prompts(
+    paths: Sequence[str] | str,
+    *,
+    name: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    verifier: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    language: str | None = None,
+    limit: int | None = None,
+) -> Iterator[tuple[Prompt, PromptSource]]:
+    """Yield prompts with where they come from.
+
+    Args:
+        paths: files.
+        name: name of the source; default: each file's name without endings.
+        mapping: name that we read → column of the file.
+        verifier: verifier of all golds; default: each row's, else one that fits the gold.
+        options: options of that verifier.
+        split: split of all rows.
+        language: ISO 639-1 code of all prompts.
+        limit: at most so many prompts.
+
+    Raises:
+        UsageError: a file is missing, or none of its rows has a prompt.
+    """
+    n = 0
+    for path, number, row in rows(paths, mapping):
+        prompt = _columns.prompt_of(row)
+        if prompt is None:
+            continue
+        if limit is not None and n >= limit:
+            return
+        n += 1
+        yield (
+            prompt,
+            _columns.source_of(
+                row,
+                prompt,
+                source=name or stem(path),
+                number=number,
+                split=split,
+                verifier=verifier,
+                options=options or {},
+                language=language,
+            ),
+        )
+    if n == 0:
+        raise UsageError(
+            f"no prompt in {paths if isinstance(paths, str) else ', '.join(paths)}",
+            f"name its column with --map prompt=COLUMN (known: {', '.join(_columns.PROMPT_NAMES)})",
+        )
+
+
+def stem(path: str) -> str:
+    """Return a file's name without its endings.
+
+    >>> stem("x/prompts_gsm8k.jsonl.gz")
+    'prompts_gsm8k'
+    """
+    return Path(path).name.split(".")[0]

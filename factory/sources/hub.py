@@ -1,0 +1,113 @@
+"""Source ``hub``: prompts out of a Hugging Face dataset, by name and revision, or a local folder.
+
+The commit is resolved and recorded in ``PromptSource.source`` as ``name@commit``, so that a rebuilt
+dataset comes from the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from factory.errors import UsageError
+from factory.records import Prompt, PromptSource
+from factory.sources import _columns
+
+
+def rows(
+    dataset: str,
+    *,
+    revision: str | None = None,
+    config: str | None = None,
+    split: str = "train",
+    mapping: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, int, _columns.Row]]:
+    """Yield (name@commit, row number, row).
+
+    Args:
+        dataset: hub name, or a local folder of Parquet or JSON files of the same shape.
+        revision: commit, tag or branch.
+        config: configuration name of the dataset.
+        split: its split.
+        mapping: name that we read → column.
+
+    Raises:
+        UsageError: it cannot be found or loaded; the message says why.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise UsageError(
+            "the package datasets is missing", "install the extra 'datasets'"
+        ) from None
+    local = Path(dataset).is_dir()
+    label = Path(dataset).resolve().name if local else f"{dataset}@{_commit(dataset, revision)}"
+    try:
+        loaded = datasets.load_dataset(
+            dataset, config, split=split, revision=None if local else label.rpartition("@")[2]
+        )
+    except Exception as error:  # noqa: BLE001 - the library raises its own, pyarrow's, the network's
+        detail = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"dataset {dataset!r} split {split!r} cannot be loaded ({detail})",
+            "check name, revision, config and split",
+        ) from None
+    for number, row in enumerate(loaded):
+        mapped = {**row, **{k: row.get(c) for k, c in (mapping or {}).items()}}
+        yield label, number, _columns.clean_row(mapped)
+
+
+def _commit(dataset: str, revision: str | None) -> str:
+    if revision and len(revision) == 40:
+        return revision
+    try:
+        from huggingface_hub import dataset_info
+
+        return str(dataset_info(dataset, revision=revision).sha)
+    except Exception as error:  # noqa: BLE001 - see above
+        raise UsageError(
+            f"dataset {dataset!r} is no folder and not found on the hub ({type(error).__name__})",
+            "check the name, or give a local folder",
+        ) from None
+
+
+def prompts(
+    dataset: str,
+    *,
+    revision: str | None = None,
+    config: str | None = None,
+    split: str = "train",
+    mapping: Mapping[str, str] | None = None,
+    verifier: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    language: str | None = None,
+    limit: int | None = None,
+) -> Iterator[tuple[Prompt, PromptSource]]:
+    """Yield prompts with where they come from; arguments as ``rows`` and ``files.prompts``."""
+    n = 0
+    found = rows(dataset, revision=revision, config=config, split=split, mapping=mapping)
+    for label, number, row in found:
+        prompt = _columns.prompt_of(row)
+        if prompt is None:
+            continue
+        if limit is not None and n >= limit:
+            return
+        n += 1
+        yield (
+            prompt,
+            _columns.source_of(
+                row,
+                prompt,
+                source=label,
+                number=number,
+                split=split,
+                verifier=verifier,
+                options=options or {},
+                language=language,
+            ),
+        )
+    if n == 0:
+        raise UsageError(
+            f"no prompt in dataset {dataset!r}", "name its column: mapping prompt=COLUMN"
+        )

@@ -1,0 +1,220 @@
+"""Export: a release in the form that a trainer or a hub expects.
+
+``trl``       prompt (messages) and completion (messages), for TRL's SFTTrainer
+``messages``  one list of messages
+``sharegpt``  conversations with from/value
+``openr1``    the wide columns of OpenR1-Math-220k
+``verl``      verl's Parquet rows (data_source, prompt, ability, reward_model, extra_info)
+``dpo``       prompt, chosen, rejected: passes against fails of the same prompt
+``hf``        a folder for the Hugging Face hub: Parquet and a dataset card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from factory import files
+from factory.errors import UsageError
+from factory.stages.release import Release
+from factory.store import Store
+
+Row = dict[str, Any]
+
+
+def export(store: Store, release: Release, *, form: str, out: str) -> int:
+    """Write a release in one of ``FORMS``; return the number of rows.
+
+    Args:
+        store: needed by ``dpo``, whose rejected traces are not in the release.
+        release: what to write.
+        form: one of ``FORMS`` or ``hf``.
+        out: file (its ending chooses JSON Lines or Parquet), or a folder for ``hf``.
+
+    Raises:
+        UsageError: an unknown form or ending, or nothing to write.
+    """
+    if form == "hf":
+        return _hub_folder(release, Path(out))
+    files.check_output(out)
+    counted = _Count()
+    if form == "dpo":
+        files.write_rows(out, counted.over(_dpo(store, release)))
+    elif form in FORMS:
+        files.write_rows(out, counted.over(_plain(release, FORMS[form])))
+    else:
+        raise UsageError(f"unknown form {form!r}", f"known: {', '.join([*FORMS, 'dpo', 'hf'])}")
+    if counted.n == 0:
+        raise UsageError(
+            f"nothing to export as {form!r}", "dpo needs passes and fails of one prompt"
+        )
+    return counted.n
+
+
+class _Count:
+    def __init__(self) -> None:
+        self.n = 0
+
+    def over(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        for batch in batches:
+            self.n += len(batch)
+            yield batch
+
+
+def _plain(release: Release, make: Callable[[Row], Row]) -> Iterator[list[Row]]:
+    for part in release.manifest["parts"]:
+        frame = pl.read_parquet(release.folder / part["name"])
+        for slice_ in frame.iter_slices(1000):
+            yield [make(row) for row in slice_.iter_rows(named=True)]
+
+
+def _messages(row: Row) -> list[Mapping[str, Any]]:
+    messages: list[Mapping[str, Any]] = orjson.loads(row["messages"])
+    return messages
+
+
+def _trl(row: Row) -> Row:
+    completion = [{"role": "assistant", "content": row["completion"]}]
+    return {"prompt": _messages(row), "completion": completion, "trace_id": row["trace_id"]}
+
+
+def _chat(row: Row) -> Row:
+    turns = [*_messages(row), {"role": "assistant", "content": row["completion"]}]
+    return {"messages": turns, "trace_id": row["trace_id"]}
+
+
+def _sharegpt(row: Row) -> Row:
+    names = {"user": "human", "assistant": "gpt"}
+    turns = [
+        {"from": names.get(str(m["role"]), m["role"]), "value": m["content"]}
+        for m in _chat(row)["messages"]
+    ]
+    return {"conversations": turns, "id": row["trace_id"]}
+
+
+def _openr1(row: Row) -> Row:
+    return {
+        "problem": _user_text(row),
+        "solution": row["answer"].strip(),
+        "answer": row.get("gold"),
+        "problem_type": row.get("domain"),
+        "source": row.get("source"),
+        "uuid": row["trace_id"],
+        "generations": [row["completion"]],
+        "correctness_math_verify": [row.get("status") == "pass"],
+        "is_reasoning_complete": [bool(row["reasoning"]) and bool(row["answer"].strip())],
+        "finish_reasons": [row.get("finish_reason")],
+        "messages": _chat(row)["messages"],
+    }
+
+
+def _verl(row: Row) -> Row:
+    return {
+        "data_source": row.get("source"),
+        "prompt": _messages(row),
+        "ability": row.get("domain"),
+        "reward_model": {"style": "rule", "ground_truth": row.get("gold")},
+        "extra_info": {
+            "index": row["trace_id"],
+            "split": row.get("split"),
+            "answer": row["completion"],
+        },
+    }
+
+
+def _user_text(row: Row) -> str:
+    return next((str(m["content"]) for m in _messages(row) if m.get("role") == "user"), "")
+
+
+FORMS: dict[str, Callable[[Row], Row]] = {
+    "trl": _trl, "messages": _chat, "sharegpt": _sharegpt, "openr1": _openr1, "verl": _verl,
+}  # fmt: skip
+
+
+def _dpo(store: Store, release: Release) -> Iterator[list[Row]]:
+    """Pair each kept passing trace with a failing one of its prompt, each failing one used once."""
+    kept = release.read(["trace_id", "prompt_id", "messages", "completion", "status"])
+    chosen = kept.filter(pl.col("status") == "pass").sort("prompt_id", "trace_id")
+    universe = pl.read_parquet(release.folder / "decisions.parquet")["trace_id"]
+    failed: set[str] = set()
+    for name in store.tables():
+        if name.startswith("verdicts."):
+            verdicts = store.table(name).read(["trace_id", "status"])
+            failed |= set(verdicts.filter(pl.col("status") == "fail")["trace_id"].to_list())
+    wanted = universe.filter(universe.is_in(list(failed)))
+    losers: dict[str, list[str]] = {}
+    prompts = chosen["prompt_id"].unique()
+    for batch in store.table("traces").batches(["trace_id", "prompt_id", "prefill", "completion"]):
+        mine = batch.filter(
+            pl.col("trace_id").is_in(wanted.implode())
+            & pl.col("prompt_id").is_in(prompts.implode())
+        )
+        for row in mine.sort("trace_id").iter_rows(named=True):
+            text = (row["prefill"] or "") + row["completion"]
+            losers.setdefault(row["prompt_id"], []).append(text)
+    rows = []
+    for row in chosen.iter_rows(named=True):
+        rejected = losers.get(row["prompt_id"])
+        if rejected:
+            rows.append(
+                {
+                    "prompt": _messages(row),
+                    "chosen": [{"role": "assistant", "content": row["completion"]}],
+                    "rejected": [{"role": "assistant", "content": rejected.pop()}],
+                    "trace_id": row["trace_id"],
+                }
+            )
+    yield rows
+
+
+def _hub_folder(release: Release, folder: Path) -> int:
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{str(folder)!r} is not empty", "give a new folder as --out")
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    n_rows = 0
+    n_parts = len(release.manifest["parts"])
+    for number, part in enumerate(release.manifest["parts"]):
+        frame = pl.read_parquet(release.folder / part["name"])
+        rows = [_trl(row) for row in frame.iter_rows(named=True)]
+        out = frame.with_columns(
+            pl.Series("prompt", [r["prompt"] for r in rows]),
+            pl.Series("completion", [r["completion"] for r in rows]),
+        ).drop("messages")
+        out.write_parquet(data / f"train-{number:05d}-of-{n_parts:05d}.parquet")
+        n_rows += frame.height
+    (folder / "README.md").write_text(card(release), encoding="utf-8")
+    return n_rows
+
+
+def card(release: Release) -> str:
+    """Return a dataset card: sources, models, filters with their counts, versions."""
+    m = release.manifest
+    frame = release.read(["source", "model", "revision"])
+    models = frame.group_by("model", "revision").len().sort("model", "revision")
+    sources = frame.group_by("source").len().sort("source")
+    lines = [
+        "---", "configs:", "- config_name: default", "  data_files: data/train-*.parquet",
+        "---", "",
+        f"# {m['name']} ({m['version']})", "",
+        f"{m['rows']} traces of {m['prompts']} prompts, kept out of {m['n_universe']}.", "",
+        "## Sources", "", "| source | traces |", "|---|---|",
+        *[f"| {s} | {n} |" for s, n in sources.iter_rows()], "",
+        "The licence of each source holds for its prompts; state it before you publish.", "",
+        "## Models", "", "| model | revision | traces |", "|---|---|---|",
+        *[f"| {name} | `{rev}` | {n} |" for name, rev, n in models.iter_rows()], "",
+        "## Filters", "", "| step | in | dropped | dropped only by it | undefined |",
+        "|---|---|---|---|---|",
+        *[
+            f"| {f['name']}: `{f['sql']}` | {f['n_in']} | {f['n_dropped']} | {f['n_dropped_only']} "
+            f"| {f['n_undefined']} |"
+            for f in m["filters"]
+        ], "",
+        "## Versions", "",
+        *[f"- {label}" for label in sorted(m["plugins"].values())], "",
+    ]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""Import: existing traces become prompts, sources and traces of a named model.
+
+Any file or hub dataset with a prompt, a completion and optionally a gold and earlier verdicts; the
+columns of OpenR1-Math-220k and OpenThoughts are known (``factory/sources/_columns.py``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from factory import ids
+from factory.records import Sampling
+from factory.sources import _columns
+from factory.store import Store
+
+COMMIT_ROWS = 256
+
+
+@dataclass
+class Imported:
+    """What an import did.
+
+    Attributes:
+        rows: rows read; traces: completions found in them.
+        new: traces appended; duplicates: exact repeats in the input; known: in the store before.
+        skipped: reason → rows without a trace.
+        trace_ids: the universe: every distinct trace of the input.
+    """
+
+    run_id: str
+    rows: int = 0
+    traces: int = 0
+    new: int = 0
+    duplicates: int = 0
+    known: int = 0
+    with_gold: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    trace_ids: list[str] = field(default_factory=list)
+
+
+def import_rows(
+    store: Store,
+    rows: Iterable[tuple[str, int, _columns.Row]],
+    *,
+    source: str | None = None,
+    model: str | None = None,
+    verifier: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    language: str | None = None,
+) -> Imported:
+    """Store every completion of the rows, each exact text once.
+
+    Args:
+        store: where facts go.
+        rows: (label, row number, row), as the sources ``files`` and ``hub`` yield them.
+        source: name of the source; default: each row's label.
+        model: model of all traces; default: each row's ``model`` column, else ``unknown``.
+        verifier: verifier of all golds; default: each row's, else one that fits the gold.
+        options: options of that verifier.
+        language: ISO 639-1 code of all prompts.
+    """
+    result = Imported(store.start_run("import", {"source": source, "model": model}))
+    run_id = result.run_id
+    sampling = Sampling(temperature=1.0, max_tokens=1).row(run_id) | {
+        "sampling_id": ids.key_of("imported"), "temperature": None, "top_p": None,
+        "max_tokens": None, "fields": '"imported"',
+    }  # fmt: skip
+    store.table("samplings").add(pl.DataFrame([sampling], infer_schema_length=None))
+    traces = store.table("traces")
+    before = set(traces.keys().to_list())
+    seen: set[str] = set()
+    tables = ("prompts", "prompt_sources", "traces")
+    writers = {name: store.table(name).writer(run_id) for name in tables}
+    waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
+
+    def commit() -> None:
+        for name in tables:  # prompts before their traces
+            writers[name].append(waiting[name])
+            waiting[name] = []
+
+    try:
+        for label, number, row in rows:
+            result.rows += 1
+            prompt = _columns.prompt_of(row)
+            if prompt is None:
+                result.skipped["no_prompt"] += 1
+                continue
+            found = list(_columns.completions_of(row))
+            if not found:
+                result.skipped["no_completion"] += 1
+                continue
+            origin = _columns.source_of(
+                row, prompt, source=source or label, number=number, split=None,
+                verifier=verifier, options=options or {}, language=language,
+            )  # fmt: skip
+            result.with_gold += origin.gold is not None
+            waiting["prompts"].append(prompt.row(run_id))
+            waiting["prompt_sources"].append(origin.row(run_id))
+            for text, verdicts in found:
+                result.traces += 1
+                meta = {**verdicts, "item": origin.item}
+                trace = _columns.trace_of(
+                    prompt, text, model=model or str(row.get("model") or "unknown"), meta=meta,
+                    n_tokens=row.get("n_completion_tokens"),
+                )  # fmt: skip
+                if trace.trace_id in seen:
+                    result.duplicates += 1
+                    continue
+                seen.add(trace.trace_id)
+                result.trace_ids.append(trace.trace_id)
+                if trace.trace_id in before:
+                    result.known += 1
+                    continue
+                result.new += 1
+                waiting["traces"].append(trace.row(run_id))
+            if len(waiting["traces"]) >= COMMIT_ROWS:
+                commit()
+        commit()
+    finally:
+        for writer in writers.values():
+            writer.close()
+    for name in tables:
+        store.table(name).seal()
+    counts = {k: v for k, v in vars(result).items() if k not in ("trace_ids", "run_id")}
+    store.end_run(run_id, counts | {"skipped": dict(result.skipped)})
+    return result
