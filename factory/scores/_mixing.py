@@ -1,0 +1,173 @@
+"""Runs of another script than the text's own, without symbols, names and glosses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from factory.scores._function_words import lists
+from factory.scores._identify import (
+    SHARED,
+    chinese_or_japanese,
+)
+from factory.scores._lid import LanguageModel
+from factory.scores._scripts import CJK, CYRILLIC, DEFAULT_LANGUAGE, GREEK, HEBREW, LATIN, Runs
+from factory.scores._words import Words
+
+_OPENERS = "\"'“”„‟‘’‚«»‹›「『《〈【（([{`*"
+_PAIRS = {
+    '"': '"', "'": "'", "“": "”", "”": "”", "„": "“”", "‟": "”", "‘": "’", "’": "’", "‚": "‘’",
+    "«": "»", "»": "«", "‹": "›", "›": "‹", "「": "」", "『": "』", "《": "》", "〈": "〉",
+    "【": "】", "（": "）)", "(": ")）", "[": "]", "{": "}", "`": "`",
+}  # fmt: skip
+_BRACKETS = frozenset("（([{")
+_NO_MERGE = re.compile('[\n"“”„‟‘‚«»‹›「」『』《》〈〉【】（）()\\[\\]{}`]')
+# A term with its transcription: "قانون (qanun)".
+_ROMANISED = re.compile(r"[\"'”’»]?\s?[(（][\"'“‘]?[A-Za-zÀ-ɏḀ-ỿʼ'’ \-]{2,24}[\"'”’]?[)）,:;]")
+# Longer stretches in quotation marks or brackets are no gloss but text.
+QUOTED_CHARS, BRACKETED_CHARS = 80, 40
+_GAP_CHARS = 6
+# Latin words that are written so in every language: units and functions.
+_INTERNATIONAL = frozenset(
+    """
+    cm mm km kg mg ml dm ms min sec hz khz mhz ghz kb mb gb tb kw kwh mph kmh kcal cal mol nm
+    sin cos tan cot sec csc log ln lg exp lim max min mod gcd lcm det dim arg sup inf sqrt
+    arcsin arccos arctan sinh cosh tanh deg rad avg sum vs etc ok ans http https www com org usd
+    eur pdf dna rna ph am pm
+    """.split()  # noqa: SIM905 (a list of sixty strings is harder to read)
+)
+_NAMELIKE = frozenset(("one", "two", "three", "will", "may", "mark", "an"))
+
+
+class Span(NamedTuple):
+    """A stretch in another language: byte offsets in the batch, language, words in it."""
+
+    begin: int
+    end: int
+    lang: str
+    n_words: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    first: int
+    last: int  # run numbers, inclusive
+    kind: int
+
+
+def _groups(runs: Runs, foreign: list[int]) -> list[_Group]:
+    """Join runs of one script that only blanks and light punctuation part."""
+    groups: list[_Group] = []
+    for run in foreign:
+        kind = int(runs.class_R[run])
+        if groups:
+            last = groups[-1]
+            near = run - last.last <= 2 and runs.text_R[run] == runs.text_R[last.last]
+            if near and last.kind == kind:
+                gap = _text(runs, int(runs.edge_R[last.last + 1]), int(runs.edge_R[run]))
+                if len(gap) <= _GAP_CHARS and not _NO_MERGE.search(gap):
+                    groups[-1] = _Group(last.first, run, kind)
+                    continue
+        groups.append(_Group(run, run, kind))
+    return groups
+
+
+def _text(runs: Runs, begin: int, end: int) -> str:
+    return runs.data[begin:end].tobytes().decode(errors="ignore")
+
+
+def is_quoted(before: str, inside: str, after: str) -> bool:
+    """Tell whether a short foreign stretch is quoted or bracketed: a gloss, not mixing.
+
+    >>> is_quoted('the word "', "قانون", '" means law'), is_quoted("So ", "所以", ", we")
+    (True, False)
+    """
+    left = before.rstrip(" *_")
+    right = after.lstrip(" *_")
+    while right[:1] and right[0] in ".,!?;:。，！？；：、…":
+        right = right[1:]
+    if not left or left[-1] not in _PAIRS or not right:
+        return False
+    longest = BRACKETED_CHARS if left[-1] in _BRACKETS else QUOTED_CHARS
+    return len(inside) <= longest and right[0] in _PAIRS[left[-1]]
+
+
+def script_spans(
+    runs: Runs, words: Words, prompts: list[str | None], model: LanguageModel
+) -> dict[int, list[Span]]:
+    """Find runs of another script than the text's main one, by text; glosses are left out.
+
+    A stretch that the prompt itself holds is a quotation of the task.
+    """
+    main = words.main_D[runs.text_R]
+    kind = runs.class_R
+    is_foreign = (kind > 0) & (kind != main) & (main > 0) & ~words.in_formula_R
+    # Latin letters inside another script are formulas and names more often than words.
+    is_foreign &= (kind != LATIN) | words.is_prose_R
+    found: dict[int, list[Span]] = {}
+    mentioned: dict[int, set[str]] = {}
+    for group in _groups(runs, np.flatnonzero(is_foreign).tolist()):
+        text = int(runs.text_R[group.first])
+        begin, end = int(runs.edge_R[group.first]), int(runs.edge_R[group.last + 1])
+        inside = _text(runs, begin, end)
+        if not _counts(group, inside, runs, words):
+            continue
+        low, high = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
+        before = _text(runs, max(low, begin - 12), begin)
+        after = _text(runs, end, min(high, end + 48))
+        if is_quoted(before, inside, after) or _ROMANISED.match(after):
+            mentioned.setdefault(text, set()).add(inside)
+            continue
+        if inside in (prompts[text] or ""):
+            continue
+        n_words = max(float(words.count_R[group.first : group.last + 1].sum()), 1.0)
+        lang = _group_language(group, inside, model)
+        found.setdefault(text, []).append(Span(begin, end, lang, n_words))
+    for text in mentioned.keys() & found.keys():
+        # What is glossed once is a mention elsewhere too, if it is a term and no function word.
+        kept = [s for s in found[text] if _text(runs, s.begin, s.end) not in mentioned[text]]
+        found[text] = kept
+    return {text: spans for text, spans in found.items() if spans}
+
+
+def _counts(group: _Group, inside: str, runs: Runs, words: Words) -> bool:
+    """Tell words from symbols: which stretches of another script can be mixing at all."""
+    if group.kind == CJK:
+        # A lone katakana is an emoticon's; a Han character or a hiragana is a word.
+        return len(inside) > 1 or not "\u30a1" <= inside <= "\u30ff"
+    if group.kind == LATIN:
+        parts = re.findall(r"[^\W\d_]+", inside)
+        plain = [p for p in parts if p[1:].islower() and p.lower() not in _INTERNATIONAL]
+        lower = [p for p in plain if p.islower()]
+        # Titles and names alone ("Nicholas", "Google Maps") are words of no language.
+        english = lists()["en"]
+        known = any(p.lower() in english - _NAMELIKE and len(p) > 1 for p in plain)
+        return any(len(p) > 2 for p in lower) or len(lower) > 2 or known
+    if group.kind == GREEK:
+        # Letters of formulas: αβγ, πr, Δx. Words have accents or are long.
+        return any(
+            len(part) > 3 or (len(part) > 1 and re.search("[άέήίόύώΐΰΆΈΉΊΌΎΏς]", part))
+            for part in inside.split()
+        )
+    if group.kind in (CYRILLIC, HEBREW):
+        # а, о, с, х look like Latin symbols, א is one; these stand for words.
+        return any(len(part) > 1 or part in "ивкяуэИВКЯУЭ" for part in inside.split())
+    return True
+
+
+def _group_language(group: _Group, inside: str, model: LanguageModel) -> str:
+    default = DEFAULT_LANGUAGE[group.kind] or "en"
+    if group.kind == CJK:
+        return chinese_or_japanese(inside) or default
+    parts = re.findall(r"[^\W\d_]+", inside.lower())
+    if not SHARED[group.kind] or len(parts) < 3:
+        return default
+    sums, count = model.word_sums([part.encode() for part in parts])
+    if not count.sum():
+        return default
+    logs = model.log_probabilities((sums.sum(axis=0) / count.sum())[None])[0]
+    best = int(logs.argmax())
+    return model.label_L[best] if np.exp(logs[best]) >= 0.3 else default
