@@ -1,0 +1,296 @@
+"""Evaluation: counts are asserted, metrics by hand, more samples only add what is missing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import random
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from distill import benchmarks
+from distill.evaluate import (
+    PAPER,
+    check_counts,
+    evaluate,
+    measure,
+    paired,
+    summarise,
+    unique_pairs,
+)
+from factory.errors import Refused, UsageError
+from factory.records import Prompt, PromptSource, Sampling
+from factory.store import Store
+from tests.helpers_run import VERIFIER, answers, new_store, problems, replay
+
+SAMPLING = Sampling(temperature=0.6, top_p=0.95, max_tokens=64, prefill="<think>\n")
+
+
+def _sample(prompt: str, index: int, status: str, extracted: str | None = None) -> dict[str, Any]:
+    return {
+        "prompt_id": prompt, "sample_index": index, "status": status, "extracted": extracted,
+        "finish_reason": "length" if extracted is None else "stop", "n_completion_tokens": 10,
+        "format": extracted is not None, "language_consistency": 1.0, "reasoning_chars": 3,
+    }  # fmt: skip
+
+
+def test_metrics_equal_hand_computed_values() -> None:
+    samples = [
+        *(_sample("a", i, s, x) for i, (s, x) in enumerate(
+            [("pass", "4"), ("fail", "5"), ("pass", "4.0"), ("fail", None)])),
+        *(_sample("b", i, "fail", x) for i, x in enumerate(["1", "1", "2", "3"])),
+        *(_sample("c", i, s, x) for i, (s, x) in enumerate(
+            [("unscored", None), ("unscored", None), ("unscored", None), ("unscored", None)])),
+        *(_sample("d", i, s, x) for i, (s, x) in enumerate(
+            [("pass", "7"), ("fail", "8"), ("pass", "7"), ("fail", "8")])),
+    ]  # fmt: skip
+    frame, pass_at = summarise(samples, prompts=["a", "b", "c", "d"], k=4)
+    assert frame["pass_rate"].to_list() == [0.5, 0.0, None, 0.5]
+    # a: two right answers written differently are one class; d: a tie shares the point.
+    assert frame["cons"].to_list() == [1.0, 0.0, None, 0.5]
+    assert frame["truncated"].to_list() == [0.25, 0.0, 1.0, 0.0]
+    # pass@2 with n=4, c=2: 1 - C(2,2)/C(4,2) = 5/6; the prompt without verdicts is left out.
+    assert pass_at[2] == pytest.approx((5 / 6 + 0 + 5 / 6) / 3)
+    assert pass_at[4] == pytest.approx(2 / 3)
+    assert pass_at[1] == pytest.approx(1 / 3)
+
+
+def test_pass_at_k_is_what_drawing_k_samples_gives() -> None:
+    generator = random.Random(0)
+    statuses = ["pass"] * 3 + ["fail"] * 7
+    samples = [_sample("p", i, s, str(i)) for i, s in enumerate(statuses)]
+    _, pass_at = summarise(samples, prompts=["p"], k=10)
+    for k in (1, 2, 4, 8):
+        drawn = sum("pass" in generator.sample(statuses, k) for _ in range(20_000)) / 20_000
+        assert pass_at[k] == pytest.approx(drawn, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([("p", 0), ("p", 1), ("q", 0)], "1 samples too many and 0 doubled, of 2"),
+        ([("p", 0), ("p", 2)], "1 samples too many"),
+        ([("p", 0), ("p", 0), ("p", 1), ("p", 1)], "0 samples too many and 2 doubled"),
+    ],
+)
+def test_extra_and_doubled_samples_are_refused_with_their_counts(
+    found: list[tuple[str, int]], says: str
+) -> None:
+    with pytest.raises(Refused, match=says):
+        check_counts(found, prompts=["p"], k=2)
+
+
+def test_missing_samples_are_counted() -> None:
+    assert check_counts([("p", 1)], prompts=["p", "q"], k=3) == 5
+
+
+def _evaluate(store: Store, *, k: int, n: int = 10, **options: Any) -> Any:
+    return evaluate(
+        store, problems(n), replay(n, 8, **options), benchmark="sums", k=k, sampling=SAMPLING,
+        n_workers=1,
+    )  # fmt: skip
+
+
+def test_an_evaluation_is_traces_and_a_row_of_its_table(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    out = _evaluate(store, k=4)
+    assert store.table("traces").n_rows() == 40
+    assert out.n_samples == 40
+    expected = Counter[int]()
+    recorded = answers(10, 8)
+    for at, (prompt, source) in enumerate(problems(10)):
+        for j in range(4):
+            text = recorded[f"{prompt.prompt_id}:{j}"]["completion"]
+            expected[at] += f"boxed{{{source.gold}}}" in text
+    assert out.pass_at_1 == pytest.approx(sum(expected.values()) / 40)
+    assert out.metrics["format"].mean == 1.0
+    assert out.lines()[0].startswith("sums: 10 prompts x k=4 = 40 samples of recorded-model")
+    row = store.table("evaluations").read().row(0, named=True)
+    assert (row["pass_at_1"], row["n_prompts"], row["k"]) == (out.pass_at_1, 10, 4)
+
+
+def test_more_samples_make_only_what_is_missing(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _evaluate(store, k=2)
+    calls = tmp_path / "calls"
+    _evaluate(store, k=6, calls=calls)
+    assert len(calls.read_text().split()) == 40
+    calls.unlink()
+    _evaluate(store, k=6, calls=calls)
+    assert not calls.exists()
+    assert store.table("evaluations").n_rows() == 2
+
+
+def test_missing_samples_are_refused_or_printed(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    with pytest.raises(Refused, match="20 of 100 samples are missing"):
+        _evaluate(store, k=10)
+    out = evaluate(
+        store, problems(10), replay(10, 8), benchmark="sums", k=10, sampling=SAMPLING,
+        n_workers=1, allow_missing=True,
+    )  # fmt: skip
+    assert "20 MISSING" in out.lines()[0]
+    assert out.pass_at[10] is None
+    assert out.metrics["cons@k"].mean is None
+
+
+def test_two_models_are_compared_prompt_by_prompt(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    before = _evaluate(store, k=4)
+    better = before.per_prompt.with_columns(
+        pl.min_horizontal(pl.col("pass_rate") + 0.25, 1).alias("pass_rate")
+    ).reverse()
+    after = type(before)(**{**before.__dict__, "per_prompt": better})
+    difference = paired(before, after).differences["pass_rate"]
+    assert difference.mean is not None
+    assert 0.1 < difference.mean <= 0.25
+    with pytest.raises(UsageError, match="different prompts"):
+        paired(before, type(before)(**{**before.__dict__, "per_prompt": better.head(3)}))
+
+
+def test_other_samplings_and_models_do_not_mix(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    out = _evaluate(store, k=2)
+    with pytest.raises(Refused, match="20 of 20 samples are missing"):
+        measure(
+            store, unique_pairs(problems(10)), model="another", revision=out.revision,
+            sampling_id=out.sampling_id, k=2, benchmark="sums",
+        )  # fmt: skip
+
+
+def test_a_prompt_without_gold_is_refused() -> None:
+    prompt = Prompt.of("?")
+    source = PromptSource(prompt_id=prompt.prompt_id, source="s", item="1", verifier=VERIFIER)
+    with pytest.raises(UsageError, match="has no gold"):
+        unique_pairs([(prompt, source)])
+
+
+def test_the_protocol_is_the_papers() -> None:
+    assert (PAPER.temperature, PAPER.top_p, PAPER.max_tokens) == (0.6, 0.95, 32768)
+    ks = {n: b.k for n, b in benchmarks.BENCHMARKS.items()}
+    assert (ks["aime24"], ks["gpqa-diamond"], ks["math500"], ks["livecodebench"]) == (64, 64, 16, 8)
+
+
+# ---- benchmarks from local files of the published shape
+
+
+def _file(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def _packed(value: Any) -> str:
+    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+
+_GPQA = {
+    "Question": "Which?", "Correct Answer": "red", "Incorrect Answer 1": "green",
+    "Incorrect Answer 2": "blue", "Incorrect Answer 3": "grey", "Record ID": "r1",
+}  # fmt: skip
+_LCB = {
+    "question_content": "Add.", "question_id": "7", "difficulty": "easy", "starter_code": "",
+    "public_test_cases": json.dumps([{"input": "1 2", "output": "3", "testtype": "stdin"}]),
+    "metadata": "{}",
+}  # fmt: skip
+_HIDDEN = [{"input": "2 2", "output": "4", "testtype": "stdin"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "verifier", "gold"),
+    [
+        ("math500", {"problem": "1/2?", "answer": "\\frac12", "level": 3, "unique_id": "u"},
+         "math", "\\frac12"),
+        ("aime24", {"problem": "How many?", "answer": 204, "id": 60}, "math", "204"),
+        ("aime25", {"problem": "How many?", "answer": "70", "id": "0"}, "math", "70"),
+        ("gsm8k", {"question": "Sum?", "answer": "1+1=2\n#### 1,002"}, "math", "1002"),
+    ],
+)  # fmt: skip
+def test_mathematics_asks_for_a_box(
+    tmp_path: Path, name: str, row: dict[str, Any], verifier: str, gold: str
+) -> None:
+    ((prompt, source),) = benchmarks.load(name, path=_file(tmp_path, [row]))
+    assert prompt.text.endswith("put your final answer within \\boxed{}.")
+    assert (source.verifier, source.gold) == (verifier, gold)
+    assert source.options == {"mode": "boxed"}
+
+
+def test_options_are_shuffled_by_a_seed_that_is_part_of_the_key(tmp_path: Path) -> None:
+    path = _file(tmp_path, [_GPQA])
+    seen = set()
+    for seed in range(8):
+        ((prompt, source),) = benchmarks.load("gpqa-diamond", path=path, seed=seed)
+        ((again, _),) = benchmarks.load("gpqa-diamond", path=path, seed=seed)
+        assert prompt.prompt_id == again.prompt_id
+        options = source.options["options"]
+        assert options["ABCD".index(source.gold or "")] == "red"
+        assert f"{source.gold}) red" in prompt.text
+        assert source.source.endswith(f"@seed{seed}")
+        seen.add((prompt.prompt_id, source.gold))
+    assert len({gold for _, gold in seen}) > 1
+
+
+@pytest.mark.parametrize("private", [json.dumps(_HIDDEN), _packed(json.dumps(_HIDDEN)), ""])
+def test_hidden_tests_are_read(tmp_path: Path, private: str) -> None:
+    path = _file(tmp_path, [{**_LCB, "private_test_cases": private}])
+    ((_, source),) = benchmarks.load("livecodebench", path=path)
+    cases = json.loads(source.gold or "")["test_cases"]
+    assert [c["type"] for c in cases] == ["stdin_stdout"] * (2 if private else 1)
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return (print, ("ran",))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: Any) -> None:
+    path = _file(tmp_path, [{**_LCB, "private_test_cases": _packed(_Evil())}])
+    with pytest.raises(Refused, match=r"import builtins\.print"):
+        list(benchmarks.load("livecodebench", path=path))
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_code_benchmarks_keep_their_tests(tmp_path: Path) -> None:
+    row = {"task_id": "HumanEval/0", "prompt": "def f(x):\n    '''One more.'''\n",
+           "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+           "entry_point": "f"}  # fmt: skip
+    ((prompt, source),) = benchmarks.load("humaneval", path=_file(tmp_path, [row]))
+    gold = json.loads(source.gold or "")
+    assert gold["test_cases"][0]["code"].rstrip().endswith("check(f)")
+    assert "One more" in prompt.text
+    row = {"task_id": 2, "text": "Add one.", "test_list": ["assert g(1) == 2"]}
+    ((prompt, source),) = benchmarks.load("mbpp", path=_file(tmp_path, [row]))
+    assert json.loads(source.gold or "")["test_cases"] == [
+        {"type": "assert", "code": "assert g(1) == 2"}
+    ]
+    assert "assert g(1) == 2" in prompt.text
+
+
+def test_instructions_keep_their_arguments(tmp_path: Path) -> None:
+    row = {"key": 9, "prompt": "Shout.", "instruction_id_list": ["change_case:capital"],
+           "kwargs": [{"n": None, "m": 2}]}  # fmt: skip
+    ((_, source),) = benchmarks.load("ifeval", path=_file(tmp_path, [row]))
+    assert source.verifier == "constraints"
+    assert json.loads(source.gold or "") == {
+        "instruction_ids": ["change_case:capital"], "kwargs": [{"m": 2}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "says"),
+    [
+        ("nope", {}, "unknown benchmark 'nope': known: aime24"),
+        ("math500", {"text": "?"}, "row 0 is no row of math500"),
+    ],
+)
+def test_a_wrong_name_or_shape_is_named(
+    tmp_path: Path, name: str, row: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        list(benchmarks.load(name, path=_file(tmp_path, [row])))
