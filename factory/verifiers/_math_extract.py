@@ -25,9 +25,12 @@ _BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _BETWEEN = re.compile(
     r"(?:[\s,;，、；&]|\$|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*(?:and|or)\s*)\}"
-    r"|\\(?:and|or|land|lor|cup)\b|\b(?:and|or)\b|和|或|及|与|[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
+    r"|\\(?:and|or|land|lor|cup)\b|(?:\b[A-Za-z]+\s+)?\b(?:and|or)\b|和|或|及|与|[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
 )
 _BARE_BOXED = re.compile(r"[-+]?[0-9][0-9.,/]*|[A-Za-z](?![A-Za-z])")
+
+
+_SPECIAL = re.compile(r"<(?:\||｜)[^<>|｜]{1,40}(?:\||｜)>(?:user|assistant)?|</?s>")
 
 
 class Extracted(NamedTuple):
@@ -169,7 +172,7 @@ def from_text(answer: str) -> Extracted:
     >>> from_text("The question mentions 5").error
     'no_answer'
     """
-    text = answer[-_TAIL_CHARS:].strip()
+    text = _SPECIAL.sub("", answer[-_TAIL_CHARS:]).strip()
     if not text:
         return Extracted((), "none", "no_answer")
     for how, find in _FINDERS:
@@ -236,7 +239,8 @@ def _bare(text: str) -> str | None:
     words = re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[A-Za-z]+|\{[^{}]*\}", " ", text))
     if len(words) > 3 or (words and _CONCLUDES.search(" ".join(words))):
         return None
-    if len(words) > 1 and not _HASH_START.match(text):
+    # "20 cm" and "Navin" are answers; "the 20" and "Note: 20" are not yet.
+    if words and not _HASH_START.match(text) and (len(words) > 1 or re.search(r"[0-9]", text)):
         return None
     return text
 
@@ -271,12 +275,12 @@ def _narrow(piece: str) -> str:
     formula = _MATH.search(piece)
     if formula and re.search(r"[0-9A-Za-z]", _first_group(formula)):
         return _first_group(formula)
-    number = _last(_NUMBER, piece)
+    number = _NUMBER.match(piece) or _last(_NUMBER, piece)
     return number.group() if number else piece
 
 
 def _is_prose(piece: str) -> bool:
-    bare = re.sub(r"\\[A-Za-z]+|\$[^$]*\$", " ", piece)
+    bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}(?:\{[lcr|]*\})?|\\[A-Za-z]+|\$[^$]*\$", " ", piece)
     return len(re.findall(r"[^\W\d_]{2,}", bare)) >= 3
 
 

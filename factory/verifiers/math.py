@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import functools
 import re
+from fractions import Fraction
 from typing import Any
 
 from factory.records import Item, Verdict
 from factory.verifiers import _math_extract as extract
 from factory.verifiers import _math_text as texts
+from factory.verifiers._math_nodes import Node, ParseError
+from factory.verifiers._math_parse import parse
+from factory.verifiers._math_plain import kind_of, simplify
+from factory.verifiers._math_same import same
 
 VERSION = 1
 OPTIONS = ("mode",)
@@ -83,7 +88,7 @@ def quick(item: Item, *, mode: str = "boxed") -> Verdict | None:
             return Verdict.failed("wrong", decided_by="text", extracted=shown)
     if len(shown) > MAX_PARSED_CHARS:
         return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])
-    return None
+    return _by_value(gold, found.parts, shown)
 
 
 def as_completion(gold: Any, *, mode: str = "boxed") -> str:
@@ -152,6 +157,53 @@ def _number(text: str) -> str | None:
 
 def _keys(parts: tuple[str, ...]) -> frozenset[str]:
     return frozenset(texts.text_key(texts.ascii_form(p)) for p in parts)
+
+
+def _by_value(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict | None:
+    """Compare by our own grammar: structures, then exact or many-digit values."""
+    ours, theirs = _parsed(gold), _parse_parts(parts)
+    if ours is None or theirs is None:
+        return None
+    equal = same(ours, theirs)
+    step = "value"
+    if equal is False:
+        step = "value" if kind_of(simplify(ours)) == kind_of(simplify(theirs)) else "type"
+        if any("," in p for p in (*gold, *parts)):
+            equal = _by_other_commas(gold, parts)
+    if equal is None:
+        return None
+    if equal:
+        return Verdict.passed(decided_by="value", extracted=shown)
+    return Verdict.failed("wrong", decided_by=step, extracted=shown)
+
+
+def _by_other_commas(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool | None:
+    """Try the other readings of a comma: between items where it could group digits, decimal."""
+    ours, theirs = _parse_parts(gold, thousands=False), _parse_parts(parts, thousands=False)
+    if ours is not None and theirs is not None and ours[0] == theirs[0] == "list":
+        return same(ours, theirs)
+    for one, other in ((gold, parts), (parts, gold)):
+        comma = _DECIMAL_COMMA.fullmatch(_outer(one[0]).strip()) if len(one) == 1 else None
+        number = _parse_parts(other)
+        if comma and number is not None and number[0] == "num":
+            return bool(number[1] == Fraction(f"{comma.group(1)}.{comma.group(2)}"))
+    return False
+
+
+_DECIMAL_COMMA = re.compile(r"(-?[0-9]{1,9}),([0-9]{1,9})\\?[$€£%]?")
+
+
+@functools.lru_cache(maxsize=8192)
+def _parsed(parts: tuple[str, ...]) -> Node | None:
+    return _parse_parts(parts)
+
+
+def _parse_parts(parts: tuple[str, ...], *, thousands: bool = True) -> Node | None:
+    try:
+        nodes = [parse(texts.ascii_form(p), thousands=thousands) for p in parts]
+    except ParseError:
+        return None
+    return nodes[0] if len(nodes) == 1 else ("list", tuple(nodes))
 
 
 def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict:
