@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import queue
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from factory.stages.verify import Checker
 from factory.store import Store
 
 BATCH = 64
+N_THREADS = 2
 
 
 @dataclass(slots=True)
@@ -27,6 +30,9 @@ class SampleState:
     statuses: list[str | None]
     asked: int = 0
     have: set[int] = field(default_factory=set)
+    is_done: bool = False
+    sources: list[PromptSource] = field(default_factory=list)
+    """All places that the prompt comes from; ``source`` is the one that its verdicts are from."""
 
     def known(self) -> list[str]:
         """Statuses of the samples from the first up to the first that is not known."""
@@ -38,31 +44,43 @@ class SampleState:
         return out
 
 
+Known = tuple[SampleState, int, str, bool]
+"""A sample's verdict: whose, which, its status, whether the sample is of this run."""
+Done = list[Known]
+
+
 class Checks:
-    """Verification beside the engine: batches go to threads that wait for the pool."""
+    """Verification beside the engine: batches go to threads that wait for the pool.
+
+    Daemon threads: a second Ctrl-C leaves without waiting for a verifier's deadline.
+    """
 
     def __init__(self, store: Store, run_id: str, n_workers: int | None) -> None:
         self.n_pending = 0
+        self.seconds = 0.0
+        """Wall seconds of checking, summed over the threads."""
         self._store, self._run_id, self._n_workers = store, run_id, n_workers
-        self._threads = ThreadPoolExecutor(2)
-        self._done: queue.SimpleQueue[list[tuple[SampleState, int, str, bool]] | BaseException]
-        self._done = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._waiting: dict[str, list[tuple[SampleState, int, dict[str, Any], bool]]] = {}
         self._checkers: dict[str, Checker] = {}
         self._writers: dict[str, Any] = {}
 
-    def load(self, states: Sequence[SampleState]) -> list[str]:
+    def load(self, states: Sequence[SampleState]) -> dict[str, tuple[SampleState, int]]:
         """Fill in stored verdicts; return the present traces that have none but could."""
         wanted: dict[str, dict[str, tuple[SampleState, int]]] = {}
         for state in states:
             checker = self._checker(state.source)
-            for index in state.have:
-                if checker is None:
+            if checker is None:
+                for index in state.have:
                     state.statuses[index] = "unscored"
-                    continue
-                key = verdict_key(state.trace_ids[index], state.source, checker)
-                wanted.setdefault(checker.label, {})[key] = (state, index)
-        lacking = []
+                continue
+            hashes = verdict_hashes(state.source, checker)
+            keys = wanted.setdefault(checker.label, {})
+            for index in state.have:
+                keys[ids.verdict_id_of(state.trace_ids[index], hashes)] = (state, index)
+        lacking: dict[str, tuple[SampleState, int]] = {}
         for label, keys in wanted.items():
             table = self._store.table(f"verdicts.{label}")
             for frame in table.batches(["verdict_id", "status"]):
@@ -70,7 +88,7 @@ class Checks:
                     found = keys.pop(key, None)
                     if found is not None:
                         found[0].statuses[found[1]] = status
-            lacking += [state.trace_ids[index] for state, index in keys.values()]
+            lacking |= {state.trace_ids[i]: (state, i) for state, i in keys.values()}
         return lacking
 
     def submit(self, state: SampleState, index: int, row: dict[str, Any], *, fresh: bool) -> bool:
@@ -85,25 +103,40 @@ class Checks:
             self._flush(checker.name)
         return True
 
-    def results(self, *, wait: bool) -> Iterator[tuple[SampleState, int, str, bool]]:
-        """Yield verdicts that are done; with ``wait``, until none is pending."""
+    def results(self, *, wait: bool, enough: int | None = None) -> Iterator[Known]:
+        """Yield verdicts that are done.
+
+        Args:
+            wait: wait until none is pending, or until ``enough`` verdicts have come.
+            enough: see ``wait``.
+        """
         for name in [n for n, items in self._waiting.items() if items]:
             self._flush(name)
+        n_taken = 0
         while self.n_pending:
             try:
-                batch = self._done.get(block=wait)
+                batch = self._done.get(block=wait and (enough is None or n_taken < enough))
             except queue.Empty:
                 return
             if isinstance(batch, BaseException):
                 raise batch
             self.n_pending -= len(batch)
+            n_taken += len(batch)
             yield from batch
 
     def close(self) -> None:
-        """Stop the threads and release the segments."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Let what is under way end (unless an error or Ctrl-C is on its way) and release."""
+        for _ in self._threads:
+            self._work.put(None)
+        if not self.n_pending:
+            for thread in self._threads:
+                thread.join()
         for writer in self._writers.values():
             writer.close()
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
 
     def _checker(self, source: PromptSource) -> Checker | None:
         if source.verifier is None or source.gold is None:
@@ -118,7 +151,13 @@ class Checks:
         if checker.label not in self._writers:
             writer = self._store.table(f"verdicts.{checker.label}").writer(self._run_id)
             self._writers[checker.label] = writer
-        self._threads.submit(self._check, checker, self._writers[checker.label], items)
+        if not self._threads:
+            for n in range(N_THREADS):
+                thread = threading.Thread(target=self._serve, name=f"check-{n}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        writer = self._writers[checker.label]
+        self._work.put(functools.partial(self._check, checker, writer, items))
 
     def _check(
         self,
@@ -126,6 +165,7 @@ class Checks:
         writer: Any,
         items: list[tuple[SampleState, int, dict[str, Any], bool]],
     ) -> None:
+        begun = time.monotonic()
         try:
             verdicts = checker.check(
                 [item_of(state.prompt, state.source, row) for state, _, row, _ in items],
@@ -137,10 +177,11 @@ class Checks:
             ]
             # Our own faults are no facts: they are tried again by the next run.
             writer.append([r for r in rows if not _ours(r["reason"])])
-            done: list[tuple[SampleState, int, str, bool]] = [
+            done: Done = [
                 (state, index, verdict.status, fresh)
                 for (state, index, _, fresh), verdict in zip(items, verdicts, strict=True)
             ]
+            self.seconds += time.monotonic() - begun
             self._done.put(done)
         except BaseException as error:  # noqa: BLE001 - it is raised again on the caller's thread
             self._done.put(error)
@@ -161,25 +202,27 @@ def item_of(prompt: Prompt, source: PromptSource, row: dict[str, Any]) -> Item:
     )
 
 
+def verdict_hashes(source: PromptSource, checker: Checker) -> tuple[str, str]:
+    """Return the hashes of gold and options, the parts of a verdict's key that traces share."""
+    options = {**checker.options, **source.options}
+    return ids.text_hash(source.gold or ""), ids.key_of(options)
+
+
 def verdict_key(trace_id: str, source: PromptSource, checker: Checker) -> str:
     """Return the key of the verdict on a trace by this source's gold and options."""
-    options = {**checker.options, **source.options}
-    return ids.verdict_id(
-        trace_id=trace_id,
-        gold_hash=ids.text_hash(source.gold or ""),
-        options_hash=ids.key_of(options),
-    )
+    return ids.verdict_id_of(trace_id, verdict_hashes(source, checker))
 
 
 def verdict_row(
     trace_id: str, source: PromptSource, checker: Checker, verdict: Any, run_id: str
 ) -> dict[str, Any]:
     """Return the stored form of a verdict."""
+    hashes = verdict_hashes(source, checker)
     return {
-        "verdict_id": verdict_key(trace_id, source, checker),
+        "verdict_id": ids.verdict_id_of(trace_id, hashes),
         "trace_id": trace_id,
-        "gold_hash": ids.text_hash(source.gold or ""),
-        "options_hash": ids.key_of({**checker.options, **source.options}),
+        "gold_hash": hashes[0],
+        "options_hash": hashes[1],
         **verdict.to_dict(),
         "seconds": None,
         "run_id": run_id,

@@ -1,10 +1,12 @@
 """The loop of a generate run: who waits for what.
 
-Everything here happens on the caller's thread, except verification (``_checks``).
+Everything here happens on the caller's thread, except commits (``_commit``) and verification
+(``_checks``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -15,49 +17,45 @@ from typing import Any
 import polars as pl
 
 from factory import ids
+from factory.errors import FactoryError
 from factory.records import Sampling, Trace
 from factory.requests import Engine, Failure, OnPartial, Request
 from factory.stages._checks import Checks, SampleState
+from factory.stages._commit import Committed, Committer
+from factory.stages.ledger import Price
 from factory.stages.policy import Policy
+from factory.stages.progress import Progress
 from factory.store import Store
 
-COMMIT_ROWS = 64
-COMMIT_S = 0.5
 MAX_ATTEMPTS = 3
+REPORT_S = 0.2
+
+OnProgress = Callable[[Progress], None]
 
 
-@dataclass
-class Progress:
-    """Live figures of a run, handed to ``on_progress`` after every commit.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What ends a run before its work is done.
 
     Attributes:
-        n_prompts: prompts in the job; n_prompts_done: those that want no further sample.
-        n_have: wanted traces that were there before; n_new: made in this run.
-        n_pass, n_fail, n_unscored: verdicts of this run's traces.
-        n_in_flight: requests with the engine; n_checking: traces with the verifiers.
-        n_failed: requests given up.
-        n_prompt_tokens, n_completion_tokens: of this run.
-        seconds: wall seconds since the start.
+        max_tokens: completion tokens of this run.
+        max_cost: money of this run, by ``price``.
+        stop: set by somebody else, such as the first Ctrl-C.
     """
 
-    n_prompts: int = 0
-    n_prompts_done: int = 0
-    n_have: int = 0
-    n_new: int = 0
-    n_pass: int = 0
-    n_fail: int = 0
-    n_unscored: int = 0
-    n_in_flight: int = 0
-    n_checking: int = 0
-    n_failed: int = 0
-    n_wanted_at_most: int = 0
-    n_prompt_tokens: int = 0
-    n_completion_tokens: int = 0
-    seconds: float = 0.0
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    price: Price | None = None
+    stop: threading.Event | None = None
 
 
 class Loop:
-    """State of one run."""
+    """State of one run.
+
+    Args:
+        states: the prompts with the keys of all samples that they may get.
+        limits: what ends the run early; what is in flight is then finished and kept.
+    """
 
     def __init__(
         self,
@@ -66,89 +64,97 @@ class Loop:
         states: list[SampleState],
         sampling: Sampling,
         policy: Policy,
+        *,
         run_id: str,
         verify: bool,
         n_workers: int | None,
-        max_tokens: int | None,
-        stop: threading.Event | None,
+        limits: Limits,
     ) -> None:
         self.engine, self.states, self.sampling, self.policy = engine, states, sampling, policy
-        self.run_id, self.max_tokens, self.stop = run_id, max_tokens, stop
+        self.run_id, self.limits = run_id, limits
         self.stopped: str | None = None
         self.progress = Progress(n_prompts=len(states), n_wanted_at_most=len(states) * policy.limit)
-        self._store = store
         self._sampling_id = sampling.sampling_id
         self._begun = time.monotonic()
         self._traces = store.table("traces")
-        self._writer = self._traces.writer(run_id)
-        self._failures = store.table("failures").writer(run_id)
-        self._by_trace: dict[str, tuple[SampleState, int]] = {
-            t: (s, i) for s in states for i, t in enumerate(s.trace_ids)
-        }
+        self._segments = (self._traces.writer(run_id), store.table("failures").writer(run_id))
+        self._committer = Committer(*self._segments, run_id)
         self._checks = Checks(store, run_id, n_workers) if verify else None
-        self._buffer: list[Trace] = []
-        self._buffered_at = 0.0
+        self._by_trace: dict[str, tuple[SampleState, int]] = {}
         self._ready: deque[SampleState] = deque(states)
         self._again: deque[tuple[SampleState, int]] = deque()
         self._attempts: dict[str, int] = {}
-        self._in_flight: set[str] = set()
+        self._reported_at = 0.0
+        self._on_progress: OnProgress | None = None
 
     # ---- what was there before
 
     def load(self) -> None:
         """Take up what the store has: traces, then their verdicts (computing those that lack)."""
-        table = self._traces
-        wanted = pl.Series("trace_id", list(self._by_trace), dtype=pl.String)
-        missing = set(table.missing(wanted).to_list())
-        for trace_id, (state, index) in self._by_trace.items():
-            if trace_id not in missing:
-                state.have.add(index)
-        self.progress.n_have = len(self._by_trace) - len(missing)
-        if self._checks is None or self.progress.n_have == 0:
+        width = self.policy.limit
+        wanted = pl.Series(
+            "trace_id", [t for s in self.states for t in s.trace_ids], dtype=pl.String
+        )
+        frame = wanted.to_frame().with_row_index("n")
+        missing = self._traces.missing_frame(frame)["n"]
+        present = frame["n"].filter(~frame["n"].is_in(missing.implode()))
+        for n in present:
+            self.states[n // width].have.add(n % width)
+        self.progress.n_have = len(present)
+        if self._checks is None or not len(present):
             for state in self.states:
                 for index in state.have:
                     state.statuses[index] = "unscored"
-            return
-        lacking = self._checks.load(self.states)
+        else:
+            self._load_verdicts(self._checks)
+        for state in self.states:
+            self._note_done(state)
+        self.progress.n_prompts_done_before = self.progress.n_prompts_done
+
+    def _load_verdicts(self, checks: Checks) -> None:
+        lacking = checks.load(self.states)
         if not lacking:
             return
         columns = ["trace_id", "completion", "prefill", "finish_reason"]
-        for frame in table.batches(columns):
-            for row in frame.filter(pl.col("trace_id").is_in(lacking)).iter_rows(named=True):
-                state, index = self._by_trace[row["trace_id"]]
-                self._checks.submit(state, index, row, fresh=False)
+        keys = pl.DataFrame({"trace_id": list(lacking)})
+        for frame in self._traces.batches(columns):
+            for row in frame.join(keys, on="trace_id", how="semi").iter_rows(named=True):
+                state, index = lacking[row["trace_id"]]
+                checks.submit(state, index, row, fresh=False)
+            self._take_verdicts(wait=False)
         self._take_verdicts(wait=True)
 
     # ---- the run
 
-    def run(
-        self, on_partial: OnPartial | None, on_progress: Callable[[Progress], None] | None
-    ) -> None:
+    def run(self, on_partial: OnPartial | None, on_progress: OnProgress | None) -> None:
         """Feed the engine until nothing more is wanted."""
+        self._on_progress = on_progress
         for answer in self.engine.run(self._requests(), on_partial):
             if isinstance(answer, Trace):
-                if not self._buffer:
-                    self._buffered_at = time.monotonic()
-                self._buffer.append(answer)
+                self._committer.put(answer)
             elif isinstance(answer, Failure):
                 self._failed(answer)
-            else:
-                self._commit()
-                self._take_verdicts(wait=self._checks is not None and not self._in_flight)
-            if self._commit_due():
-                self._commit()
-                self._report(on_progress)
-        self._commit()
+            elif not self._committer.n_waiting and not self._n_with_engine:
+                # Idle until a verdict says what to ask next.
+                self._take_verdicts(wait=True, enough=1)
+            elif not self._n_with_engine:
+                self._take_commits(all_of_them=True)
+            self._turn()
+        self._take_commits(all_of_them=True)
         self._take_verdicts(wait=True)
-        self._report(on_progress)
+        self._report()
+
+    @property
+    def _n_with_engine(self) -> int:
+        return len(self._by_trace) - self._committer.n_waiting
 
     def close(self) -> None:
         """Commit what is left and release the segments."""
         try:
-            self._commit()
+            self._committer.close()
         finally:
-            self._writer.close()
-            self._failures.close()
+            for segment in self._segments:
+                segment.close()
             if self._checks is not None:
                 self._checks.close()
 
@@ -170,13 +176,13 @@ class Loop:
         schema = {"trace_id": pl.String, "prompt_id": pl.String, "sample_index": pl.Int64}
         return pl.DataFrame(rows, schema=schema, orient="row"), missing
 
+    # ---- what to ask
+
     def _requests(self) -> Iterator[Request | None]:
         while True:
-            if self._commit_due():
-                self._commit()
-            self._take_verdicts(wait=False)
+            self._turn()
             if self._must_stop():
-                if not self._in_flight:
+                if not self._by_trace:
                     return
                 yield None
                 continue
@@ -185,13 +191,20 @@ class Loop:
                 return
             yield request
 
+    def first_request(self) -> Request | None:
+        """Return the request that would be asked first, without asking it."""
+        for state in self.states:
+            if not state.is_done:
+                return self._request(state, min(set(range(self.policy.limit)) - state.have))
+        return None
+
     def _next_request(self) -> Request | None:
         if self._again:
-            return self._request(*self._again.popleft())
+            return self._ask(*self._again.popleft())
         while self._ready:
             index = self._next_index(self._ready[0])
             if index is not None:
-                return self._request(self._ready[0], index)
+                return self._ask(self._ready[0], index)
             # Nothing to ask now; a verdict puts the prompt back.
             self._ready.popleft()
         return None
@@ -210,11 +223,14 @@ class Loop:
         state.asked += 1
         return index
 
+    def _ask(self, state: SampleState, index: int) -> Request:
+        request = self._request(state, index)
+        self._by_trace[request.trace_id] = (state, index)
+        return request
+
     def _request(self, state: SampleState, index: int) -> Request:
-        trace_id = state.trace_ids[index]
-        self._in_flight.add(trace_id)
         return Request(
-            trace_id=trace_id,
+            trace_id=state.trace_ids[index],
             prompt_id=state.prompt_id,
             messages=state.prompt.messages,
             model=self.engine.model,
@@ -225,33 +241,50 @@ class Loop:
         )
 
     def _open(self) -> bool:
-        return bool(self._in_flight or (self._checks is not None and self._checks.n_pending))
+        return bool(self._by_trace or (self._checks is not None and self._checks.n_pending))
 
     def _must_stop(self) -> bool:
-        if self.stop is not None and self.stop.is_set():
+        limits, progress = self.limits, self.progress
+        if limits.stop is not None and limits.stop.is_set():
             self.stopped = "interrupted"
-        elif self.max_tokens and self.progress.n_completion_tokens >= self.max_tokens:
+        elif limits.max_tokens and progress.n_completion_tokens >= limits.max_tokens:
             self.stopped = "max_tokens"
+        elif limits.max_cost is not None and self._cost() >= limits.max_cost:
+            self.stopped = "max_cost"
         return self.stopped is not None
 
-    def _commit_due(self) -> bool:
-        return len(self._buffer) >= COMMIT_ROWS or (
-            bool(self._buffer) and time.monotonic() - self._buffered_at >= COMMIT_S
+    def _cost(self) -> float:
+        price, progress = self.limits.price, self.progress
+        if price is None:
+            return 0.0
+        return price.of(
+            prompt_tokens=progress.n_prompt_tokens,
+            completion_tokens=progress.n_completion_tokens,
+            gpu_seconds=(time.monotonic() - self._begun) * getattr(self.engine, "n_devices", 0),
         )
 
-    def _commit(self) -> None:
-        """Make the buffered traces durable; only now are they acted on."""
-        if not self._buffer:
-            return
-        traces, self._buffer = self._buffer, []
-        rows = [t.row(self.run_id) for t in traces]
-        self._writer.append(rows)
+    # ---- what came back
+
+    def _turn(self) -> None:
+        """Take what the other threads have done, and report now and then."""
+        self._take_commits(all_of_them=False)
+        self._take_verdicts(wait=False)
+        if time.monotonic() - self._reported_at >= REPORT_S:
+            self._report()
+
+    def _take_commits(self, *, all_of_them: bool) -> None:
+        for committed in self._committer.take(all_of_them=all_of_them):
+            self._committed(committed)
+
+    def _committed(self, committed: Committed) -> None:
+        """Act on traces that are on disk."""
         progress = self.progress
-        for trace, row in zip(traces, rows, strict=True):
-            state, index = self._by_trace[trace.trace_id]
-            self._in_flight.discard(trace.trace_id)
+        for trace, row in committed:
+            state, index = self._by_trace.pop(trace.trace_id)
             state.have.add(index)
             progress.n_new += 1
+            progress.n_truncated += trace.finish_reason == "length"
+            progress.n_aborted += trace.finish_reason == "abort"
             progress.n_prompt_tokens += trace.n_prompt_tokens or 0
             progress.n_completion_tokens += trace.n_completion_tokens or 0
             if self._checks is None or not self._checks.submit(state, index, row, fresh=True):
@@ -260,18 +293,18 @@ class Loop:
     def _failed(self, failure: Failure) -> None:
         attempt = self._attempts.get(failure.trace_id, 0) + 1
         self._attempts[failure.trace_id] = attempt
-        self._failures.append([failure_row(failure, attempt, self.run_id)])
-        self._in_flight.discard(failure.trace_id)
-        state, index = self._by_trace[failure.trace_id]
+        self._committer.put_failure(failure_row(failure, attempt, self.run_id))
+        state, index = self._by_trace.pop(failure.trace_id)
         if failure.retriable and attempt < MAX_ATTEMPTS:
+            self.progress.n_retried += 1
             self._again.append((state, index))
             return
         self.progress.n_failed += 1
 
-    def _take_verdicts(self, *, wait: bool) -> None:
+    def _take_verdicts(self, *, wait: bool, enough: int | None = None) -> None:
         if self._checks is None:
             return
-        for state, index, status, fresh in self._checks.results(wait=wait):
+        for state, index, status, fresh in self._checks.results(wait=wait, enough=enough):
             if fresh:
                 self.progress.n_pass += status == "pass"
                 self.progress.n_fail += status == "fail"
@@ -280,16 +313,36 @@ class Loop:
 
     def _known(self, state: SampleState, index: int, status: str) -> None:
         state.statuses[index] = status
-        if self.policy.needs_verdicts:
+        self._note_done(state)
+        if self.policy.needs_verdicts and not state.is_done:
             self._ready.append(state)
 
-    def _report(self, on_progress: Callable[[Progress], None] | None) -> None:
+    def _note_done(self, state: SampleState) -> None:
+        if not state.is_done and not self.policy.wants(state.known()):
+            state.is_done = True
+            self.progress.n_prompts_done += 1
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        self._reported_at = now
         progress = self.progress
-        progress.seconds = time.monotonic() - self._begun
-        progress.n_in_flight = len(self._in_flight)
-        progress.n_checking = self._checks.n_pending if self._checks is not None else 0
-        if on_progress is not None:
-            on_progress(progress)
+        progress.seconds = now - self._begun
+        progress.gpu_seconds = progress.seconds * getattr(self.engine, "n_devices", 0)
+        progress.n_in_flight = max(0, self._n_with_engine)
+        if self._checks is not None:
+            progress.n_checking = self._checks.n_pending
+            progress.check_seconds = self._checks.seconds
+        if self.limits.price is not None:
+            progress.cost = self._cost()
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def results(self) -> dict[str, Any]:
+        """Return what the run's record keeps."""
+        with contextlib.suppress(FactoryError):
+            self._on_progress = None
+            self._report()
+        return {**vars(self.progress), "stopped": self.stopped}
 
 
 def failure_row(failure: Failure, attempt: int, run_id: str) -> dict[str, Any]:

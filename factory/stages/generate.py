@@ -8,6 +8,7 @@ other processes while the engine samples; a policy decides from verdicts what to
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -17,15 +18,19 @@ from typing import Any
 import polars as pl
 
 from factory import ids
-from factory.errors import UsageError
+from factory.errors import FactoryError, UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.requests import Engine, OnPartial
 from factory.stages._checks import SampleState
-from factory.stages._loop import Loop, Progress
+from factory.stages._loop import Limits, Loop
+from factory.stages.aborts import rule_of
+from factory.stages.ledger import Price
 from factory.stages.policy import Policy
+from factory.stages.progress import Progress
 from factory.store import Store
 
 Pair = tuple[Prompt, PromptSource]
+INPUT_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Generated:
         sampling_id: key of the sampling in force (template included).
         progress: final figures.
         missing: wanted traces that could not be made.
-        stopped: why the run ended early (``interrupted``, ``max_tokens``), or None.
+        stopped: why the run ended early (``interrupted``, ``max_tokens``, ``max_cost``), or None.
     """
 
     universe: pl.DataFrame
@@ -61,32 +66,45 @@ def generate(
     verify: bool = True,
     n_workers: int | None = None,
     max_tokens: int | None = None,
+    max_cost: float | None = None,
+    price: Price | None = None,
     on_partial: OnPartial | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_prompt: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Generated:
     """Make the wanted traces that the store lacks.
 
     Args:
         store: where facts go.
-        pairs: prompts and where they come from; a prompt that comes twice is taken once.
+        pairs: prompts and where they come from; a prompt that comes twice is taken once, and
+            judged by the source of the smallest key among those that can judge it.
         engine: answers requests.
         sampling: settings; its ``template`` is filled in from the engine.
         policy: how many samples each prompt gets.
         verify: verify traces as they come, where the source names a verifier and has a gold.
         n_workers: processes for verification; default: the machine's cores.
-        max_tokens: stop in order once this run has made so many completion tokens.
-        on_partial: rule that ends loops early; its name should stand in ``sampling.abort``.
-        on_progress: called after every commit.
+        max_tokens: stop in order once this run has made so many completion tokens; what is in
+            flight then is finished and kept.
+        max_cost: the same for the money of this run, by ``price``.
+        price: what tokens and devices cost; default: nothing is known.
+        on_partial: rule that ends loops early; default: that of ``sampling.abort``.
+        on_progress: called several times a second.
+        on_prompt: called once with the first rendered prompt, before anything is sampled.
         stop: when set, nothing new is asked; what is in flight is finished and kept.
 
     Raises:
-        UsageError: the policy needs verdicts that no verifier can give.
-        EngineError: the engine died; what was committed is kept.
+        UsageError: the policy needs verdicts that no verifier can give, or a cost limit a price.
+        EngineError: the engine died for good; what was committed is kept.
+        StoreError: the disk is full or gone; what was committed is kept.
     """
     sampling = dataclasses.replace(sampling, template=engine.template)
     if policy.needs_verdicts and not verify:
         raise UsageError(f"policy {policy.kind!r} needs verdicts", "leave verify on")
+    if max_cost is not None and price is None:
+        raise UsageError("a cost limit needs a price", "give price, or --max-tokens instead")
+    if on_partial is None:
+        on_partial = rule_of(sampling.abort)
     details = {
         "model": engine.model, "revision": engine.revision, "sampling": sampling.key_fields(),
         "policy": policy.model_dump(exclude_none=True),
@@ -94,19 +112,27 @@ def generate(
     run_id = store.start_run("generate", details)
     states = _states(pairs, engine, sampling, policy)
     _record_inputs(store, states, sampling, run_id)
+    limits = Limits(max_tokens=max_tokens, max_cost=max_cost, price=price, stop=stop)
     loop = Loop(
-        store, engine, states, sampling, policy, run_id, verify, n_workers, max_tokens, stop
+        store,
+        engine,
+        states,
+        sampling,
+        policy,
+        run_id=run_id,
+        verify=verify,
+        n_workers=n_workers,
+        limits=limits,
     )
     try:
         loop.load()
+        _show_first(loop, engine, on_prompt)
         loop.run(on_partial, on_progress)
-    finally:
-        loop.close()
-        store.end_run(run_id, dataclasses.asdict(loop.progress) | {"stopped": loop.stopped})
-    store.table("traces").seal()
-    for table in store.tables():
-        if table.startswith("verdicts."):
-            store.table(table).seal()
+    except BaseException:
+        _end(loop, store, "failed")
+        raise
+    _end(loop, store, None)
+    _seal(store)
     universe, missing = loop.universe()
     return Generated(
         universe=universe,
@@ -118,6 +144,31 @@ def generate(
         missing=missing,
         stopped=loop.stopped,
     )
+
+
+def _show_first(loop: Loop, engine: Engine, on_prompt: Callable[[str], None] | None) -> None:
+    render = getattr(engine, "rendered_text", None)
+    request = loop.first_request()
+    if on_prompt is not None and render is not None and request is not None:
+        on_prompt(render(request))
+
+
+def _end(loop: Loop, store: Store, failed: str | None) -> None:
+    """Release what the loop holds and write the run's end; an error on its way is not hidden."""
+    quiet = contextlib.suppress(FactoryError) if failed else contextlib.nullcontext()
+    with quiet:
+        loop.close()
+    with quiet:
+        results = loop.results()
+        store.end_run(loop.run_id, {**results, "stopped": results["stopped"] or failed})
+
+
+def _seal(store: Store) -> None:
+    store.table("traces").seal()
+    store.table("failures").seal()
+    for table in store.tables():
+        if table.startswith("verdicts."):
+            store.table(table).seal()
 
 
 def plan(
@@ -147,28 +198,43 @@ def _states(
     sampling_id = sampling.sampling_id
     for prompt, source in pairs:
         prompt_id = prompt.prompt_id
-        if prompt_id in states:
-            continue
-        trace_ids = [
-            ids.trace_id(
+        state = states.get(prompt_id)
+        if state is None:
+            trace_ids = ids.trace_ids(
                 prompt_id=prompt_id,
                 model=engine.model,
                 revision=engine.revision,
                 sampling_id=sampling_id,
-                sample_index=i,
+                n=policy.limit,
             )
-            for i in range(policy.limit)
-        ]
-        states[prompt_id] = SampleState(prompt, prompt_id, source, trace_ids, [None] * policy.limit)
+            states[prompt_id] = state = SampleState(
+                prompt, prompt_id, source, trace_ids, [None] * policy.limit
+            )
+        state.sources.append(source)
+        # A prompt of several sources is judged by one of them, whatever the input's order.
+        if len(state.sources) > 1:
+            state.source = min(state.sources, key=_precedence)
     return list(states.values())
+
+
+def _precedence(source: PromptSource) -> tuple[bool, str]:
+    return (source.verifier is None or source.gold is None, source.source_id)
 
 
 def _record_inputs(
     store: Store, states: Sequence[SampleState], sampling: Sampling, run_id: str
 ) -> None:
     """Store prompts, sources and the sampling; those that are known already add nothing."""
-    if states:
-        store.table("prompts").add(pl.DataFrame([s.prompt.row(run_id) for s in states]))
-        rows = [s.source.row(run_id) for s in states]
-        store.table("prompt_sources").add(pl.DataFrame(rows, infer_schema_length=None))
+    for name, make in (("prompts", _prompt_rows), ("prompt_sources", _source_rows)):
+        for begin in range(0, len(states), INPUT_ROWS):
+            rows = make(states[begin : begin + INPUT_ROWS], run_id)
+            store.table(name).add(pl.DataFrame(rows, infer_schema_length=None))
     store.table("samplings").add(pl.DataFrame([sampling.row(run_id)]))
+
+
+def _prompt_rows(states: Sequence[SampleState], run_id: str) -> list[dict[str, object]]:
+    return [s.prompt.row(run_id) for s in states]
+
+
+def _source_rows(states: Sequence[SampleState], run_id: str) -> list[dict[str, object]]:
+    return [source.row(run_id) for s in states for source in s.sources]
