@@ -9,12 +9,14 @@ In the tiers without namespaces a sample cannot make processes and finds no writ
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,13 +79,24 @@ class Launched:
     slot: int | None = None
 
     def close(self) -> None:
-        """End the box. Its first process leaves at the end of the socket, and all with it."""
+        """End the box. Its server leaves at the end of the socket; what does not is killed."""
         self.control.close()
-        self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self.kill()
         if self.slot is not None:
             os.close(self.slot)
             self.slot = None
+
+    def kill(self) -> None:
+        """Kill the process and its children: of bwrap, the first process of the namespace."""
+        pid = self.process.pid
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
 
 
 def fix_of(tier: Tier) -> str:
@@ -228,8 +241,7 @@ def launch(tier: Tier, *, compilers: bool = False) -> Launched:
             reason = _handshake(box, tier, uid, python)
             if reason is None:
                 return box
-            box.process.kill()
-            box.process.wait()
+            box.kill()
             errors.seek(0)
             said = errors.read(4000).decode(errors="replace").strip()
             raise TierError(said.splitlines()[-1] if said else f"{tier}: {reason}")

@@ -12,15 +12,18 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from factory.sandbox._box_harness import EXIT_MEMORY
 from factory.sandbox._tiers import Launched, Tier, TierError, launch
 
+_LOOK_S = 0.2
 Ended = Literal["exited", "time_limit", "memory_limit", "output_limit", "stopped"]
 
 
@@ -31,7 +34,7 @@ class Limits:
     Attributes:
         cpu_s: CPU seconds of one process.
         wall_s: seconds from its start.
-        memory_bytes: address space of one process.
+        memory_bytes: address space of one process, and what all of them hold together.
         output_bytes: bytes on standard output, and on standard error.
         processes: processes and threads at a time (where the tier can count them).
         scratch_bytes: size of /tmp (bwrap only; the other tiers have no writable directory).
@@ -114,7 +117,7 @@ class Box:
             _fill(files[0], json.dumps(sample).encode() if program is None else program)
             _fill(files[1], stdin)
             self._send(mode, limits, files)
-            answer = self._answer(limits.wall_s)
+            answer = self._answer(limits)
             return _outcome(answer, limits, _content(files[2], limits), _content(files[3], limits))
 
     @contextlib.contextmanager
@@ -141,7 +144,7 @@ class Box:
             finally:
                 with contextlib.suppress(OSError):
                     self._launched.control.send(b"stop")
-                answer = self._answer(limits.wall_s)
+                answer = self._answer(limits)
                 self.last = _outcome(answer, limits, b"", _content(errors, limits))
 
     def _send(self, mode: str, limits: Limits, files: list[int]) -> None:
@@ -152,9 +155,19 @@ class Box:
         except OSError as error:
             raise BoxError(f"the box is gone: {error}") from None
 
-    def _answer(self, wall_s: float) -> dict[str, Any]:
+    def _answer(self, limits: Limits) -> dict[str, Any]:
+        """Wait for the end of the sample; the box's own clock ends it, ours ends the box."""
         control = self._launched.control
-        control.settimeout(wall_s + 10)  # the box's own clock ends the sample; this ends the box
+        deadline = time.monotonic() + limits.wall_s + 10
+        too_much = False
+        while not select.select([control], [], [], _LOOK_S)[0]:
+            if time.monotonic() > deadline:
+                raise BoxError("the box does not answer")
+            # RLIMIT_AS counts each process alone; where there can be many, somebody must add up
+            if self.tier == "bwrap" and not too_much and self._resident() > limits.memory_bytes:
+                too_much = True
+                with contextlib.suppress(OSError):
+                    control.send(b"stop")
         try:
             data = control.recv(1 << 16)
         except OSError as error:
@@ -164,7 +177,35 @@ class Box:
         answer: dict[str, Any] = json.loads(data)
         if "refused" in answer:
             raise BoxError(f"the box could not start a sample: {answer['refused']}")
+        if too_much:
+            answer["killed"] = "memory"
         return answer
+
+    def _resident(self) -> int:
+        """Return the bytes that the sample's processes hold beyond what the server lent them."""
+        sizes = [_anonymous_bytes(pid) for pid in _below(self._launched.process.pid)]
+        server = min((size for size in sizes if size > 1 << 20), default=0)
+        return sum(max(0, size - server) for size in sizes)
+
+
+def _below(pid: int) -> Iterator[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield int(child)
+        yield from _below(int(child))
+
+
+def _anonymous_bytes(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) << 10
+    except OSError:
+        pass  # it has just ended
+    return 0
 
 
 def _memory_file(stack: contextlib.ExitStack, name: str) -> int:
@@ -194,6 +235,8 @@ def _outcome(answer: dict[str, Any], limits: Limits, stdout: bytes, stderr: byte
         ended = "time_limit"
     elif answer["killed"] == "stopped":
         ended = "stopped"
+    elif answer["killed"] == "memory":
+        ended = "memory_limit"
     elif answer["killed"] == "output" or max(len(stdout), len(stderr)) >= limits.output_bytes:
         ended = "output_limit"
     elif code in (-9, -24) and cpu_s >= 0.9 * limits.cpu_s:
