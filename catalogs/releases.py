@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from factory.durable import TMP_PREFIX
 from factory.store import Store
 
 _COUNTS = ("n_in", "n_dropped", "n_dropped_only", "n_undefined")
@@ -36,7 +37,8 @@ class ReleaseFiles:
 
 def manifest_paths(store: Store) -> list[Path]:
     """Return the manifests of all releases; one without manifest was never finished."""
-    return sorted((store.root / "releases").glob("*/*/manifest.json"))
+    found = (store.root / "releases").glob("*/*/manifest.json")
+    return sorted(p for p in found if not p.parent.name.startswith(TMP_PREFIX))
 
 
 def read_releases(store: Store) -> list[ReleaseFiles]:

@@ -60,11 +60,11 @@ CREATE TABLE release_rows (release VARCHAR, version VARCHAR, trace_id VARCHAR);
 COMMENT ON TABLE release_rows IS 'the traces of each release';
 
 CREATE TABLE release_decisions (
-    release VARCHAR, version VARCHAR, trace_id VARCHAR, is_kept BOOLEAN, dropped_by VARCHAR,
-    undefined_by VARCHAR
+    release VARCHAR, version VARCHAR, trace_id VARCHAR, is_kept BOOLEAN, dropped_by VARCHAR[],
+    undefined_by VARCHAR[]
 );
 COMMENT ON TABLE release_decisions IS
-    'why each trace of a release''s universe was kept or dropped; filter names joined by commas';
+    'why each trace of a release''s universe was kept or dropped: lists of filter names';
 
 CREATE TABLE wide_columns (name VARCHAR, kind VARCHAR, written_by VARCHAR, note VARCHAR);
 COMMENT ON TABLE wide_columns IS 'columns of wide and who writes them';

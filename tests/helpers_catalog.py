@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from catalogs import catalog
 from factory import ids
 from factory.durable import write_json
 from factory.records import Prompt, PromptSource, Sampling, Trace, Verdict, score_form
@@ -135,3 +136,55 @@ def make_store(root: Path) -> Store:
     store.table("scores.length@1", LENGTH).add(pl.DataFrame(lengths))
     store.table("scores.language@2", LANGUAGE).add(pl.DataFrame(languages))
     return store
+
+
+def make_release(store: Store, version: str = "v1") -> Path:
+    """A release of the right traces without the one in mixed language, as ``release`` writes it."""
+    with catalog.connect(store) as con:
+        rows = con.execute(
+            "SELECT trace_id, status, language_consistency FROM wide ORDER BY trace_id"
+        ).fetchall()
+    decisions = []
+    for key, status, consistency in rows:
+        dropped = [] if status == "pass" else ["right"]
+        dropped += [] if consistency == 1 else ["readable"]
+        undefined = ["right"] if status is None else []
+        decisions.append((key, not dropped, dropped, undefined))
+    kept = [d[0] for d in decisions if d[1]]
+    folder = store.root / "releases" / "sums" / version
+    folder.mkdir(parents=True)
+    pl.DataFrame({"trace_id": kept}).write_parquet(folder / "part-00000.parquet")
+    texts = pl.List(pl.String)
+    pl.DataFrame(
+        decisions,
+        {"trace_id": pl.String, "is_kept": pl.Boolean, "dropped_by": texts, "undefined_by": texts},
+        orient="row",
+    ).write_parquet(folder / "decisions.parquet")
+    filters = [
+        ("right", "status = 'pass'", True, 10, 10, 1),
+        ("readable", "language_consistency = 1", True, 1, 1, 0),
+        ("off", "completion_words < 9", False, 6, 0, 0),
+    ]
+    write_json(
+        folder / "manifest.json",
+        {
+            "name": "sums",
+            "version": version,
+            "created_at": "2026-11-20T12:02:00+00:00",
+            "rows": len(kept),
+            "n_universe": len(rows),
+            "parts": [{"name": "part-00000.parquet", "rows": len(kept)}],
+            "universe": {"sources": ["doubles", "sums"], "n": 4},
+            "filters": [
+                {
+                    "name": name, "sql": sql, "is_on": on, "n_in": len(rows),
+                    "n_dropped": dropped, "n_dropped_only": only, "n_undefined": undefined,
+                }
+                for name, sql, on, dropped, only, undefined in filters
+            ],
+            "plugins": {"math": "math@1", "length": "length@1", "language": "language@2"},
+            "parents": [],
+            "recipe": {"comment": "<b>made</b> by a test"},
+        },
+    )  # fmt: skip
+    return folder
