@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pipelines.miniature.corpus import documents
+
 VOCABULARY = 640
+_DOCUMENTS = 4000
 EOS = "<|endoftext|>"
 PAD = "<|pad|>"
 # The question, a line break, the completion: how the crawl's documents look, with no role tokens
@@ -22,6 +25,15 @@ CHAT_TEMPLATE = (
     "{%- else -%}{{ message['content'] + '\\n' }}{%- endif -%}"
     "{%- endfor -%}"
 )
+
+
+def shared_tokenizer() -> Any:
+    """Return the one tokenizer that all models of the little world have, whatever their seed.
+
+    So an engine can take the weights of one in place of another's without a restart.
+    """
+    crawl = documents(n=_DOCUMENTS, seed=0)
+    return train_tokenizer(f"{d.question}\n{d.completion}" for d in crawl)
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int = VOCABULARY) -> Any:
