@@ -12,7 +12,6 @@ import builtins
 import io
 import json
 import os
-import random
 import sys
 import types
 from collections.abc import Callable
@@ -40,18 +39,26 @@ class _Void(io.RawIOBase):
         return len(data)
 
 
-def _fresh_main() -> dict[str, Any]:
+def _fresh_main(job: dict[str, Any]) -> dict[str, Any]:
     module = types.ModuleType("__main__")
     module.__builtins__ = builtins  # type: ignore[attr-defined]  # as in a real __main__
     sys.modules["__main__"] = module
+    if any("random" in str(job.get(part)) for part in ("program", "prefix", "setup", "tests")):
+        import random
+
+        random.seed(0)  # one answer, one verdict
+    return module.__dict__
+
+
+def clear_before_forks() -> None:
+    """Leave nothing of ours to be found by name; done once, for every sample to come."""
     sys.argv = ["main.py"]
     for name in [n for n in sys.modules if n == "factory" or n.startswith("factory.")]:
         del sys.modules[name]
     os.environ.clear()
     for name in ("exit", "quit"):  # put there by site, which the box does not load
         setattr(builtins, name, sys.exit)
-    random.seed(0)  # one answer, one verdict
-    return module.__dict__
+    _also_as_originals()
 
 
 def _also_as_originals() -> None:
@@ -59,21 +66,23 @@ def _also_as_originals() -> None:
         setattr(sys, f"__{name}__", getattr(sys, name))
 
 
-def _prelude(space: dict[str, Any]) -> None:
+def _prelude(space: dict[str, Any], job: dict[str, Any]) -> None:
+    text = "\n".join(job.get(part) or "" for part in ("program", "prefix", "setup"))
     for name in _PRELUDE:
-        space[name] = sys.modules.get(name) or __import__(name)
+        if name in text:
+            space[name] = sys.modules.get(name) or __import__(name)
     for name in ("typing", "collections"):
-        module = __import__(name)
-        space.update((public, getattr(module, public)) for public in module.__all__)
+        module = sys.modules[name]
+        space.update((x, getattr(module, x)) for x in module.__all__ if x in text)
 
 
 def _end(code: int) -> None:
     """Leave as a program does: join threads, run exit functions, flush; then for certain."""
     import atexit
-    import threading
 
     try:
-        threading._shutdown()  # type: ignore[attr-defined]
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -114,7 +123,7 @@ def run_program(job: dict[str, Any]) -> None:
         with open(0, "rb", closefd=False) as given, open("/tmp/.stdin", "wb") as copy:  # noqa: PTH123
             copy.write(given.read())
         os.lseek(0, 0, 0)
-    space = _fresh_main()
+    space = _fresh_main(job)
     try:
         exec(compile(source, "main.py", "exec"), space)
         code = 0
@@ -187,7 +196,7 @@ def run_calls(job: dict[str, Any]) -> None:
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     sys.stdout = sys.stderr = io.TextIOWrapper(out, write_through=True)
     _also_as_originals()
-    space = _fresh_main()
+    space = _fresh_main(job)
 
     def send(frame: dict[str, Any]) -> None:
         data = dumps(frame, separators=(",", ":")).encode() + b"\n"
@@ -205,7 +214,7 @@ def run_calls(job: dict[str, Any]) -> None:
 
     def load() -> dict[str, Any]:
         if job.get("prelude"):
-            _prelude(space)
+            _prelude(space, job)
         for part in ("prefix", "program", "setup"):
             if job.get(part):
                 exec(compile(job[part], "main.py", "exec"), space)
@@ -254,11 +263,11 @@ def run_inside(job: dict[str, Any]) -> None:
     lines = _lines(os.read)
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     sys.stdout = sys.stderr = io.TextIOWrapper(_Void(), write_through=True)
-    space = _fresh_main()
+    space = _fresh_main(job)
     space["_plain_equal_"] = _strict_equal()
     strict = space["_plain_equal_"]
     if job.get("prelude"):
-        _prelude(space)
+        _prelude(space, job)
     try:
         for part in ("prefix", "program", "setup"):
             if job.get(part):

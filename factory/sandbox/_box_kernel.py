@@ -12,9 +12,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import resource
 import struct
+from collections.abc import Callable
 
 # name x86-64 aarch64; "-" where the architecture has no such call
 _DENIED_ALWAYS = """
@@ -52,6 +52,7 @@ lremovexattr 198 15; fremovexattr 199 16; truncate 76 45; setpgid 109 154;
 inotify_add_watch 254 27
 """
 
+_MACHINE = os.uname().machine
 _ARCH = {"x86_64": 0, "aarch64": 1}
 _AUDIT_ARCH = (0xC000003E, 0xC00000B7)
 _FIRST_UNKNOWN = 450  # calls that Linux gained later answer "not implemented": fail closed
@@ -70,6 +71,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 class KernelError(OSError):
@@ -82,10 +84,9 @@ def arch() -> int:
     Raises:
         KernelError: on any other machine: the filter's numbers would be wrong there.
     """
-    try:
-        return _ARCH[platform.machine()]
-    except KeyError:
-        raise KernelError(errno.ENOSYS, f"no seccomp table for {platform.machine()}") from None
+    if _MACHINE not in _ARCH:
+        raise KernelError(errno.ENOSYS, f"no seccomp table for {_MACHINE}")
+    return _ARCH[_MACHINE]
 
 
 def _call(what: str, number: int, *args: object) -> int:
@@ -97,8 +98,7 @@ def _call(what: str, number: int, *args: object) -> int:
 
 
 def _prctl(what: str, *args: int) -> None:
-    padded = [ctypes.c_ulong(value) for value in (*args, 0, 0, 0, 0)[:5]]
-    if _libc.prctl(*padded) != 0:
+    if _libc.prctl(*(*args, 0, 0, 0, 0)[:5]) != 0:
         code = ctypes.get_errno()
         raise KernelError(code, f"{what}: {os.strerror(code)}")
 
@@ -173,16 +173,24 @@ def seccomp_filter(*, allow_fork: bool) -> bytes:
     return b"".join(struct.pack("HBBI", *line) for line in program)
 
 
-def install_seccomp(program: bytes) -> None:
-    """Put this process (one thread) under the filter, for ever."""
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_void_p))
+
+
+def prepared_seccomp(program: bytes) -> Callable[[], None]:
+    """Return what puts the calling process (one thread) under the filter, for ever.
+
+    Everything is laid out beforehand: what is made after a fork is paid for by every sample.
+    """
     lines = ctypes.create_string_buffer(program, len(program))
-
-    class _Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_void_p))
-
     held = _Program(len(program) // 8, ctypes.cast(lines, ctypes.c_void_p))
     number = _SECCOMP[arch()]
-    _call("seccomp", number, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.byref(held))
+    args = (ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.byref(held))
+
+    def install(kept: object = (lines, held)) -> None:
+        _call("seccomp", number, *args)
+
+    return install
 
 
 # --- Landlock ------------------------------------------------------------------------------------
@@ -268,12 +276,14 @@ def die_with_parent() -> None:
     _prctl("pdeathsig", _PR_SET_PDEATHSIG, 9)
 
 
+_CAP_HEAD = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
+_CAP_NONE = ctypes.create_string_buffer(24)
+
+
 def drop_capabilities() -> None:
     """Give up every capability, the ambient ones too."""
     _prctl("ambient", _PR_CAP_AMBIENT, 4)
-    head = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
-    none = ctypes.create_string_buffer(24)
-    _call("capset", _CAPSET[arch()], head, none)
+    _call("capset", _CAPSET[arch()], _CAP_HEAD, _CAP_NONE)
 
 
 def set_limits(

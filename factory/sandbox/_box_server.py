@@ -34,7 +34,9 @@ class _Wall:
     def __init__(self, config: dict[str, Any]) -> None:
         self.namespaces = config["tier"] == "bwrap"
         self.slot_uid = config.get("slot_uid")
-        self.filter = _box_kernel.seccomp_filter(allow_fork=self.namespaces)
+        self.install_filter = _box_kernel.prepared_seccomp(
+            _box_kernel.seccomp_filter(allow_fork=self.namespaces)
+        )
         self.own = -1
         self.ruleset = -1
         if self.namespaces:
@@ -67,12 +69,12 @@ class _Wall:
         kernel.no_new_privileges()
         if self.ruleset >= 0:
             kernel.enter_landlock(self.ruleset)
-        kernel.install_seccomp(self.filter)
+        self.install_filter()
 
 
 def _read_all(descriptor: int) -> bytes:
-    os.lseek(descriptor, 0, 0)
-    return b"".join(iter(lambda: os.read(descriptor, 1 << 20), b""))
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0)
 
 
 def _child(wall: _Wall, job: dict[str, Any], fds: list[int]) -> None:
@@ -80,7 +82,6 @@ def _child(wall: _Wall, job: dict[str, Any], fds: list[int]) -> None:
     code = 99  # our own failure: no sample has run
     try:
         os.setsid()
-        signal.set_wakeup_fd(-1)
         binary = job["mode"] == "binary"
         held = fds[0]
         for number, descriptor in enumerate(fds[1:4]):
@@ -153,6 +154,7 @@ def serve(control: socket.socket, config: dict[str, Any]) -> None:
             __import__(name)
         except ImportError:
             continue
+    _box_harness.clear_before_forks()
     gc.collect()
     gc.disable()
     gc.freeze()  # pages stay shared with the children
