@@ -14,7 +14,6 @@ that follow a Han run belonging to it; Thai, Lao, Khmer and Burmese count one wo
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,14 @@ import orjson
 import polars as pl
 
 from factory.scores import _lid
-from factory.scores._foreign import SentenceRule, cjk_spans, sentence_spans
-from factory.scores._identify import family, name_texts, sentences, vectors
-from factory.scores._mixing import Span, script_spans
-from factory.scores._scripts import CJK, DEFAULT_LANGUAGE, Runs, find_runs
+from factory.scores._foreign import SentenceRule
+from factory.scores._identify import Named, family
+from factory.scores._language import blocks, find
+from factory.scores._mixing import Span
+from factory.scores._scripts import CJK, DEFAULT_LANGUAGE, Runs
 from factory.scores._segment import count_words
 from factory.scores._text import judged
-from factory.scores._words import Words, breaks, find_words
+from factory.scores._words import Words
 
 VERSION = 1
 READS = ("completion", "reasoning", "prompt", "target_language")
@@ -46,8 +46,7 @@ WRITES = {
     "is_abstained": "bool",
 }
 _TYPES = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
-# Bytes of text handled at a time; the arrays of runs take about 25 bytes for each.
-_BLOCK_BYTES = 1 << 21
+_RULE = SentenceRule()
 _NAMES = {
     "english": "en", "chinese": "zh", "mandarin": "zh", "japanese": "ja", "german": "de",
     "french": "fr", "spanish": "es", "russian": "ru", "korean": "ko", "arabic": "ar",
@@ -83,11 +82,8 @@ def score(
     rule = SentenceRule(min_words=min_words)
     frame = df.select(judged(), pl.col("prompt", "target_language").cast(pl.String))
     targets = _targets(frame, lid, min_confidence)
-    sizes = frame["judged"].str.len_bytes().fill_null(0).to_numpy()
-    block = np.cumsum(sizes) // _BLOCK_BYTES
-    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(frame)]
     rows: list[tuple[Any, ...]] = []
-    for begin, end in itertools.pairwise(cuts):
+    for begin, end in blocks(frame["judged"]):
         part = frame.slice(begin, end - begin)
         rows += _score_block(part, targets[begin:end], lid, min_confidence, rule)
     return pl.DataFrame(rows, {k: _TYPES[v] for k, v in WRITES.items()}, orient="row")
@@ -102,11 +98,10 @@ def _targets(
     wanted = sorted({p for p, code in zip(prompts, given, strict=True) if p and not code})
     if not wanted:
         return given
-    runs = find_runs(pl.Series(wanted))
-    words = find_words(runs)
-    table = vectors(runs, lid)
-    parts = sentences(runs, words, table, breaks(runs))
-    named = name_texts(runs, words, parts, lid, min_confidence=min_confidence)
+    found = find(
+        pl.Series(wanted), [None] * len(wanted), lid, min_confidence=min_confidence, rule=_RULE
+    )
+    named = found.named or Named([], [])
     of_prompt = dict(zip(wanted, named.lang_D, strict=True))
     return [code or of_prompt.get(p or "") for p, code in zip(prompts, given, strict=True)]
 
@@ -129,18 +124,11 @@ def _score_block(
     rule: SentenceRule,
 ) -> list[tuple[Any, ...]]:
     texts = frame["judged"]
-    runs = find_runs(texts)
-    words = find_words(runs)
-    table = vectors(runs, lid)
-    parts = sentences(runs, words, table, breaks(runs))
-    named = name_texts(runs, words, parts, lid, min_confidence=min_confidence)
-    found = script_spans(runs, words, frame["prompt"].to_list(), lid)
-    for more in (
-        sentence_spans(runs, words, parts, table, named, lid, rule),
-        cjk_spans(runs, words, named),
-    ):
-        for text, spans in more.items():
-            found[text] = _merged(found.get(text, []) + spans)
+    everything = find(
+        texts, frame["prompt"].to_list(), lid, min_confidence=min_confidence, rule=rule
+    )
+    runs, words, found = everything.runs, everything.words, everything.spans
+    named = everything.named or Named([], [])
     rows: list[tuple[Any, ...]] = []
     is_null = texts.is_null().to_list()
     total = words.words_DC.sum(axis=1)
@@ -174,20 +162,6 @@ def _pure(words: Words, text: int, lang: str | None, target: str | None) -> floa
         decides = scripts != {""} and main != 0
         return 1.0 if not decides or target in scripts else 0.0
     return 1.0 if family(lang) == family(target) else 0.0
-
-
-def _merged(spans: list[Span]) -> list[Span]:
-    """Sort spans; one that overlaps an earlier one is joined to it."""
-    out: list[Span] = []
-    for span in sorted(spans):
-        if out and span.begin < out[-1].end:
-            last = out[-1]
-            longer = max(last, span, key=lambda s: s.end - s.begin)
-            end = max(last.end, span.end)
-            out[-1] = Span(last.begin, end, longer.lang, max(last.n_words, span.n_words))
-        else:
-            out.append(span)
-    return out
 
 
 def _mixed(
