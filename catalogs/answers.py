@@ -108,6 +108,15 @@ def printable(text: str) -> str:
     )
 
 
+def md_text(text: str) -> str:
+    r"""Return one line of Markdown that shows the text: no cell, no HTML, no code begins in it.
+
+    >>> print(md_text("a|<b>"))
+    a\|&lt;b>
+    """
+    return printable(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+
 def width(text: str) -> int:
     """Return the columns that a text takes on a terminal (wide East Asian characters take two).
 
@@ -185,7 +194,7 @@ def _csv(answer: Answer) -> str:
 
 def _md(answer: Answer) -> str:
     def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+        return "| " + " | ".join(md_text(c) for c in cells) + " |"
 
     rule = ["---:" if right else "---" for right in _is_number(answer)]
     lines = [

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from catalogs.answers import Answer
+from catalogs.answers import Answer, md_text
 from factory.durable import replacing
 from factory.report_data import ReportData, Sample, collect
 from factory.report_html import number, page, percent
@@ -58,7 +58,7 @@ def markdown(data: ReportData) -> str:
     t = data.totals
     lines = [f"# {data.name}/{data.version}", ""]
     if data.problem:
-        lines += [f"> **{data.problem}**", ""]
+        lines += [f"> {md_text(data.problem)}", ""]
     lines += [
         f"- {number(t['n_kept'])} traces kept of {number(t['n_universe'])}, "
         f"{number(t['n_prompts_kept'])} prompts of {number(t['n_prompts'])}",
@@ -110,4 +110,4 @@ def _sample(sample: Sample) -> list[str]:
     body = f"{sample.prompt}\n\n{text}"
     # Longer than any run of backticks inside, so that no text can end its own block.
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
-    return [f"### {sample.title}: {sample.facts}", "", fence, body, fence, ""]
+    return [f"### {sample.title}: {md_text(sample.facts)}", "", fence, body, fence, ""]
