@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ _SPACE = 32
 _MANY = np.uint32(1 << 30)  # folds to none or several characters: the text takes the slow way
 _ALONE = np.uint32(1 << 31)  # a word of its own
 _CODE = np.uint32((1 << 21) - 1)
-_UNKNOWN = np.uint32(0)
+Codes = npt.NDArray[np.uint32]
 
 # Han with its extensions and compatibility forms, Kana, Bopomofo, Thai and Lao, Burmese, Khmer.
 _UNSPACED = (
@@ -54,10 +54,9 @@ class _CharTable(dict[int, str]):
 
 
 _CHARS = _CharTable()
-_TABLE: npt.NDArray[np.uint32] = np.zeros(0x110000, dtype=np.uint32)  # lazily backed by pages
 
 
-def _entry(code: int) -> int:
+def _word_entry(code: int) -> int:
     """Return what a character folds to alone, or ``_MANY`` where its neighbours may matter."""
     char = chr(code)
     if 0xD800 <= code <= 0xDFFF or code == 0:
@@ -85,37 +84,73 @@ def fold_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", clean).translate(_CHARS).split())
 
 
-def _fold_wide(texts: list[str]) -> list[str]:
-    """Fold texts that are not ASCII, by one table look-up per character."""
-    joined = "\n".join(texts) + "\n"
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    folded = _TABLE.take(codes)
-    unknown = codes[folded == _UNKNOWN]
-    if len(unknown):
-        for code in np.unique(unknown).tolist():
-            _TABLE[code] = _entry(code)
-        folded = _TABLE.take(codes)
-    ends = np.cumsum([len(text) + 1 for text in texts]) - 1
-    widest = folded.max()
-    special = np.flatnonzero(folded >= _MANY) if widest >= _MANY else np.empty(0, np.int64)
-    is_many = (folded[special] & _MANY) != 0
-    slow = set(np.searchsorted(ends, special[is_many]).tolist())
-    folded[special[is_many]] = _SPACE
-    folded[ends] = 10
-    alone = special[~is_many]
-    if len(alone):
-        # A space before and after each: two more copies, blanked.
-        n_copies = np.ones(len(folded), dtype=np.int64)
-        n_copies[alone] = 3
-        middle = alone + 2 * np.arange(len(alone)) + 1
-        folded = np.repeat(folded, n_copies)
-        folded[middle - 1] = _SPACE
-        folded[middle + 1] = _SPACE
-        folded[middle] &= _CODE
-    out = folded.tobytes().decode("utf-32-le").split("\n")[:-1]
-    for i in slow:
-        out[i] = fold_text(texts[i])
+def _space_entry(code: int) -> int:
+    """Return what a character is for ``whitespace``: its lower case, or a space."""
+    char = chr(code)
+    if char.isspace():
+        return _SPACE
+    lower = char.lower()
+    # The lower case of a capital sigma depends on its place in the word.
+    return ord(lower) if len(lower) == 1 and char != "Σ" and code else int(_MANY)
+
+
+def _split_text(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+class _Wide:
+    """Folds texts that are not ASCII, by one table look-up per character.
+
+    Args:
+        entry: code → what it folds to, with ``_ALONE``, or ``_MANY``.
+        slow: folds a text that holds a character of ``_MANY``.
+    """
+
+    def __init__(self, entry: Callable[[int], int], slow: Callable[[str], str]) -> None:
+        self._entry = entry
+        self._slow = slow
+        # Filled as characters are met; pages that are not touched take no memory.
+        self._table: Codes = np.zeros(0x110000, dtype=np.uint32)
+
+    def fold(self, texts: list[str]) -> list[str]:
+        """Fold texts, in order."""
+        joined = "\n".join(texts) + "\n"
+        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        folded = self._table.take(codes.view(np.int32))
+        unknown = codes[folded == 0]
+        if len(unknown):
+            for code in np.unique(unknown).tolist():
+                self._table[code] = self._entry(code)
+            folded = self._table.take(codes.view(np.int32))
+        ends = np.cumsum([len(text) + 1 for text in texts]) - 1
+        special = np.flatnonzero(folded >= _MANY)
+        is_many = (folded[special] & _MANY) != 0
+        slow = set(np.searchsorted(ends, special[is_many]).tolist())
+        folded[special[is_many]] = _SPACE
+        folded[ends] = 10
+        alone = special[~is_many]
+        if len(alone):
+            folded = _set_apart(folded, alone)
+        out = folded.tobytes().decode("utf-32-le", "surrogatepass").split("\n")[:-1]
+        for i in slow:
+            out[i] = self._slow(texts[i])
+        return out
+
+
+def _set_apart(folded: Codes, alone: npt.NDArray[np.int64]) -> Codes:
+    """Put a space before and after each character of ``alone``: two more copies, blanked."""
+    n_copies = np.ones(len(folded), dtype=np.int64)
+    n_copies[alone] = 3
+    middle = alone + 2 * np.arange(len(alone)) + 1
+    out = np.repeat(folded, n_copies)
+    out[middle - 1] = _SPACE
+    out[middle + 1] = _SPACE
+    out[middle] &= _CODE
     return out
+
+
+_BY_WORDS = _Wide(_word_entry, fold_text)
+_BY_SPACES = _Wide(_space_entry, _split_text)
 
 
 _ASCII = [chr(b) for b in range(128)]
@@ -134,10 +169,8 @@ def fold_bytes(texts: Sequence[str], folding: Folding) -> list[bytes]:
     if not wide:
         return [text.encode() for text in texts]
     out = [text.encode() if text.isascii() else b"" for text in texts]
-    if folding == "words":
-        folded = _fold_wide([texts[i] for i in wide])
-    else:
-        folded = [" ".join(texts[i].lower().split()) for i in wide]
+    folder = _BY_WORDS if folding == "words" else _BY_SPACES
+    folded = folder.fold([texts[i] for i in wide])
     for i, text in zip(wide, folded, strict=True):
         out[i] = text.encode("utf-8", "surrogatepass")
     return out

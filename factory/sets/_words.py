@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 # Temporaries of one chunk stay in a core's second-level cache.
-CHUNK_CHARS = 1 << 18
+CHUNK_CHARS = 1 << 17
 CHUNK_TEXTS = 512
 _LONG_WORD = 64
 _P1 = np.uint64(0x9E3779B97F4A7C15)

@@ -36,7 +36,6 @@ from factory.sets._words import (
     Words,
     chunks,
     gram_hashes,
-    whole_G,
     words_of,
 )
 
@@ -85,6 +84,35 @@ class Hits:
     length_H: Ints
 
 
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Hashes of runs of n words of a chunk, wherever its texts begin and end.
+
+    Attributes:
+        hashes: one per run.
+        n: words of a run; 0 for whole texts.
+        keep: which runs may be compared at all; None is all.
+        words: first word of each run; None where run i begins at word i.
+    """
+
+    hashes: Hashes
+    n: int
+    keep: Flags | None = None
+    words: Ints | None = None
+
+    def first_word(self, at: Ints) -> Ints:
+        """Return the first word of runs."""
+        return at if self.words is None else self.words[at]
+
+    def where(self, words: Words, at: Ints) -> Ints:
+        """Return those of the given runs that may be compared and lie within one text."""
+        if self.keep is not None:
+            at = at[self.keep[at]]
+        if self.words is None and len(at):
+            at = at[words.text_of(at) == words.text_of(at + self.n - 1)]
+        return at
+
+
 class _Index:
     """Distinct n-gram hashes of all benchmarks, sorted, each with the items that hold it."""
 
@@ -99,9 +127,10 @@ class _Index:
         """Index texts; their items are numbered from ``first_item`` on."""
         for begin, chunk in chunks(texts):
             words = words_of(chunk, self.folding)
-            for hashes, word_G, _ in self._grams(words):
-                self._hashes.append(hashes)
-                self._items.append(words.text_of(word_G) + begin + first_item)
+            for run in self._runs(words):
+                at = run.where(words, np.arange(len(run.hashes)))
+                self._hashes.append(run.hashes[at])
+                self._items.append(words.text_of(run.first_word(at)) + begin + first_item)
 
     def freeze(self, first_item: Sequence[int]) -> None:
         """Sort, drop repetitions, make the bitmap.
@@ -130,32 +159,29 @@ class _Index:
         self._bitmap = np.zeros(1 << bits, dtype=np.bool_)
         self._bitmap[self.keys >> self._shift] = True
 
-    def _grams(self, words: Words) -> list[tuple[Hashes, Ints, int]]:
-        """Return (hashes, first word, words per gram) of the comparable n-grams of a chunk."""
-        unspaced = words.unspaced_W() if self.folding == "words" else None
-        found = [self._runs(words, self.ngram, unspaced, is_dense=False)]
+    def _runs(self, words: Words) -> list[_Runs]:
+        """Return the n-grams of a chunk, by kind: plain, of unspaced scripts, whole short texts."""
+        if self.folding == "whitespace":
+            return [_Runs(gram_hashes(words.hash_W, self.ngram), self.ngram)]
+        unspaced = words.unspaced_W()
+        runs = [self._run(words, self.ngram, unspaced, is_dense=False)]
         if unspaced is not None:
             longer = round(UNSPACED_FACTOR * self.ngram)
-            found.append(self._runs(words, longer, unspaced, is_dense=True))
-        if self.folding == "words" and self.masks is None:
-            found.append(self._short(words))
-        return found
+            runs.append(self._run(words, longer, unspaced, is_dense=True))
+        if self.masks is None:
+            runs.append(self._short(words))
+        return runs
 
-    def _runs(
-        self, words: Words, n: int, unspaced: Flags | None, *, is_dense: bool
-    ) -> tuple[Hashes, Ints, int]:
-        hashes = gram_hashes(words.hash_W, n)
-        keep = whole_G(words.first_D, n, len(hashes))
+    def _run(self, words: Words, n: int, unspaced: Flags | None, *, is_dense: bool) -> _Runs:
+        keep: Flags | None = None
         if unspaced is not None:
-            keep &= (_window(unspaced, n) * 2 > n) == is_dense
+            keep = (_window(unspaced, n) * 2 > n) == is_dense
         if self.masks is not None:
-            keep &= _window(np.isin(words.hash_W, self.masks), n) * 2 <= n
-        if keep.all():
-            return hashes, np.arange(len(hashes)), n
-        at = np.flatnonzero(keep)
-        return hashes[at], at, n
+            few_masks = _window(np.isin(words.hash_W, self.masks), n) * 2 <= n
+            keep = few_masks if keep is None else keep & few_masks
+        return _Runs(gram_hashes(words.hash_W, n), n, keep)
 
-    def _short(self, words: Words) -> tuple[Hashes, Ints, int]:
+    def _short(self, words: Words) -> _Runs:
         """Texts of fewer than n words, whole; the salt keeps them apart from runs of words."""
         count = np.diff(words.first_D)
         texts = np.flatnonzero((count > 0) & (count < self.ngram))
@@ -164,22 +190,21 @@ class _Index:
             gram_hashes(words.hash_W[f : f + c], c)[0] ^ np.uint64(0xA5A5A5A5A5A5A5A5)
             for f, c in zip(first.tolist(), count[texts].tolist(), strict=True)
         ]
-        return np.array(hashes, dtype=np.uint64), first, 0
+        return _Runs(np.array(hashes, dtype=np.uint64), 0, words=first)
 
     def probe(self, words: Words) -> Hits:
         """Find all hits of a chunk, ordered by place; the longest n-gram first at each."""
         at, entry, length = [], [], []
-        for hashes, word_G, n in self._grams(words):
-            maybe = np.flatnonzero(self._bitmap.take(hashes >> self._shift))
-            if len(maybe) == 0 or len(self.keys) == 0:
-                continue
-            wanted = hashes[maybe]
-            row = np.searchsorted(self.keys, wanted)
-            row = np.minimum(row, len(self.keys) - 1)
+        for run in self._runs(words) if len(self.keys) else ():
+            maybe = np.flatnonzero(self._bitmap[(run.hashes >> self._shift).view(np.int64)])
+            wanted = run.hashes[maybe]
+            row = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
             is_hit = self.keys[row] == wanted
-            at.append(word_G[maybe[is_hit]])
-            entry.append(row[is_hit])
-            length.append(np.full(len(at[-1]), n, dtype=np.int64))
+            hit = maybe[is_hit]
+            fits = run.where(words, hit)
+            at.append(run.first_word(fits))
+            entry.append(row[is_hit][np.searchsorted(hit, fits)])
+            length.append(np.full(len(fits), run.n, dtype=np.int64))
         none = np.empty(0, dtype=np.int64)
         word = np.concatenate([none, *at])
         order = np.argsort(word, kind="stable")
@@ -358,9 +383,15 @@ class _Findings:
             return [i in rows if k else None for i, k in enumerate(known)]
 
         def lists(rows: dict[int, set[int]]) -> pl.Series:
-            values = (rows.get(i) for i in range(len(known)))
-            named = [v and [names[bench] for bench in sorted(v)] for v in values]
-            return pl.Series(named, dtype=pl.List(pl.String))
+            # Few distinct sets of names stand in many rows: each becomes a list once.
+            distinct: dict[frozenset[int], int] = {}
+            places: list[int | None] = [None] * len(known)
+            for row, benches in rows.items():
+                places[row] = distinct.setdefault(frozenset(benches), len(distinct))
+            named = [[names[bench] for bench in sorted(benches)] for benches in distinct]
+            values = pl.Series(named, dtype=pl.List(pl.String))
+            at = pl.Series(places, dtype=pl.UInt32)
+            return values.gather(at) if named else at.cast(pl.List(pl.String))
 
         series = {
             "is_contaminated": pl.Series(flags(self.by), dtype=pl.Boolean),

@@ -204,8 +204,8 @@ def near_duplicates(
     df: pl.DataFrame,
     column: str = "text",
     *,
-    threshold: float = 0.7,
-    ngram: int = 5,
+    threshold: float | None = None,
+    ngram: int | None = None,
     prefer: str | None = None,
     prefer_low: bool = False,
     within: str | None = None,
@@ -215,8 +215,11 @@ def near_duplicates(
     Args:
         df: any frame.
         column: its text column.
-        threshold: Jaccard similarity of the sets of word n-grams, in (0, 1].
-        ngram: words per n-gram; 5 suits traces, 2 or 3 single sentences and prompts.
+        threshold: Jaccard similarity of the sets of word n-grams, in (0, 1]. None: 0.7, or 0.6 for
+            short texts (see ``settings_for``).
+        ngram: words per n-gram. None: 5, or 2 for short texts. Two instances of one short template
+            (other numbers or names) are near-duplicates then; where they are not to be, as in
+            procedural tasks, give 5 and a high threshold.
         prefer: column that chooses the member of a cluster to keep: the highest value, null last,
             then the first row. Without it, the first row.
         prefer_low: keep the lowest value of ``prefer`` instead.
@@ -235,6 +238,8 @@ def near_duplicates(
     [False, True, False]
     """
     _check(df, [column, prefer, within], threshold, ngram)
+    usual = settings_for(df[column])
+    ngram, threshold = ngram or usual[0], threshold or usual[1]
     sketches = Sketches(ngram=ngram)
     for part in df.get_column(column).cast(pl.String).to_frame().iter_slices(8192):
         sketches.add(part.to_series().to_list())
@@ -242,16 +247,31 @@ def near_duplicates(
     return mark(df, label, column=column, prefer=prefer, prefer_low=prefer_low, within=within)
 
 
-def _check(df: pl.DataFrame, columns: Sequence[str | None], threshold: float, ngram: int) -> None:
+def settings_for(texts: pl.Series) -> tuple[int, float]:
+    """Return (ngram, threshold): 5 and 0.7, or 2 and 0.6 where the median text is short.
+
+    Short is below 600 bytes (about 100 words): one changed word in a sentence of 20 words takes
+    away 5 of its 16 5-grams, which no threshold can tell from another sentence.
+
+    >>> settings_for(pl.Series(["a short prompt"])), settings_for(pl.Series(["long " * 500]))
+    ((2, 0.6), (5, 0.7))
+    """
+    middle = texts.cast(pl.String).str.len_bytes().median()
+    return (2, 0.6) if isinstance(middle, float) and middle < 600 else (5, 0.7)
+
+
+def _check(
+    df: pl.DataFrame, columns: Sequence[str | None], threshold: float | None, ngram: int | None
+) -> None:
     for name in columns:
         if name is not None and name not in df.columns:
             raise UsageError(f"no column {name!r}", f"it has {', '.join(df.columns) or 'none'}")
     for name in ("cluster_id", "cluster_size", "is_duplicate"):
         if name in df.columns:
             raise UsageError(f"the input already has a column {name!r}", "drop or rename it")
-    if not 0 < threshold <= 1:
+    if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"threshold {threshold} is not in (0, 1]", "0.7 is usual")
-    if ngram < 1:
+    if ngram is not None and ngram < 1:
         raise UsageError(f"ngram {ngram} is below 1", "5 is usual")
 
 
