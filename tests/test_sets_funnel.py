@@ -100,11 +100,11 @@ def test_a_filter_that_fails_on_a_row_is_an_error_and_no_drop() -> None:
 
 def test_presets_compose_replace_and_switch_off() -> None:
     filters = compose(
-        preset("r1_rejection"), right(), own={"short_paragraphs": "paragraph_chars_max <= 900"},
+        preset("r1_rejection"), right(), own={"short_paragraphs": "max_paragraph_words <= 90"},
         off=["one_language"],
     )  # fmt: skip
     assert list(filters) == ["short_paragraphs", "no_code_in_thinking", "right"]
-    assert filters["short_paragraphs"] == "paragraph_chars_max <= 900"
+    assert filters["short_paragraphs"] == "max_paragraph_words <= 90"
     with pytest.raises(UsageError, match="switch off"):
         compose(filters, off=["nope"])
     with pytest.raises(UsageError, match="no preset"):

@@ -149,7 +149,27 @@ def _set_apart(folded: Codes, alone: npt.NDArray[np.int64]) -> Codes:
     return out
 
 
-_BY_WORDS = _Wide(_word_entry, fold_text)
+def _composed_entry(code: int) -> int:
+    """Return what a character of NFKC text folds to; marks stand for themselves there."""
+    folded = _CHARS[code].split()
+    if not folded:
+        return _SPACE
+    if len(folded) > 1 or len(folded[0]) != 1:
+        return int(_MANY)
+    out = ord(folded[0])
+    return out | int(_ALONE) if is_unspaced(out) else out
+
+
+_COMPOSED = _Wide(_composed_entry, fold_text)
+
+
+def _compose(text: str) -> str:
+    """Fold a text whose characters may join or fall apart: NFKC first, then by table."""
+    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")
+    return _COMPOSED.fold([unicodedata.normalize("NFKC", clean)])[0]
+
+
+_BY_WORDS = _Wide(_word_entry, _compose)
 _BY_SPACES = _Wide(_space_entry, _split_text)
 
 

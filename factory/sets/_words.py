@@ -180,14 +180,16 @@ def _append(left: Hashes, n_left: int, right: Hashes, n_right: int) -> Hashes:
     return out
 
 
-def whole_G(first_D: Ints, n: int, n_grams: int) -> Flags:
-    """Mark the n-grams that lie within one text. Shape (n_grams,)."""
-    inside = np.ones(n_grams, dtype=np.bool_)
-    for back in range(1, n):
-        edge = first_D[1:-1] - back
-        # Also right for texts shorter than n: what they cannot hold crosses an edge.
-        inside[edge[(edge >= 0) & (edge < n_grams)]] = False
-    return inside
+def spanning(first_D: Ints, n: int, n_grams: int) -> Ints:
+    """Return the n-grams that do not lie within one text (some more than once).
+
+    >>> spanning(np.array([0, 3, 5]), 2, 4).tolist()
+    [2]
+    """
+    back = np.arange(1, n)
+    # Also right for texts shorter than n: what they cannot hold crosses an edge.
+    edges = (first_D[1:-1, None] - back).ravel()
+    return edges[(edges >= 0) & (edges < n_grams)]
 
 
 def finalize(hashes: Hashes) -> Hashes:

@@ -2,8 +2,8 @@
 
 R1's paper names the filters and gives no thresholds (mixed language, long paragraphs and code
 blocks in the thinking for the 600k rejection samples; repetition and mixing for the cold start).
-The thresholds here are ours: 95 % of the words in the target language, paragraphs of at most
-4,000 characters. A recipe replaces or switches off any of them by its name
+The thresholds here are ours: 95 % of the words in the target language, paragraphs of at most 600
+words. A recipe replaces or switches off any of them by its name
 (``factory.sets.funnel.compose``).
 
 Whether such filters help a student is an open question (OpenThoughts found that filters on answers
@@ -21,19 +21,19 @@ _ONE_LANGUAGE = "coalesce(target_fraction >= 0.95, is_abstained)"
 
 R1_REJECTION: Mapping[str, str] = {
     "one_language": _ONE_LANGUAGE,
-    "short_paragraphs": "paragraph_chars_max <= 4000",
-    "no_code_in_thinking": "n_code_blocks_thinking = 0",
+    "short_paragraphs": "max_paragraph_words <= 600",
+    "no_code_in_thinking": "n_code_blocks = 0",
 }
 """Section 2.3.3 (v1), B.3.3 (v2): filters on the chain of thought of right answers."""
 
 R1_COLD_START: Mapping[str, str] = {
     "one_language": _ONE_LANGUAGE,
-    "short_paragraphs": "paragraph_chars_max <= 4000",
-    "no_code_in_thinking": "n_code_blocks_thinking = 0",
+    "short_paragraphs": "max_paragraph_words <= 600",
+    "no_code_in_thinking": "n_code_blocks = 0",
     "no_loop": "NOT has_loop",
     "little_repetition": "top_4gram_fraction <= 0.2 AND dup_line_fraction <= 0.5",
     "has_summary": "has_summary",
-    "no_broken_characters": "n_broken_chars = 0",
+    "no_broken_characters": "broken_char_fraction <= 0.001",
 }
 """B.3.2 (v2): readable format, no repetition, no mixing, and a summary after the thinking."""
 
