@@ -183,8 +183,9 @@ def decontamination(corpus: Corpus, data: Path) -> None:
         by = out["contaminated_by"].to_list()
         same = all(hits[b] == [v is not None and b in v for v in by] for b in benches)
         count = len(corpus.texts)
-        print(f"  {n:2d}-grams: script {count / min(theirs):6.0f} /s   ours {count / min(ours):6.0f} /s"
-              f"  {min(theirs) / min(ours):5.1f} x   identical hits: {same} "
+        print(f"  {n:2d}-grams: script {count / min(theirs):6.0f} /s   "
+              f"ours {count / min(ours):6.0f} /s  {min(theirs) / min(ours):5.1f} x   "
+              f"identical hits: {same} "
               f"({out['is_contaminated'].sum()})   folding=words {min(theirs) / words_s:5.1f} x "
               f"({default['is_contaminated'].sum()})")  # fmt: skip
 
