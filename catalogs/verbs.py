@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -273,7 +272,7 @@ def _block(number: int, of: int, row: dict[str, Any]) -> str:
     lines = [f"━━ {number} of {of} · {head}", f"trace  {row['trace_id']}"]
     lines += [f"prompt {_shortened(row['prompt'] or '', 400)}"]
     lines += [f"gold   {_shortened(row['gold'], 200)}"] if row["gold"] is not None else []
-    lines += [textwrap.indent(_shortened(text, SHOWN_CHARS), "  │ ", lambda _: True)]
+    lines += [f"  │ {line}".rstrip() for line in _shortened(text, SHOWN_CHARS).split("\n")]
     return "\n".join(lines) + "\n"
 
 

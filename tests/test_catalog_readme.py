@@ -1,0 +1,75 @@
+"""Every command of catalogs/README.md gives the output printed there."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from catalogs import catalog, query, verbs
+from factory.errors import FactoryError
+from factory.store import Store
+from tests import helpers_catalog as made
+
+README = Path(__file__).parents[1] / "catalogs" / "README.md"
+BLOCKS = re.findall(r"```console\n\$ (.*)\n((?s:.*?))```", README.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = made.make_store(tmp_path_factory.mktemp("readme") / "data")
+    made.make_release(store)
+    return store
+
+
+def answer(store: Store, command: str) -> str:
+    """What the command prints, complaints as the command line words them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("verb")
+    parser.add_argument("what", nargs="?")
+    for form in ("json", "csv", "md"):
+        parser.add_argument(f"--{form}", dest="form", action="store_const", const=form)
+    parser.set_defaults(form="table")
+    parser.add_argument("-n", type=int, default=3)
+    parser.add_argument("--dropped-by")
+    args = parser.parse_args(shlex.split(command))
+    try:
+        if args.verb == "sql":
+            return verbs.sql(store, args.what, form=args.form)[0]
+        if args.verb == "sample":
+            return verbs.sample(
+                store, args.what, n=args.n, dropped_by=args.dropped_by, form=args.form
+            )
+        if args.verb == "show":
+            return verbs.show(store, args.what, form=args.form)
+        return verbs.ls(store, form=args.form)
+    except FactoryError as error:
+        return f"factory {args.verb}: {error}\n"
+
+
+@pytest.mark.parametrize(("command", "printed"), BLOCKS)
+def test_a_command_prints_what_the_readme_says(store: Store, command: str, printed: str) -> None:
+    assert answer(store, command) == printed
+
+
+def test_it_names_every_table_and_every_query(store: Store) -> None:
+    text = README.read_text("utf-8")
+    with catalog.connect(store) as con:
+        names = [
+            r[0]
+            for r in con.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'catalog' UNION ALL "
+                "SELECT view_name FROM duckdb_views() WHERE database_name = 'catalog' "
+                "AND NOT internal"
+            ).fetchall()
+        ]
+        columns = [r[0] for r in con.execute("SELECT name FROM wide_columns").fetchall()]
+    assert [n for n in names if f"`{n}`" not in text and not n.startswith("scores.")] == []
+    assert [q for q in query.named_queries() if f"| `@{q}` |" not in text] == []
+    fixed = [c for c in columns if not c.startswith(("math_", "lang", "completion_words"))]
+    assert [c for c in fixed if not re.search(rf"\b{c}\b", text)] == []
+    assert len(BLOCKS) >= 9
