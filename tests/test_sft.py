@@ -284,6 +284,25 @@ def test_a_student_needs_base_template_and_length() -> None:
         Student.make(yaml.safe_load("trl: {}"))
 
 
+def test_preflight_on_the_command_line_prints_lengths_or_one_line(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from distill.cli import main
+
+    data = write(tmp_path / "rows.jsonl", rows(8))
+    assert main(["preflight", "miniature", str(data), "--base", str(base), "--example"]) == 0
+    out = capsys.readouterr().out
+    assert "preflight: 8 rows, 0 over 256 tokens" in out
+    assert "--- completion, with loss\n<think>\n" in out
+    values = rows(2)
+    values[1]["completion"] = "<think>\nno end"
+    write(data, values)
+    assert main(["preflight", "miniature", str(data), "--base", str(base)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("distill preflight: row 2: </think> never comes")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", "folder"])
 def test_rows_are_read_from_every_export(tmp_path: Path, suffix: str) -> None:
     values = rows(5)
@@ -336,6 +355,27 @@ def test_half_written_and_foreign_checkpoints_are_not_loaded(tmp_path: Path) -> 
             (folder / "whole").write_text(mark)
     assert last_checkpoint(tmp_path, inputs="mine") == tmp_path / "checkpoint-10"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+@pytest.mark.slow
+def test_a_run_that_ended_before_its_manifest_is_only_finished(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path, base, n=16)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.sft.write_run", fail)
+        with pytest.raises(KeyboardInterrupt):
+            sft(settings, say=_silent)
+    weights = (settings.out / "model.safetensors").read_bytes()
+    said: list[str] = []
+    sft(settings, say=said.append)
+    assert any("going on from checkpoint-" in line for line in said)
+    assert (settings.out / "model.safetensors").read_bytes() == weights
+    assert json.loads((settings.out / "run.json").read_text())["metrics"]["steps"] > 0
 
 
 @pytest.mark.slow

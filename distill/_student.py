@@ -1,0 +1,131 @@
+"""What a training run is told: the student file and the run's own few settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+
+from factory.config import Config, apply_override, read_yaml
+from factory.errors import ConfigError
+
+_STUDENTS = Path(__file__).parent / "students"
+# Set by us, for the reasons in the docstrings above; a student file that sets them is refused.
+_OURS = frozenset(
+    {
+        *("output_dir", "seed", "max_length", "eos_token", "pad_token", "model_init_kwargs"),
+        *("completion_only_loss", "assistant_only_loss", "chat_template_path"),
+        *("dataset_kwargs", "dataset_text_field", "report_to", "disable_tqdm"),
+        *("trust_remote_code", "use_cpu", "resume_from_checkpoint"),
+    }
+)
+
+
+class Lora(Config):
+    """Low-rank adapters instead of all weights; merged into the model when the run ends."""
+
+    r: int
+    alpha: int
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+class Student(Config):
+    """A student file.
+
+    Attributes:
+        base: ``name@revision`` of a hub model, or a folder.
+        template: ``qwen``, ``llama`` or ``own`` (see ``distill.templates``).
+        max_length: tokens of the longest row that is kept.
+        max_over_fraction: fraction of rows that may be longer before the run is refused.
+        dtype: of the weights in memory.
+        attention: implementation in transformers; None lets it choose.
+        lora: None trains all weights.
+        trl: passed to ``trl.SFTConfig`` as it stands.
+    """
+
+    base: str
+    template: str
+    max_length: int
+    max_over_fraction: float = 0.05
+    dtype: str = "float32"
+    attention: str | None = None
+    lora: Lora | None = None
+    trl: dict[str, Any]
+
+    @field_validator("trl")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(_OURS & value.keys())
+        if taken:
+            raise ValueError(f"{', '.join(taken)} set by the factory, not in the trl block")
+        return {key: _number(item) for key, item in value.items()}
+
+
+def _number(value: Any) -> Any:
+    """Read ``1e-4``, which YAML takes for text because it has no point, as a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+class SftConfig(Config):
+    """One run.
+
+    Attributes:
+        student: name of a file in ``distill/students``, or a path to one.
+        data: prompt–completion rows: JSON Lines (also .gz, .zst), Parquet, or a folder of them.
+        out: folder of the model.
+        base: takes the place of the student file's ``base``.
+        seed: of the order of rows and of adapters.
+        max_rows: use the first rows only; None uses all.
+        overrides: ``key=value`` over the student file, such as ``trl.learning_rate=1e-4``.
+    """
+
+    student: str
+    data: Path
+    out: Path
+    base: str | None = None
+    seed: int = 0
+    max_rows: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def load_student(name: str, *, overrides: Sequence[str] = (), base: str | None = None) -> Student:
+    """Read a student file by its name or path.
+
+    Raises:
+        ConfigError: there is none, or a key does not fit.
+
+    >>> load_student("r1-distill-qwen-7b").trl["learning_rate"]
+    8e-05
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _STUDENTS / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in _STUDENTS.glob("*.yaml")))
+            raise ConfigError(f"unknown student {name!r}", f"known: {known}; or give a .yaml path")
+    values = read_yaml(path)
+    for assignment in overrides:
+        apply_override(values, assignment)
+    if base is not None:
+        values["base"] = base
+    return Student.make(values, where=str(path))
+
+
+def split_revision(base: str) -> tuple[str, str | None]:
+    """Split ``name@revision``; a folder's name is left alone.
+
+    >>> split_revision("Qwen/Qwen2.5-7B@abc")
+    ('Qwen/Qwen2.5-7B', 'abc')
+    """
+    if Path(base).exists():
+        return base, None
+    name, _, revision = base.partition("@")
+    return name, revision or None
