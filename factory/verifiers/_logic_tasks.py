@@ -1,0 +1,138 @@
+"""Procedural tasks: reasoning-gym's own scorers, kept from evaluating model text.
+
+Several of those scorers hand the answer to ``eval`` or to sympy's ``parse_expr``, which evaluates
+Python. Such an answer reaches them only when it has the form of a literal or of plain arithmetic,
+checked here first. A scorer that evaluates text and is not known here is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_MAX_ANSWER_CHARS = 20_000
+_LITERAL_TASKS = {
+    "string_insertion",
+    "spiral_matrix",
+    "binary_matrix",
+    "n_queens",
+    "number_sorting",
+}
+_ARITHMETIC_TASKS = {"countdown", "puzzle24"}
+_SYMBOLIC_TASKS = {"simple_integration", "intermediate_integration", "polynomial_multiplication"}
+# tasks whose modules evaluate their own text only (questions, never answers)
+_OWN_TEXT_TASKS = {"basic_arithmetic", "bitwise_arithmetic", "codeio", "propositional_logic"}
+_EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|parse_latex)\(")
+_PLAIN_WORDS = re.compile(r"[\w\s.,;:|/\\+=<>?!-]*")
+_ARITHMETIC = re.compile(r"(?:\d{1,12}(?:\.\d{1,6})?|[-+*/()\s=.])*")
+_SYMBOLIC = re.compile(
+    r"(?:\d{1,12}(?:\.\d{1,12})?|\*\*\s*(?:-?\d{1,3}(?!\s*\*\*)|\([-\d\s/]{1,12}\)(?!\s*\*\*))|"
+    r"(?<!\*)\*(?!\*)|[-+/()\s=]|(?:a?sin|a?cos|a?tan|sinh|cosh|tanh|exp|log|ln|sqrt|pi|Abs|erf|C|E|[a-zA-Z])\b)*"
+)
+
+
+class NotScored(Exception):
+    """No scorer can be asked; the text is the reason."""
+
+
+def harmless(task: str, answer: str) -> bool:
+    """Tell whether the task's scorer may see the answer.
+
+    >>> harmless("countdown", "(3 + 4) * 2"), harmless("countdown", "9**9**9")
+    (True, False)
+    >>> harmless("binary_matrix", "[[1, 0]]"), harmless("binary_matrix", "__import__('os')")
+    (True, False)
+    >>> harmless("simple_integration", "x**2/2 + C"), harmless("simple_integration", "x.func")
+    (True, False)
+    """
+    if len(answer) > _MAX_ANSWER_CHARS:
+        return False
+    if task in _LITERAL_TASKS:
+        return bool(_PLAIN_WORDS.fullmatch(answer)) or _is_literal(answer)
+    if task in _ARITHMETIC_TASKS:
+        short = len(answer) <= 300 and "**" not in answer
+        return short and bool(_ARITHMETIC.fullmatch(answer))
+    if task in _SYMBOLIC_TASKS:
+        return len(answer) <= 500 and bool(_SYMBOLIC.fullmatch(answer))
+    return True
+
+
+def _is_literal(answer: str) -> bool:
+    if answer.count("[") + answer.count("(") + answer.count("{") > 2000:
+        return False
+    try:
+        ast.literal_eval(answer)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return False
+    return True
+
+
+@functools.cache
+def _scorer(task: str) -> Callable[[str, Mapping[str, Any]], float]:
+    """Return the task's own scorer.
+
+    Raises:
+        NotScored: no such task, or its scorer would evaluate text in a way not known here.
+    """
+    with warnings.catch_warnings():  # third-party modules warn when they are first compiled
+        warnings.simplefilter("ignore")
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+
+        if task not in DATASETS:
+            raise NotScored("unknown_task")
+        dataset_class, config_class = DATASETS[task]
+        known = _LITERAL_TASKS | _ARITHMETIC_TASKS | _SYMBOLIC_TASKS | _OWN_TEXT_TASKS
+        if task not in known and _EVALUATES.search(
+            inspect.getsource(inspect.getmodule(dataset_class) or reasoning_gym)
+        ):
+            raise NotScored("scorer_evaluates_text")
+        try:
+            scorer: Callable[[str, Mapping[str, Any]], float] = dataset_class(
+                config=config_class(size=1, seed=0)
+            ).score_answer
+        except TypeError:
+            scorer = dataset_class(config=config_class()).score_answer
+        return scorer
+
+
+def _as_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _as_tuples(v) for k, v in value.items()}
+    return tuple(_as_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def score(gold: Mapping[str, Any], answers: list[str]) -> float | None:
+    """Return the best score of the readings of one answer, None where the scorer takes none.
+
+    Args:
+        gold: ``task``, ``answer`` and ``metadata``, as the procedural source writes them.
+        answers: the answer as it stands, and without its LaTeX.
+
+    Raises:
+        NotScored: the gold names no task that can be scored.
+    """
+    task = str(gold.get("task"))
+    scorer = _scorer(task)
+    metadata = gold.get("metadata") or {}
+    entries = [
+        {"question": gold.get("question", ""), "answer": gold.get("answer"), "metadata": form}
+        # JSON made lists of the tuples that some scorers compare with
+        for form in (metadata, _as_tuples(metadata))
+    ]
+    best: float | None = None
+    for answer, entry in itertools.product(answers, entries):
+        if not answer or not harmless(task, answer):
+            continue
+        try:
+            value = float(scorer(answer, entry))
+        except Exception:  # noqa: BLE001 - third-party scorers raise what they like on odd answers
+            continue
+        best = value if best is None else max(best, value)
+    return best
