@@ -90,14 +90,15 @@ def write_tokens(
     template: Template,
     max_length: int,
     path: Path,
-) -> tuple[Any, int]:
+) -> Any:
     """Write tokens and labels as an Arrow file and open it, mapped into memory.
 
-    Every row is checked as in preflight: what preflight did not look at is looked at here.
+    Every row is checked as in preflight: what preflight did not look at is looked at here. A file
+    that a stopped run left at ``path`` is whole, and is taken as it is.
 
     Returns:
-        A ``datasets.Dataset`` of ``input_ids`` and ``labels``, and its number of rows; rows over
-        ``max_length`` tokens are left out.
+        A ``datasets.Dataset`` of ``input_ids`` and ``labels``; rows over ``max_length`` tokens are
+        left out.
 
     Raises:
         Refused: a row that would train something else than it says.
@@ -105,10 +106,11 @@ def write_tokens(
     import pyarrow as pa
     from datasets import Dataset
 
+    if path.exists():
+        return Dataset.from_file(str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.schema({"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32())})
     part = path.with_name(f".{path.name}.part")
-    n_kept = 0
     with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for begin in range(0, len(rows), _CHUNK_ROWS):
             chunk = []
@@ -116,7 +118,6 @@ def write_tokens(
                 seen = check_row(row, tokenizer=tokenizer, template=template, where=f"row {at}")
                 if len(seen.input_ids) <= max_length:
                     chunk.append({"input_ids": seen.input_ids, "labels": seen.labels})
-            n_kept += len(chunk)
             writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema=schema))
     part.replace(path)
-    return Dataset.from_file(str(path)), n_kept
+    return Dataset.from_file(str(path))

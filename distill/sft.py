@@ -74,20 +74,28 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print) -> Path:
         say(line)
     arguments.eos_token = template.end_of_turn
     config.out.mkdir(parents=True, exist_ok=True)
-    dataset, n_kept = write_tokens(
-        rows,
-        tokenizer=tokenizer,
-        template=template,
-        max_length=student.max_length,
-        path=config.out / "checkpoints" / f"tokens-{inputs}.arrow",
-    )
+    state = _state()
+    # With several processes the first one writes, the others read.
+    with state.main_process_first():
+        dataset = write_tokens(
+            rows,
+            tokenizer=tokenizer,
+            template=template,
+            max_length=student.max_length,
+            path=config.out / "checkpoints" / f"tokens-{inputs}.arrow",
+        )
+    n_kept = len(dataset)
     if n_kept < len(rows):
         say(f"sft {config.out.name}: {len(rows) - n_kept} rows over max_length left out")
     model = _load_model(student)
+    if _raise_context(model.config, student.max_length):
+        say(f"sft {config.out.name}: context of the base raised to {student.max_length} tokens")
     metrics = _train(
         model, tokenizer, dataset, arguments, config=config, student=student, inputs=inputs, say=say
     )
     metrics |= {"n_rows": len(rows), "n_rows_kept": n_kept}
+    if not state.is_main_process:
+        return config.out
     write_run(
         config.out,
         kind="sft",
@@ -198,6 +206,24 @@ def _load_model(student: Student) -> Any:
         )
     except (OSError, ValueError) as error:
         raise _unloadable(student.base, error) from None
+
+
+def _raise_context(model_config: Any, max_length: int) -> bool:
+    """Let the model's configuration hold the longest row; return whether it had to be changed.
+
+    Engines refuse prompts beyond it. Rotary positions themselves need no change: training on long
+    rows is what teaches them.
+    """
+    if getattr(model_config, "max_position_embeddings", max_length) >= max_length:
+        return False
+    model_config.max_position_embeddings = max_length
+    return True
+
+
+def _state() -> Any:
+    from accelerate import PartialState
+
+    return PartialState()
 
 
 def check(student: Student, data: Path, *, max_rows: int | None = None) -> Preflight:

@@ -273,6 +273,17 @@ def test_an_unknown_student_is_named(name: str, says: str) -> None:
         load_student(name)
 
 
+def test_a_short_context_is_raised_to_the_longest_row() -> None:
+    from types import SimpleNamespace
+
+    from distill.sft import _raise_context
+
+    short, long = (SimpleNamespace(max_position_embeddings=n) for n in (4096, 131072))
+    assert _raise_context(short, 32768)
+    assert not _raise_context(long, 32768)
+    assert (short.max_position_embeddings, long.max_position_embeddings) == (32768, 131072)
+
+
 def test_a_rate_without_a_point_is_a_number() -> None:
     assert (
         load_student("miniature", overrides=["trl.learning_rate=1e-4"]).trl["learning_rate"] == 1e-4
