@@ -12,8 +12,13 @@ from factory.errors import UsageError
 
 
 def verify(args: Namespace) -> int:
-    """``factory verify IN --out OUT``."""
+    """``factory verify IN --out OUT``; without IN on the store."""
     from factory.fileverbs import verify_file
+
+    if not _on_files(args):
+        from factory import cli_store
+
+        return cli_store.verify(args)
 
     options = pairs(args.option, flag="--option")
     if args.mode is not None:
@@ -34,8 +39,13 @@ def verify(args: Namespace) -> int:
 
 
 def score(args: Namespace) -> int:
-    """``factory score IN --out OUT``."""
+    """``factory score IN --out OUT``; without IN on the store."""
     from factory.fileverbs import score_file
+
+    if not _on_files(args):
+        from factory import cli_store
+
+        return cli_store.score(args)
 
     params: dict[str, dict[str, Any]] = {}
     for key, value in pairs(args.param, flag="--param").items():
@@ -54,6 +64,51 @@ def score(args: Namespace) -> int:
     )
     sys.stderr.write(tally.line() + "\n")
     return tally.exit_code
+
+
+def dedup(args: Namespace) -> int:
+    """``factory dedup IN --out OUT``."""
+    from factory.fileverbs_sets import dedup_file
+
+    tally = dedup_file(
+        args.input,
+        args.out,
+        column=args.column,
+        threshold=args.threshold,
+        ngram=args.ngram,
+        mapping=columns(args.map),
+        prefix=args.prefix,
+    )
+    sys.stderr.write(tally.line() + "\n")
+    return tally.exit_code
+
+
+def decontaminate(args: Namespace) -> int:
+    """``factory decontaminate IN --against FILE… --out OUT``."""
+    from factory.fileverbs_sets import decontaminate_file
+
+    tally = decontaminate_file(
+        args.input,
+        args.out,
+        against=args.against,
+        columns=args.column or None,
+        ngram=args.ngram,
+        mapping=columns(args.map),
+        prefix=args.prefix,
+    )
+    sys.stderr.write(tally.line() + "\n")
+    return tally.exit_code
+
+
+def _on_files(args: Namespace) -> bool:
+    """Tell files from the store; half of each is a mistake."""
+    if args.input is None and args.out is None:
+        return False
+    if args.input is None or args.out is None:
+        raise UsageError("IN and --out belong together", "give both, or neither to work on --store")
+    if args.store is not None:
+        raise UsageError("--store and IN exclude each other", "give one of them")
+    return True
 
 
 def doctor(args: Namespace) -> int:

@@ -80,14 +80,14 @@ def verify_file(
     Raises:
         UsageError: wrong paths, unknown verifier or option, colliding columns.
     """
-    _check_paths(source, out)
+    check_paths(source, out)
     if verifier is not None:
         _checker(verifier, options, n_workers)
     tally = Tally()
     columns = [prefix + name for name in VERDICT_FIELDS]
 
     def handle(batch: Batch) -> list[Row]:
-        _refuse_collision(batch, columns)
+        refuse_collision(batch, columns)
         return _verify_batch(batch, verifier, options, mapping, prefix, n_workers, tally)
 
     batches = _need_completion(files.read_batches(source), mapping)
@@ -200,13 +200,13 @@ def score_file(
     """
     from factory.stages.score import Scorer
 
-    _check_paths(source, out)
+    check_paths(source, out)
     scorer = Scorer(list(scores) if scores is not None else plugins.names("scores"), params)
     columns = [prefix + c for c in scorer.columns]
     tally = Tally()
 
     def handle(batch: Batch) -> list[Row]:
-        _refuse_collision(batch, columns)
+        refuse_collision(batch, columns)
         return _score_batch(batch, scorer, mapping, prefix, tally)
 
     batches = _need_completion(files.read_batches(source), mapping, also="text")
@@ -274,14 +274,16 @@ def _prompt(value: object) -> str | None:
 # ---- shared by all file verbs
 
 
-def _check_paths(source: str, out: str) -> None:
+def check_paths(source: str, out: str) -> None:
+    """Refuse paths that cannot be read or written, before any work."""
     files.check_input(source)
     files.check_output(out)
     if source == out and source != "-":
         raise UsageError(f"{source!r} is both input and output", "give another --out")
 
 
-def _refuse_collision(batch: Batch, columns: Sequence[str]) -> None:
+def refuse_collision(batch: Batch, columns: Sequence[str]) -> None:
+    """Refuse an input that already has a column that would be written."""
     for row in batch:
         if isinstance(row, dict):
             taken = [c for c in columns if c in row]

@@ -98,6 +98,13 @@ def _digest(model: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
     return digest.hexdigest()
 
 
+def context_of(model: str) -> int:
+    """Return the longest sequence that a local model takes, in tokens; 0 where unknown."""
+    config = Path(model) / "config.json"
+    value = _json(config).get("max_position_embeddings") if config.is_file() else None
+    return value if isinstance(value, int) else 0
+
+
 def chat_template(model: str) -> str | None:
     """Return the text of a local model's chat template; None where it has none."""
     folder = Path(model)

@@ -47,7 +47,7 @@ def test_kept_traces_are_right_and_the_funnel_adds_up(store: Store) -> None:
 
 
 def test_a_filter_that_is_off_is_counted_but_drops_nothing(store: Store) -> None:
-    selected = select(store, recipe(off=["right"]))
+    selected = select(store, recipe(disabled=["right"]))
     assert selected.kept.height == 80
     assert selected.funnel[0]["n_dropped"] > 0
     assert not selected.funnel[0]["is_on"]

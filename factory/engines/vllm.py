@@ -132,6 +132,10 @@ class Engine:
                 "enforce_eager": True,
                 "block_size": 32,
                 "kv_cache_memory_bytes": kv_cache_bytes,
+                # A seeded request whose prompt is cut over two steps ends vLLM 0.31 on CPU
+                # ("CPU Generator does not use offset"): prompts go in whole.
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(4096, max_model_len or models.context_of(model)),
             }
         else:
             settings |= {

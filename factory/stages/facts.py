@@ -14,6 +14,7 @@ import orjson
 import polars as pl
 
 from factory import ids
+from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, score_form
 from factory.stages._checks import item_of, verdict_key, verdict_row
 from factory.stages.score import Scorer, frame_of
@@ -259,3 +260,90 @@ def _texts(store: Store, trace_ids: Sequence[str], *, batch: int) -> Iterator[li
                 rows, size = [], 0
     if rows:
         yield rows
+
+
+# ---- checks of what is stored
+
+
+def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]], int]:
+    """Compare the verifier's present version with the newest stored one; nothing is written.
+
+    Returns:
+        Label of the present version, the changed rows (trace_id, before, after, extracted), and
+        the number of verdicts that are the same.
+    """
+    checker = Checker(verifier)
+    stem = ids_stem(verifier)
+    tables = [t for t in store.tables() if t.startswith(f"verdicts.{stem}@")]
+    if not tables:
+        raise UsageError(
+            f"no stored verdicts of {stem!r}", "run `factory verify --store DIR` first"
+        )
+    newest = max(tables, key=lambda t: int(t.rpartition("@")[2]))
+    before = {row["verdict_id"]: row for row in store.table(newest).read().iter_rows(named=True)}
+    sources: dict[str, list[tuple[Prompt, PromptSource]]] = {}
+    for prompt, source in read_pairs(store):
+        if source.gold is not None and ids_stem(source.verifier or "") == stem:
+            sources.setdefault(source.prompt_id, []).append((prompt, source))
+    changed: list[dict[str, Any]] = []
+    n_same = 0
+    wanted = [row["trace_id"] for row in before.values()]
+    for rows in _texts(store, wanted, batch=1024):
+        work = [(r, p, s) for r in rows for p, s in sources.get(r["prompt_id"], ())]
+        verdicts = checker.check(
+            [item_of(p, s, r) for r, p, s in work], [s.options for _, _, s in work]
+        )
+        for (row, _, source), verdict in zip(work, verdicts, strict=True):
+            old = before.get(verdict_key(row["trace_id"], source, checker))
+            if old is None:
+                continue
+            if old["status"] == verdict.status:
+                n_same += 1
+                continue
+            changed.append(
+                {
+                    "trace_id": row["trace_id"],
+                    "before": old["status"],
+                    "after": verdict.status,
+                    "extracted": verdict.extracted,
+                }
+            )
+    return f"{newest.removeprefix('verdicts.')} -> {checker.label}", changed, n_same
+
+
+def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
+    """Demand that every gold, written as a completion, passes its own verifier.
+
+    Returns:
+        Number of golds checked, and those that do not pass: source, item, verifier, reason.
+    """
+    groups: dict[str, list[tuple[Prompt, PromptSource]]] = {}
+    for prompt, source in read_pairs(store):
+        if source.gold is not None and source.verifier is not None:
+            groups.setdefault(source.verifier, []).append((prompt, source))
+    n = 0
+    failing: list[dict[str, Any]] = []
+    for name, members in groups.items():
+        checker = Checker(name)
+        make = getattr(checker.module, "as_completion", None)
+        if make is None:
+            continue
+        known = set(checker.known)
+        items, options = [], []
+        for prompt, source in members:
+            own = {k: v for k, v in source.options.items() if k in known}
+            row = {"completion": make(source.gold, **own), "prefill": ""}
+            items.append(item_of(prompt, source, row))
+            options.append(own)
+        for (_, source), verdict in zip(members, checker.check(items, options), strict=True):
+            n += 1
+            if verdict.status != "pass":
+                failing.append(
+                    {
+                        "source": source.source,
+                        "item": source.item,
+                        "verifier": name,
+                        "reason": verdict.reason or verdict.status,
+                    }
+                )
+    return n, failing

@@ -63,7 +63,7 @@ class Selection(Config):
     universe: Universe = Universe()
     filters: dict[str, str] = Field(default_factory=dict)
     """Name → SQL predicate over wide; a row is kept where all are true."""
-    off: list[str] = Field(default_factory=list)
+    disabled: list[str] = Field(default_factory=list)
     """Names of filters that are evaluated and counted, but drop nothing."""
     near_duplicates: NearDuplicates | None = None
     decontaminate: Decontaminate | None = None
@@ -144,11 +144,13 @@ def select(
         scores: scores, likewise.
 
     Raises:
-        UsageError: a filter does not bind, or ``off`` names one that is not there.
+        UsageError: a filter does not bind, or ``disabled`` names one that is not there.
     """
-    stray = sorted(set(recipe.off) - set(recipe.filters))
+    stray = sorted(set(recipe.disabled) - set(recipe.filters))
     if stray:
-        raise UsageError(f"off names {', '.join(stray)}", f"filters: {', '.join(recipe.filters)}")
+        raise UsageError(
+            f"disabled names {', '.join(stray)}", f"filters: {', '.join(recipe.filters)}"
+        )
     catalog.seal(store)
     with duckdb.connect(":memory:") as con:
         sql = wide.wide_sql(store, recipe.versions, verifiers=verifiers, scores=scores)
@@ -159,7 +161,7 @@ def select(
     names = list(recipe.filters)
     flags = frame.select(pl.col(f"_f{i}").alias(n) for i, n in enumerate(names))
     frame = frame.drop([f"_f{i}" for i in range(len(names))])
-    steps = [_Step(n, recipe.filters[n], n not in recipe.off, flags[n]) for n in names]
+    steps = [_Step(n, recipe.filters[n], n not in recipe.disabled, flags[n]) for n in names]
     alive = _all_true([s.passed for s in steps if s.is_on], frame.height)
     for step in _set_steps(store, recipe, frame, alive):
         steps.append(step)

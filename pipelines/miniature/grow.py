@@ -293,4 +293,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from factory.cli import run_script
+
+    sys.exit(run_script("grow", lambda: main(sys.argv[1:])))

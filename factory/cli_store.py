@@ -1,0 +1,377 @@
+"""The verbs on a store, as the command line calls them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from factory.cli import DEFAULT_STORE
+from factory.cli_files import columns, pairs
+from factory.config import Config, read_yaml
+from factory.errors import UsageError
+from factory.store import Store
+
+
+def store_of(args: Namespace, *, create: bool = False) -> Store:
+    """Open the store that ``--store``, or FACTORY_STORE, names."""
+    return Store(args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE, create=create)
+
+
+def out(text: str) -> None:
+    """Print text that ends its own lines."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def note(text: str) -> None:
+    """Print one line to standard error."""
+    if text:
+        sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+# ---- facts in
+
+
+def import_(args: Namespace) -> int:
+    """``factory import FILE…``: existing traces become prompts, sources and traces."""
+    from factory.sources import files, hub
+    from factory.stages.importing import import_rows
+
+    store = store_of(args, create=True)
+    mapping = columns(args.map)
+    if args.dataset:
+        rows = hub.rows(
+            args.dataset,
+            revision=args.revision,
+            config=args.config,
+            split=args.split,
+            mapping=mapping,
+        )
+        rows_named = rows
+    else:
+        if not args.inputs:
+            raise UsageError("nothing to import", "give files, or --dataset NAME")
+        rows_named = (
+            (files.stem(path), n, row) for path, n, row in files.rows(args.inputs, mapping)
+        )
+    done = import_rows(
+        store,
+        rows_named,
+        source=args.source,
+        model=args.model,
+        verifier=args.verifier,
+        options=pairs(args.option, flag="--option"),
+        language=args.language,
+    )
+    skipped = "".join(f", {n} {why}" for why, n in sorted(done.skipped.items()))
+    note(
+        f"{done.rows} rows: {done.traces} traces, {done.new} new, {done.known} known, "
+        f"{done.duplicates} exact duplicates{skipped}; {done.with_gold} rows with a gold"
+    )
+    return 1 if done.skipped else 0
+
+
+class GenerateRecipe(Config):
+    """What ``factory generate`` does; ``--set key=value`` wins over the file."""
+
+    source: dict[str, Any]
+    """``kind`` (files, hub, procedural, store, or a .py path) and that source's own arguments."""
+    engine: dict[str, Any]
+    """``kind`` (vllm, openai, ray, replay), ``model``, and the engine's own arguments."""
+    sampling: dict[str, Any]
+    """Temperature, max_tokens, top_p, prefill …: fields of ``records.Sampling``."""
+    policy: dict[str, Any]
+    """``kind`` (fixed, until, adaptive) with its numbers."""
+    verify: bool = True
+    """Verify while sampling."""
+
+
+def generate(args: Namespace) -> int:
+    """``factory generate RECIPE``: make the wanted traces that the store lacks."""
+    from factory.stages import engines
+    from factory.stages.generate import generate as run
+    from factory.stages.generate import plan
+    from factory.stages.policy import Policy
+    from factory.stages.progress import View
+
+    recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
+    store = store_of(args, create=True)
+    prompts = list(_pairs(store, recipe.source, limit=args.limit))
+    sampling = _sampling(recipe.sampling, seed=args.seed)
+    policy = Policy.make(recipe.policy, where="policy")
+    settings = dict(recipe.engine)
+    kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
+    if not isinstance(model, str):
+        raise UsageError("the recipe's engine names no model", "give engine.model")
+    if args.plan:
+        found = plan(store, prompts, engine=engines.identify(kind, model, settings),
+                     sampling=sampling, policy=policy)  # fmt: skip
+        for name, value in found.items():
+            out(f"{name.replace('_', ' '):28}{value:>14,}")
+        return 0
+    engine = engines.open_engine(kind, model, settings)
+    view = View()
+    try:
+        with draining() as stop:
+            made = run(
+                store, prompts, engine, sampling=sampling, policy=policy, verify=recipe.verify,
+                max_tokens=args.max_tokens, on_progress=view, stop=stop,
+            )  # fmt: skip
+    finally:
+        view.close()
+        engine.close()
+    p = made.progress
+    note(
+        f"run {made.run_id}: {p.n_new} new traces, {p.n_have} were there, {made.missing} missing; "
+        f"{p.n_completion_tokens:,} tokens in {p.seconds:.0f} s"
+        + (f"; stopped: {made.stopped}" if made.stopped else "")
+    )
+    return 1 if made.missing and not made.stopped else 0
+
+
+def _sampling(fields: dict[str, Any], *, seed: int | None) -> Any:
+    from factory.records import Sampling
+
+    try:
+        return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
+    except TypeError as error:
+        raise UsageError(f"sampling: {error}", "temperature and max_tokens are needed") from None
+
+
+def _pairs(store: Store, source: dict[str, Any], *, limit: int | None) -> Iterator[Any]:
+    from factory import plugins
+    from factory.stages.facts import read_pairs
+
+    values = dict(source)
+    kind = str(values.pop("kind", "files"))
+    if kind == "store":
+        found: Iterator[Any] = iter(read_pairs(store, values.get("name")))
+    else:
+        try:
+            found = plugins.load("sources", kind).prompts(**values)
+        except TypeError as error:
+            raise UsageError(f"source {kind!r}: {error}", "see its docstring") from None
+    for number, pair in enumerate(found):
+        if limit is not None and number >= limit:
+            return
+        yield pair
+
+
+@contextlib.contextmanager
+def draining() -> Iterator[threading.Event]:
+    """First Ctrl-C (or SIGTERM): ask nothing new, finish and keep; second: leave at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        note("\nfinishing what is in flight; press Ctrl-C again to leave at once")
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def verify(args: Namespace) -> int:
+    """``factory verify`` on a store: every verdict that is wanted and missing."""
+    from factory.stages.facts import verify_store
+
+    store = store_of(args)
+    if args.diff:
+        return _diff_verdicts(store, args.verifier or "math")
+    counts = verify_store(store, verifier=args.verifier, n_workers=args.workers)
+    for label in sorted({*counts.new, *counts.present}):
+        note(f"{label}: {counts.new[label]} new verdicts, {counts.present[label]} were there")
+    note(", ".join(f"{n} {status}" for status, n in counts.by_status.most_common()))
+    return 0
+
+
+def _diff_verdicts(store: Store, verifier: str) -> int:
+    """Show what the present version of a verifier changes against the newest stored one."""
+    from factory.stages.facts import diff_verdicts
+
+    label, changed, same = diff_verdicts(store, verifier)
+    out(f"{label}: {same} verdicts the same, {len(changed)} changed")
+    for row in changed[:50]:
+        out(
+            f"  {row['trace_id'][:12]}  {row['before']} -> {row['after']}  {row['extracted'] or ''}"
+        )
+    return 0
+
+
+def score(args: Namespace) -> int:
+    """``factory score`` on a store: every score that is wanted and missing."""
+    from factory import plugins
+    from factory.stages.facts import score_store
+
+    names = args.scores.split(",") if args.scores else plugins.names("scores")
+    params: dict[str, dict[str, Any]] = {}
+    for key, value in pairs(args.param, flag="--param").items():
+        name, _, parameter = key.rpartition(".")
+        params.setdefault(name, {})[parameter] = value
+    counts = score_store(store_of(args), names, params=params)
+    for label in sorted({*counts.new, *counts.present}):
+        note(f"{label}: {counts.new[label]} new, {counts.present[label]} were there")
+    return 0
+
+
+# ---- decisions
+
+
+def select(args: Namespace) -> int:
+    """``factory select RECIPE``: show what a selection keeps and drops; writes nothing."""
+    selected = _selected(args)
+    _print_funnel(selected)
+    return 0
+
+
+def release(args: Namespace) -> int:
+    """``factory release NAME RECIPE``: select and write the release."""
+    from factory.stages.release import release as write
+
+    selected = _selected(args)
+    _print_funnel(selected)
+    made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
+    out(f"release {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
+    return 0
+
+
+def _selected(args: Namespace) -> Any:
+    from factory.stages.select import Selection
+    from factory.stages.select import select as run
+
+    return run(store_of(args), Selection.load(args.recipe, overrides=args.overrides))
+
+
+def _print_funnel(selected: Any) -> None:
+    out(f"{'step':24}{'in':>9}{'drops':>9}{'only this':>11}{'undefined':>11}")
+    for f in selected.funnel:
+        off = "" if f["is_on"] else "  (off)"
+        out(f"{f['name'][:23]:24}{f['n_in']:>9}{f['n_dropped']:>9}{f['n_dropped_only']:>11}"
+            f"{f['n_undefined']:>11}{off}")  # fmt: skip
+    out(f"{'kept':24}{selected.kept.height:>9}")
+
+
+def export(args: Namespace) -> int:
+    """``factory export NAME --form F --out OUT``."""
+    from factory.stages.export import export as write
+    from factory.stages.release import open_release
+
+    store = store_of(args)
+    n = write(store, open_release(store, args.name), form=args.form, out=args.out)
+    note(f"{n} rows in {args.out}")
+    return 0
+
+
+def report(args: Namespace) -> int:
+    """``factory report NAME``: the HTML report of a release."""
+    from factory.report import write_report
+    from factory.stages.release import open_release
+
+    store = store_of(args)
+    found = open_release(store, args.name)
+    out(str(write_report(store, f"{found.name}/{found.version}").html))
+    return 0
+
+
+# ---- looking
+
+
+def sql(args: Namespace) -> int:
+    """``factory sql "SELECT …"`` or ``@query``."""
+    from catalogs import verbs
+
+    text, remark = verbs.sql(store_of(args), args.query, form=args.form, limit=args.limit)
+    out(text)
+    note(remark)
+    return 0
+
+
+def ls(args: Namespace) -> int:
+    """``factory ls``."""
+    from catalogs import verbs
+
+    out(verbs.ls(store_of(args), form=args.form))
+    return 0
+
+
+def show(args: Namespace) -> int:
+    """``factory show NAME``."""
+    from catalogs import verbs
+
+    out(verbs.show(store_of(args), args.name, form=args.form))
+    return 0
+
+
+def sample(args: Namespace) -> int:
+    """``factory sample NAME``."""
+    from catalogs import verbs
+
+    out(
+        verbs.sample(
+            store_of(args),
+            args.name,
+            n=args.n,
+            dropped_by=args.dropped_by,
+            seed=args.seed,
+            form=args.form,
+        )
+    )
+    return 0
+
+
+# ---- keeping house
+
+
+def check(args: Namespace) -> int:
+    """``factory check``: hashes of every file; with ``--gold`` and ``--audit`` more."""
+    from catalogs import verbs
+
+    store = store_of(args)
+    bad = store.check()
+    for line in bad:
+        out(line)
+    if args.gold:
+        from factory.stages.facts import check_golds
+
+        checked, failing = check_golds(store)
+        bad += [str(f) for f in failing]
+        for row in failing:
+            out(f"gold of {row['source']}/{row['item']} does not pass its own verifier "
+                f"{row['verifier']}: {row['reason']}")  # fmt: skip
+        out(f"{checked} golds checked, {len(failing)} do not pass")
+    if args.audit:
+        for answer in verbs.audit(store):
+            out(answer.render("table"))
+            bad.append(answer.title)
+    out("all is well" if not bad else f"{len(bad)} findings")
+    return 1 if bad else 0
+
+
+def revoke(args: Namespace) -> int:
+    """``factory revoke RUN``: a run's facts count as missing from now on; nothing is deleted."""
+    store = store_of(args)
+    known = [r["run_id"] for r in store.runs()]
+    if args.run not in known:
+        raise UsageError(
+            f"no run {args.run!r}", '`factory sql "SELECT run_id, kind FROM runs"` lists them'
+        )
+    store.revoke(args.run, reason=args.reason, by=store.start_run("revoke", {"run": args.run}))
+    note(f"run {args.run} is revoked: its facts count as missing")
+    return 0
+
+
+def gc(args: Namespace) -> int:
+    """``factory gc``: remove temporary files and parts that no manifest names."""
+    note(f"{store_of(args).gc():,} bytes freed")
+    return 0

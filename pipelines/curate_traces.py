@@ -1,0 +1,168 @@
+"""Existing traces → dataset: import, verify, score, filter, release, report, export.
+
+    python -m pipelines.curate_traces traces.jsonl.gz … --out curated.jsonl
+    python -m pipelines.curate_traces --dataset open-r1/OpenR1-Math-220k --out curated.parquet
+
+Any file with a prompt, a completion (or reasoning and answer) and optionally a gold. No GPU, and no
+network for files. Run it again and only what is missing is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from pydantic import Field
+
+from factory.cli import run_script
+from factory.cli_files import columns, pairs
+from factory.config import Config
+
+RECIPE = Path(__file__).parent / "recipes" / "curate.yaml"
+
+
+class Recipe(Config):
+    """Values of a curation."""
+
+    store: Path
+    """Store directory."""
+    name: str
+    """Name of the release."""
+    scores: list[str]
+    presets: list[str] = Field(default_factory=list)
+    """Presets of ``factory.sets.filters``."""
+    filters: dict[str, str]
+    """Name → SQL predicate over wide; they come after the presets'."""
+    disabled: list[str] = Field(default_factory=list)
+    near_duplicates: dict[str, object] | None = None
+    decontaminate: dict[str, object] | None = None
+    cap_per_prompt: int | None = None
+    prefer: str = "sample_index"
+
+
+def main(recipe: Recipe, args: argparse.Namespace) -> None:
+    """Curate ``args.inputs`` (or ``args.dataset``) by the recipe."""
+    import polars as pl
+
+    from factory.report import write_report
+    from factory.sets.filters import PRESETS
+    from factory.sources import files, hub
+    from factory.stages.export import export
+    from factory.stages.facts import score_store, verify_store
+    from factory.stages.importing import import_rows
+    from factory.stages.release import release
+    from factory.stages.select import Selection, check_filters, select
+    from factory.store import Store
+
+    begun = time.monotonic()
+    filters: dict[str, str] = {}
+    for preset in recipe.presets:
+        filters |= PRESETS[preset]
+    filters |= recipe.filters
+    check_filters(filters, verifiers=["math"], scores=recipe.scores)
+    store = Store(recipe.store)
+
+    # 1. Rows become prompts, sources and traces; each exact text once.
+    if args.dataset:
+        rows = hub.rows(
+            args.dataset, revision=args.revision, split=args.split, mapping=columns(args.map)
+        )
+    else:
+        found = files.rows(args.inputs, columns(args.map))
+        rows = ((files.stem(path), number, row) for path, number, row in found)
+    imported = import_rows(
+        store, rows, model=args.model, verifier=args.verifier,
+        options=pairs(args.option, flag="--option"),
+    )  # fmt: skip
+    trace_ids = pl.Series("trace_id", imported.trace_ids, dtype=pl.String)
+    skipped = "".join(f", {n} rows with {why}" for why, n in sorted(imported.skipped.items()))
+    duplicates = f"{imported.duplicates} exact duplicates"
+    print(f"{imported.rows} rows: {imported.traces} traces, {duplicates}{skipped}")
+
+    # 2. Verdicts where there is a gold, scores for all.
+    verified = verify_store(store, trace_ids=trace_ids)
+    print("verdicts: " + (", ".join(f"{n} {s}" for s, n in verified.by_status.most_common())
+                          or f"{sum(verified.present.values())} were there"))  # fmt: skip
+    score_store(store, recipe.scores, trace_ids=trace_ids)
+
+    # 3. Decide, release, show.
+    selection = Selection.make(
+        {
+            "filters": filters,
+            "disabled": recipe.disabled,
+            "near_duplicates": recipe.near_duplicates,
+            "decontaminate": recipe.decontaminate,
+            "cap_per_prompt": recipe.cap_per_prompt,
+            "prefer": recipe.prefer,
+        }
+    )
+    selected = select(
+        store, selection, trace_ids=trace_ids, verifiers=["math"], scores=recipe.scores
+    )
+    accounting(imported, selected)
+    made = release(store, recipe.name, selected, recipe=recipe.model_dump(mode="json"))
+    print(f"\nrelease {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
+    print(f"report: {write_report(store, f'{made.name}/{made.version}').html}")
+    if args.out:
+        n = export(store, made, form=args.form, out=args.out)
+        print(f"export: {n} rows in {args.out} ({args.form})")
+    seconds = time.monotonic() - begun
+    print(f"{seconds:.1f} s, {imported.rows / seconds:,.0f} rows/s")
+
+
+def accounting(imported, selected) -> None:  # type: ignore[no-untyped-def]
+    """Print where every trace went: rows in = kept + dropped by reason."""
+    reasons: Counter[str] = Counter()
+    for kept, dropped, undefined in selected.decisions.select(
+        "is_kept", "dropped_by", "undefined_by"
+    ).iter_rows():
+        if not kept:
+            reasons[(dropped or [f"{undefined[0]} (undefined)"])[0]] += 1
+    print("\nwhere they went (each dropped trace under its first reason)")
+    total = imported.traces
+    print(f"  {'traces in':28}{total:>8}")
+    print(f"  {'exact duplicates':28}{-imported.duplicates:>8}")
+    for reason, n in reasons.most_common():
+        print(f"  {reason:28}{-n:>8}")
+    print(f"  {'kept':28}{selected.kept.height:>8}")
+    assert total - imported.duplicates - sum(reasons.values()) == selected.kept.height
+    print("\nfunnel (every filter is evaluated for every trace)")
+    print("  " + "step".ljust(24), *[h.rjust(10) for h in ("drops", "only this", "undefined")])
+    for f in selected.funnel:
+        counts = (f["n_dropped"], f["n_dropped_only"], f["n_undefined"])
+        off = "" if f["is_on"] else "  (off)"
+        print("  " + f["name"].ljust(24), *[str(n).rjust(10) for n in counts], off)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("inputs", nargs="*", metavar="FILE", help="files of traces")
+    parser.add_argument("--recipe", default=str(RECIPE), help="YAML (default: recipes/curate.yaml)")
+    parser.add_argument("--dataset", help="a Hugging Face dataset instead of files")
+    parser.add_argument("--revision", help="its commit, tag or branch")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--model", help="model of all traces (default: each row's)")
+    parser.add_argument("--verifier", help="verifier of all golds (default: one that fits)")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--map", action="append", default=[], metavar="NAME=COLUMN")
+    parser.add_argument("--out", metavar="OUT", help="also export, SFT-ready")
+    parser.add_argument("--form", default="trl", help="form of the export (default: trl)")
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides")
+    args = parser.parse_args()
+    if not args.inputs and not args.dataset:
+        parser.error("give files, or --dataset NAME")
+    return args
+
+
+if __name__ == "__main__":
+    arguments = parse()
+    sys.exit(
+        run_script(
+            "curate_traces",
+            lambda: main(Recipe.load(arguments.recipe, overrides=arguments.overrides), arguments),
+        )
+    )
