@@ -207,6 +207,45 @@ def test_a_program_that_waits_is_over_its_wall_clock() -> None:
     assert (verdict.status, verdict.reason) == ("fail", "time_limit")
 
 
+def test_the_reference_passes_and_its_mutants_fail() -> None:
+    program = "def f(x):\n    if x > 3:\n        return x * 2 + 1\n    return x - 1"
+    good = asserts("assert f(5) == 11", "assert f(3) == 2", "assert f(4) == 9", solution=program)
+    found = code.sanity(good)
+    assert found.is_sane
+    assert found.n_mutants == found.n_killed > 4
+    weak = asserts("assert f(5) is not None", solution=program)
+    found = code.sanity(weak)
+    assert not found.is_sane
+    assert found.survivors
+
+
+@pytest.mark.parametrize(
+    ("gold", "reason"),
+    [
+        (asserts("assert f(1) == 3", solution=INC), "wrong"),
+        (asserts("assert f(1) == 2"), "no_solution"),
+        ({"test_cases": []}, "bad_gold"),
+    ],
+)
+def test_a_gold_that_its_reference_fails_is_rejected(gold: dict[str, Any], reason: str) -> None:
+    found = code.sanity(gold)
+    assert not found.is_sane
+    assert (found.reason, found.is_ours) == (reason, False)
+
+
+def test_a_gold_that_cannot_be_judged_here_is_not_called_bad() -> None:
+    assert code.sanity(streams(("", "1"), language="cobol", solution="DISPLAY 1")).is_ours
+
+
+def test_mutants_of_canonical_solutions_fail() -> None:
+    found = [
+        code.sanity(gold_of(row), solution=row["canonical_solution"], most_mutants=3, cpu_s=2)
+        for row in rows("code_func_humaneval")[::10]
+    ]
+    assert all(one.reason is None for one in found)
+    assert sum(one.n_killed for one in found) >= 0.8 * sum(one.n_mutants for one in found)
+
+
 def gold_of(row: dict[str, Any]) -> dict[str, Any]:
     whole = row.get("solution_style") != "completion_of_prompt"
     return asserts(

@@ -26,7 +26,8 @@ from factory.records import Item, Verdict
 from factory.sandbox import BoxError, Limits, choose, retrying
 from factory.verifiers._code_gold import BadGold, CodeGold, read_gold
 from factory.verifiers._code_run import Found, Ours, judge
-from factory.verifiers._code_text import program_of
+from factory.verifiers._code_sanity import Sanity, mutants
+from factory.verifiers._code_text import language_name, program_of
 
 VERSION = 1
 DEADLINE_S = 300.0
@@ -91,6 +92,45 @@ def as_completion(gold: Any, **options: Any) -> str:
     """Return the gold's reference solution as a completion; '' where it carries none."""
     held = read_gold(gold)
     return f"```{held.language}\n{held.solution}\n```" if held.solution else ""
+
+
+def sanity(
+    gold: Any, *, solution: str | None = None, most_mutants: int = 8, **options: Any
+) -> Sanity:
+    """Tell whether a gold is worth generating for: its reference passes, mutants of it fail.
+
+    Args:
+        gold: the tests.
+        solution: the reference; by default the gold's own.
+        most_mutants: Python only; 0 checks the reference alone.
+        options: those of ``verify``.
+
+    Returns:
+        What was found; a gold without a reference has the reason ``no_solution``.
+    """
+    try:
+        held = read_gold(gold)
+    except BadGold:
+        return Sanity(reason="bad_gold")
+    solution = held.solution if solution is None else solution
+    if not solution:
+        return Sanity(reason="no_solution")
+
+    def judged(program: str) -> Verdict:
+        fence = "`" * 8  # longer than any fence that a docstring could hold
+        return verify(
+            Item(text=f"{fence}{held.language}\n{program}\n{fence}", gold=gold), **options
+        )
+
+    own = judged(solution)
+    if own.status != "pass":
+        return Sanity(reason=own.reason, is_ours=own.status == "unscored")
+    whole, _ = _join(solution, held)
+    made = mutants(whole, most=most_mutants) if language_name(held.language) == "python" else []
+    survivors = tuple(what for what, program in made if judged(program).status == "pass")
+    return Sanity(
+        reason=None, n_mutants=len(made), n_killed=len(made) - len(survivors), survivors=survivors
+    )
 
 
 def _limits(options: dict[str, Any]) -> Limits:
