@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from catalogs import releases, wide
 from catalogs.wide import SQL_TYPES, Pin, Plug, literal, quoted
-from factory.durable import TMP_PREFIX, locked, replacing
+from factory.durable import TMP_PREFIX, disk_error, locked, replacing
 from factory.errors import CorruptError, StoreError
 from factory.ids import key_of
 from factory.records import TABLES
@@ -65,7 +65,7 @@ def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
         StoreError: the disk is full, or another build held the lock for too long.
     """
     seal(store)
-    with locked(store.root / ".catalog.lock", timeout_s=600):
+    with _building(store):
         return _build(store, versions)
 
 
@@ -78,8 +78,17 @@ def ensure(store: Store) -> Path:
     seal(store)
     if _is_fresh(store):
         return path_of(store)
-    with locked(store.root / ".catalog.lock", timeout_s=600):
+    with _building(store):
         return path_of(store) if _is_fresh(store) else _build(store, None)
+
+
+@contextlib.contextmanager
+def _building(store: Store) -> Iterator[None]:
+    try:
+        with locked(store.root / ".catalog.lock", timeout_s=600):
+            yield
+    except OSError as error:
+        raise disk_error(error, path_of(store), "the old catalog is kept") from None
 
 
 def connect(store: Store, *, refresh: bool = True) -> duckdb.DuckDBPyConnection:
@@ -94,7 +103,7 @@ def connect(store: Store, *, refresh: bool = True) -> duckdb.DuckDBPyConnection:
     """
     path = ensure(store) if refresh else path_of(store)
     if not path.exists():
-        raise StoreError(f"no catalog at {path}", "`factory catalog` builds it")
+        raise StoreError(f"no catalog at {path}", "`factory ls` builds it")
     con = duckdb.connect(":memory:")
     try:
         con.execute(f"ATTACH {literal(str(path))} AS catalog (READ_ONLY)")
@@ -156,6 +165,10 @@ def _build(store: Store, versions: Mapping[str, Pin] | None) -> Path:
             con.execute("DETACH new")
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             detail = " ".join(str(error).split())[:200]
+            if "No space left" in detail:
+                raise StoreError(
+                    f"the disk is full at {path}", "the old catalog is kept; free some space"
+                ) from None
             raise CorruptError(
                 f"the catalog cannot be built ({detail})", "`factory check` names damaged files"
             ) from None
@@ -185,7 +198,9 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
     for name in sorted(store.tables()):
         if name.partition(".")[0] not in TABLES:
             source = relation(name, store.table(name).form.columns)
-            con.execute(f"CREATE VIEW {quoted(name)} AS SELECT * FROM {source}")
+            taken = name in _columns_by_table(con)
+            shown = f"store_{name}" if taken else name
+            con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")
     _views(con, relation, [p for p in plugs if p.kind == "verdicts"])
     _fill_releases(con, shelf)
     _insert(con, "runs", [_run_row(r, store.excluded_runs()) for r in store.runs()])

@@ -74,6 +74,7 @@ def show(store: Store, name: str, *, form: Format = "table") -> str:
     """
     if name.startswith("@"):
         return query.text_of(name)
+    catalog.ensure(store)
     sections = _release_sections(store, name) or _run_sections(store, name)
     sections = sections or _table_sections(store, name)
     if not sections:
@@ -108,6 +109,7 @@ def sample(
     """
     if n < 1:
         raise UsageError(f"-n {n}", "give at least 1")
+    catalog.ensure(store)
     answer = _sampled(store, name, n, dropped_by, seed)
     if form != "table":
         return answer.render(form)
@@ -120,9 +122,10 @@ def sample(
 def audit(store: Store) -> list[Answer]:
     """Run every audit; return those that found rows. An empty list means all is well."""
     found = []
+    catalog.ensure(store)
     for name in query.named_queries():
         if name.startswith("audit_"):
-            answer = query.run(store, f"@{name}")
+            answer = query.run(store, f"@{name}", refresh=False)
             if answer.rows:
                 found.append(Answer(answer.columns, answer.rows, title=f"@{name}"))
     return found
@@ -130,6 +133,8 @@ def audit(store: Store) -> list[Answer]:
 
 def find_release(store: Store, name: str) -> tuple[str, str] | None:
     """Return (name, version) of a release given as ``name`` (the latest) or ``name/version``.
+
+    The catalog must have been brought up to date (``catalog.ensure``).
 
     Raises:
         UsageError: the name exists but not this version.
@@ -152,7 +157,7 @@ def find_release(store: Store, name: str) -> tuple[str, str] | None:
 
 
 def _ask(store: Store, text: str, title: str = "") -> Answer:
-    with catalog.connect(store) as con:
+    with catalog.connect(store, refresh=False) as con:
         result = con.execute(text)
         columns = tuple(d[0] for d in result.description or [])
         return Answer(columns, result.fetchall(), title=title)

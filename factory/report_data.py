@@ -106,10 +106,11 @@ def collect(store: Store, release: str) -> ReportData:
     Raises:
         UsageError: no such release.
     """
+    catalog.ensure(store)
     found = verbs.find_release(store, release)
     if found is None:
         raise UsageError(f"no release {release[:80]!r}", "`factory ls` lists them")
-    with catalog.connect(store) as con:
+    with catalog.connect(store, refresh=False) as con:
         head = _rows(
             con,
             f"SELECT * FROM releases WHERE release = {literal(found[0])} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from catalogs import catalog, query, verbs, wide
 from factory.errors import UsageError
+from factory.sandbox import _box_kernel
 from factory.store import Store
 from tests import helpers_catalog as made
 
@@ -169,6 +171,34 @@ def test_the_box_holds_even_without_the_check_of_the_statement(
         ):
             con.execute(text).fetchall()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or _box_kernel.landlock_abi() < 1, reason="no Landlock in this kernel"
+)
+def test_the_thread_holds_even_a_duckdb_that_may_do_anything(store: Store, tmp_path: Path) -> None:
+    part = store.table("traces").part_paths()[0].absolute()
+    before = part.read_bytes()
+
+    def tried(text: str) -> str:
+        try:
+            with duckdb.connect() as con:
+                return str(con.execute(text).fetchall())
+        except duckdb.Error as error:
+            return f"refused: {error}"
+
+    for text in (
+        f"COPY (SELECT 1) TO '{part}' (FORMAT parquet, USE_TMP_FILE false)",
+        f"COPY (SELECT 1) TO '{store.root}/new.csv'",
+        f"COPY (SELECT range FROM range(9999999)) TO '{tmp_path}/new' (FORMAT parquet)",
+        f"ATTACH '{tmp_path}/new.duckdb'",
+    ):
+        assert "ermission denied" in query.confined(lambda text=text: tried(text)), text  # type: ignore[misc]
+    read = f"SELECT count(*) FROM read_parquet('{part}')"
+    assert query.confined(lambda: tried(read)) == "[(24,)]"
+    assert part.read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").write_text("the caller's own thread stays free")
 
 
 def test_a_runaway_query_is_stopped_and_says_so(store: Store) -> None:
