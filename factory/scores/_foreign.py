@@ -43,12 +43,13 @@ class SentenceRule:
     min_words: int = 4
     doubt: float = 0.6
     evidence: float = 2.0
-    per_function_word: float = 1.5
+    per_function_word: float = 2.0
     per_known_word: float = 1.0
     attractor: float = 3.0
     least: float = 0.35
     window: int = 5
     inside_doubt: float = 0.95
+    inside_function_words: int = 3
     inside_evidence: float = 5.0
 
 
@@ -106,41 +107,55 @@ def sentence_spans(
     own_D = np.array([judge.index.get(lang or "", -1) for lang in named.lang_D], dtype=np.int64)
     own = own_D[parts.text_S]
     main = words.main_D[parts.text_S]
-    at = np.flatnonzero(SHARED[main] & (np.diff(parts.run_S) >= rule.min_words) & (own >= 0))
+    # A chain of names says nothing: three words at least are no names (or the first one).
+    is_long = (np.diff(parts.run_S) >= rule.min_words) & (parts.words_S >= 3)
+    at = np.flatnonzero(SHARED[main] & is_long & (own >= 0))
     chance = np.ones(len(parts.text_S), dtype=np.float32)
     for label in np.unique(own[at]).tolist():
         mine = at[own[at] == label]
         chance[mine] = _probability(model, parts.hidden_SE[mine], label)
-    strange = _function_words(parts, table, [model.label_L[x] if x >= 0 else "" for x in own_D])
-    is_whole: Bools = _worth_a_look(parts, at, own, chance, strange, model, rule)
+    langs = [model.label_L[x] if x >= 0 else "" for x in own_D]
+    strange, homely = _function_words(parts, table, langs)
+    sure_S = np.array([named.confidence_D[x] or 0.05 for x in range(len(langs))])[parts.text_S]
+    bound = rule.per_function_word * (strange - homely) + 2 * np.log(np.maximum(sure_S, 0.05))
+    is_whole: Bools = _worth_a_look(parts, at, own, chance, strange, bound, model, rule)
     long = parts.words_S[at] >= 2 * rule.window
     is_inside: Bools = np.asarray(
-        long & (chance[at] < rule.inside_doubt) & (strange[at] >= 2), dtype=np.bool_
+        long & (chance[at] < rule.inside_doubt) & (strange[at] >= rule.inside_function_words),
+        dtype=np.bool_,
     )
     found: dict[int, list[Span]] = {}
     known: dict[int, set[str]] = {}
     for row in np.flatnonzero(np.logical_or(is_whole, is_inside)).tolist():
         sentence, whole = int(at[row]), bool(is_whole[row])
         text = int(parts.text_S[sentence])
-        if text not in known:
-            known[text] = _known_words(parts, table, text, chance < rule.doubt)
         members = parts.member_M[parts.run_S[sentence] : parts.run_S[sentence + 1]]
         plain, kept = _plain_words(table, members)
         lang, sure = named.lang_D[text] or "", named.confidence_D[text] or 0.0
         span = None
         if whole:
             logs = model.log_probabilities(parts.hidden_SE[sentence : sentence + 1])[0]
-            other, weight = judge.foreign(plain, logs, lang, known[text], sure)
-            span = _span(runs, members, other) if other and weight >= rule.evidence else None
-        if span is None and strange[sentence] >= 2 and len(kept) >= 2 * rule.window:
+            other, weight = judge.foreign(plain, logs, lang, set(), sure)
+            if other and weight >= rule.evidence:  # only then are the text's own words looked up
+                if text not in known:
+                    known[text] = _known_words(parts, table, text, chance < rule.doubt)
+                other, weight = judge.foreign(plain, logs, lang, known[text], sure)
+                span = _span(runs, members, other) if other and weight >= rule.evidence else None
+        if span is None and is_inside[row] and len(kept) >= 2 * rule.window:
+            if text not in known:
+                known[text] = _known_words(parts, table, text, chance < rule.doubt)
             span = _inside(runs, table, members, kept, judge, lang, known[text], sure)
         if span is not None:
             found.setdefault(text, []).append(span)
     return found
 
 
-def _function_words(parts: Sentences, table: Vectors, own_D: list[str]) -> Ints:
-    """Return for each sentence the most function words of one language that its own has not."""
+def _function_words(parts: Sentences, table: Vectors, own_D: list[str]) -> tuple[Ints, Ints]:
+    """Count function words of each sentence.
+
+    Returns:
+        The most of one language that the text's own has not, and those of its own alone.
+    """
     names = list(lists())
     column = {lang: i for i, lang in enumerate(names)}
     has_VF = np.zeros((len(table.vocabulary), len(names)), dtype=np.int8)
@@ -148,9 +163,10 @@ def _function_words(parts: Sentences, table: Vectors, own_D: list[str]) -> Ints:
         for lang in by_word().get(word.decode().lower(), ()):
             has_VF[code, column[lang]] = 1
     out = np.zeros(len(parts.text_S), dtype=np.int64)
+    home = np.zeros(len(parts.text_S), dtype=np.int64)
     of_text = np.array([column.get(lang, -1) for lang in own_D], dtype=np.int64)
     if not len(out):
-        return out
+        return out, home
     codes = table.code_R[parts.member_M]
     code_owner = np.repeat(of_text[parts.text_S], np.diff(parts.run_S))
     for own in np.unique(of_text[parts.text_S]).tolist():
@@ -164,7 +180,11 @@ def _function_words(parts: Sentences, table: Vectors, own_D: list[str]) -> Ints:
         if len(head):
             count = np.add.reduceat(only_VF[codes[member]], head, axis=0, dtype=np.int64)
             out[sentence[head]] = count.max(axis=1)
-    return out
+        is_home_V = (has_VF[:, own] > 0) & (has_VF.sum(axis=1) == 1)
+        member = np.flatnonzero((code_owner == own) & is_home_V[codes])
+        sentence = np.searchsorted(parts.run_S, member, side="right") - 1
+        home += np.bincount(sentence, minlength=len(home))
+    return out, home
 
 
 def _worth_a_look(
@@ -173,6 +193,7 @@ def _worth_a_look(
     own: Ints,
     chance: npt.NDArray[np.float32],
     strange: Ints,
+    bound: npt.NDArray[np.float64],
     model: LanguageModel,
     rule: SentenceRule,
 ) -> Bools:
@@ -187,7 +208,7 @@ def _worth_a_look(
     logs[homes[None, :] == homes[own[rows]][:, None]] = -np.inf
     most = logs.max(axis=1)
     odds = most - np.maximum(np.log(np.maximum(chance[rows], 1e-9)), _FLOOR)
-    possible = odds + rule.per_function_word * strange[rows] >= rule.evidence
+    possible = odds + bound[rows] >= rule.evidence
     out[doubtful] = possible & ((most >= np.log(rule.least)) | (strange[rows] >= 2))
     return out
 

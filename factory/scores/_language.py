@@ -12,7 +12,7 @@ from factory.scores._foreign import SentenceRule, cjk_spans, sentence_spans
 from factory.scores._identify import Named, name_texts, sentences, vectors
 from factory.scores._lid import LanguageModel
 from factory.scores._mixing import Span, script_spans
-from factory.scores._scripts import Runs, find_runs
+from factory.scores._scripts import Runs, find_runs, has_other_script
 from factory.scores._words import Words, breaks, find_words
 
 # Bytes of text handled at a time: small enough for the arrays to stay in the cache.
@@ -93,13 +93,22 @@ def mixed_fractions(texts: pl.Series, model: LanguageModel, *, same_script: bool
     >>> mixed_fractions(pl.Series([text, None]), load(), same_script=True).round(2).to_list()
     [0.1, None]
     """
-    share: list[float | None] = []
+    share = np.full(len(texts), np.nan)
     rule = SentenceRule() if same_script else None
     for begin, end in blocks(texts):
         part = texts.slice(begin, end - begin)
+        rows = np.arange(begin, end)
+        if rule is None:
+            # Latin letters alone cannot be mixed with another script.
+            other = has_other_script(part)
+            share[rows[~other]] = 0.0
+            rows, part = rows[other], part.filter(pl.Series(other))
         found = find(part, [None] * len(part), model, min_confidence=0.4, rule=rule)
-        total = found.words.words_DC.sum(axis=1).tolist()
-        for text, n_words in enumerate(total):
-            foreign = sum(span.n_words for span in found.spans.get(text, []))
-            share.append(min(foreign / n_words, 1.0) if n_words else None)
-    return pl.Series(share, dtype=pl.Float64)
+        total = found.words.words_DC.sum(axis=1)
+        foreign = np.zeros(len(rows))
+        for text, spans in found.spans.items():
+            foreign[text] = sum(span.n_words for span in spans)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share[rows] = np.minimum(foreign / total, 1.0)
+    share[texts.str.contains(r"\p{L}").fill_null(False).not_().to_numpy()] = np.nan
+    return pl.Series(share, nan_to_null=True)

@@ -95,10 +95,10 @@ class LanguageModel:
         if not self.right_NL.size:
             scores -= scores.max(axis=1, keepdims=True)
             return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))
-        turn = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
-        # fastText adds 1e-5 inside its logarithms.
-        right = np.log(turn + np.float32(1e-5)) @ self.right_NL
-        return np.asarray(right + np.log(1 - turn + np.float32(1e-5)) @ self.left_NL)
+        # log σ(x) on the right, log σ(-x) = log σ(x) - x on the left. fastText adds 1e-5 inside its
+        # logarithms, which shows only where a probability is as small.
+        log_turn = -np.log1p(np.exp(-np.clip(scores, -30, 30)))
+        return np.asarray(log_turn @ (self.right_NL + self.left_NL) - scores @ self.left_NL)
 
 
 def _hash_char(

@@ -150,7 +150,7 @@ def _counts(group: _Group, inside: str, runs: Runs, words: Words) -> bool:
         # Letters of formulas: αβγ, πr, Δx. Words have accents or are long.
         return any(
             len(part) > 3 or (len(part) > 1 and re.search("[άέήίόύώΐΰΆΈΉΊΌΎΏς]", part))
-            for part in inside.split()
+            for part in re.findall(r"[\u0370-\u03ff\u1f00-\u1fff]+", inside)
         )
     if group.kind in (CYRILLIC, HEBREW):
         # а, о, с, х look like Latin symbols, א is one; these stand for words.

@@ -59,6 +59,17 @@ _TABLE: tuple[tuple[int, str, tuple[tuple[int, int], ...]], ...] = (
 )  # fmt: skip
 N_CLASSES = 27
 DEFAULT_LANGUAGE = {number: language for number, language, _ in _TABLE}
+# The script of languages that are not written in Latin letters.
+SCRIPT_OF = {
+    **{language: number for number, language, _ in _TABLE if language},
+    "ja": CJK,
+    "yi": HEBREW,
+    "as": 13,
+    **dict.fromkeys(("uk", "bg", "sr", "mk", "be", "kk", "ky", "mn", "tg", "tt"), CYRILLIC),
+    **dict.fromkeys(("ba", "cv", "os", "ce", "sah", "rue", "kv", "mhr", "myv"), CYRILLIC),
+    **dict.fromkeys(("fa", "ur", "ps", "ug", "sd", "ckb", "azb", "arz", "pnb", "mzn"), ARABIC),
+    **dict.fromkeys(("mr", "ne", "sa", "bh", "mai", "new", "gom", "dty"), DEVANAGARI),
+}
 # Characters for one word in scripts without spaces: Chinese and Japanese words have about 1.7,
 # Thai and its neighbours about 4 (with their vowel signs).
 CHARS_PER_WORD = {CJK: 1.7, THAI: 4.0, 10: 4.0, 11: 4.0, 12: 4.0, 25: 4.0}
@@ -75,6 +86,10 @@ def _code_points() -> Bytes:
     return table
 
 
+_ASCII = np.zeros(256, dtype=np.uint8)
+_ASCII[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = LATIN
+
+
 def classify(data: Bytes) -> Bytes:
     """Return the class of each byte: that of the script of the character it belongs to.
 
@@ -82,11 +97,10 @@ def classify(data: Bytes) -> Bytes:
     [1, 0, 2, 2, 2, 0]
     """
     table = _code_points()
-    out = table[:128][np.minimum(data, 127)]
-    out[data > 127] = GAP
+    out = _ASCII[data]
     lead = np.flatnonzero(data >= 0xC2)
     if not len(lead):
-        return _join_apostrophes(data, out)
+        return _join_apostrophes(data, out, lead)
     last = len(data) - 1
     first = data[lead].astype(np.int32)
     second, third, fourth = (
@@ -115,16 +129,16 @@ def classify(data: Bytes) -> Bytes:
             out[at[keep]] = before[keep]
         joining = joining[before == _JOINING]
     out[out == _JOINING] = GAP
-    return _join_apostrophes(data, out)
+    return _join_apostrophes(data, out, lead)
 
 
-def _join_apostrophes(data: Bytes, out: Bytes) -> Bytes:
+def _join_apostrophes(data: Bytes, out: Bytes, lead: Ints) -> Bytes:
     at = np.flatnonzero(data == 0x27)
     at = at[(at > 0) & (at < len(data) - 1)]
     at = at[(out[at - 1] == out[at + 1]) & (out[at - 1] != CJK)]
     out[at] = out[at - 1]
-    curly = np.flatnonzero(data[:-2] == 0xE2) if len(data) > 4 else np.zeros(0, dtype=np.int64)
-    curly = curly[(data[curly + 1] == 0x80) & (data[curly + 2] == 0x99)]
+    curly = lead[lead < len(data) - 3]
+    curly = curly[(data[curly] == 0xE2) & (data[curly + 1] == 0x80) & (data[curly + 2] == 0x99)]
     curly = curly[(curly > 0) & (curly < len(data) - 3)]
     curly = curly[(out[curly - 1] == out[curly + 3]) & (out[curly - 1] != CJK)]
     for k in range(3):
@@ -180,3 +194,23 @@ def find_runs(texts: pl.Series) -> Runs:
     first = np.searchsorted(edge, bounds)
     text = np.repeat(np.arange(n_texts, dtype=np.int32), np.diff(first))
     return Runs(data, bounds, edge, kind[edge[:-1]], text, first)
+
+
+def has_other_script(texts: pl.Series) -> npt.NDArray[np.bool_]:
+    """Tell which texts hold letters of any script but Latin, at the cost of those letters alone.
+
+    >>> has_other_script(pl.Series(["naïve – 3 × 4", "so 所以", None])).tolist()
+    [False, True, False]
+    """
+    data, bounds = utf8(texts)
+    # Every such letter has a first byte of at least CD (Greek begins at U+0370).
+    lead = np.flatnonzero(data >= 0xCD)
+    lead = lead[lead < len(data) - 1]
+    first, second = data[lead], data[lead + 1]
+    # E2 80 to E2 AF is punctuation, arrows and mathematics, F0 9D and 9F are letters of formulas
+    # and emoji, E1 B8 to BB Latin with marks.
+    sign = (first == 0xE2) & (second < 0xB0)
+    sign |= (first == 0xF0) & (second != 0xA0)
+    sign |= (first == 0xE1) & (second >= 0xB8) & (second <= 0xBB)
+    at = lead[~sign]
+    return np.diff(np.searchsorted(at, bounds)) > 0

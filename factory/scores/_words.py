@@ -16,11 +16,10 @@ import numpy.typing as npt
 from factory.scores._scripts import CHARS_PER_WORD, CJK, LATIN, N_CLASSES, THAI, Runs
 from factory.scores._tokens import Bools, Ints
 
-# Bytes per character of a script's letters, to count characters without decoding.
-_BYTES_PER_CHAR = np.array(
-    [1, 1, 3, 3, 2, 2, 2, 2, 3, 3, *[3] * (N_CLASSES - 10)], dtype=np.float64
-)
-_BYTES_PER_CHAR[23] = _BYTES_PER_CHAR[26] = 2  # Armenian, Thaana
+# Bytes for one word of a script without spaces: three for each character.
+_BYTES_PER_WORD = np.ones(N_CLASSES)
+for _number, _chars in CHARS_PER_WORD.items():
+    _BYTES_PER_WORD[_number] = 3 * _chars
 UNSPACED = np.isin(np.arange(N_CLASSES), [CJK, THAI, 10, 11, 12, 25])
 
 
@@ -32,7 +31,9 @@ def _lookup(chars: bytes) -> Bools:
 
 _BEFORE_CODE = _lookup(b"\\_^@#$=0123456789{<&%~|")
 _AFTER_CODE = _lookup(b"_^=0123456789@{>\\|")
-_BREAKS = _lookup(b".!?;:")
+_BREAKS = _lookup(b".!?;:\n")
+_WIDE_STOPS = _lookup(b"\x81\x9a\x9b\x9f")
+_MARK = _lookup(b"$`\\")
 _CLOSES_SENTENCE = _lookup(b" \n\t\r\"')]*\xe2")
 _DELIMITER = re.compile(rb"```|`|\$\$|\$|\\\(|\\\)|\\\[|\\\]|\n")
 _CLOSER = {b"```": b"```", b"`": b"`", b"$$": b"$$", b"$": b"$", b"\\(": b"\\)", b"\\[": b"\\]"}
@@ -86,68 +87,82 @@ class Words:
 
 def find_words(runs: Runs) -> Words:
     """Tell prose from the rest, and the main script of each text."""
-    kind = runs.class_R
-    begin, end = runs.edge_R[:-1], runs.edge_R[1:]
-    n_texts = len(runs.bounds_D) - 1
-    size = (end - begin).astype(np.float64)
-    is_word = kind > 0
+    n_runs, n_texts = len(runs.class_R), len(runs.bounds_D) - 1
+    at = np.flatnonzero(runs.class_R)  # the words: gaps need no look
+    kind, text = runs.class_R[at], runs.text_R[at]
+    begin, end = runs.edge_R[at], runs.edge_R[at + 1]
     padded = np.append(runs.data, np.uint8(32))
-    # At the seam of two texts the neighbouring byte belongs to the other one.
-    before = np.where(begin > runs.bounds_D[runs.text_R], padded[begin - 1], 32)
-    after = np.where(end < runs.bounds_D[runs.text_R + 1], padded[end], 32)
-    code = _BEFORE_CODE[before] | _AFTER_CODE[after]
+    # At the seam of two texts the neighbouring byte belongs to the other one: no great harm is
+    # done by a digit there, but a text must not depend on its neighbours.
+    before = padded[begin - 1]
+    after = padded[end]
+    heads = runs.first_D[:-1][np.diff(runs.first_D) > 0]
+    tails = runs.first_D[1:][np.diff(runs.first_D) > 0] - 1
+    is_head, is_tail = np.zeros(n_runs, dtype=np.bool_), np.zeros(n_runs, dtype=np.bool_)
+    is_head[heads] = is_tail[tails] = True
     # "3个苹果": digits beside scripts without spaces are ordinary.
-    code &= ~UNSPACED[kind]
-    is_symbol = (kind == LATIN) & (size < 2)
-    in_formula = _in_formula(runs)
-    is_prose = is_word & ~code & ~is_symbol & ~in_formula
-    per_word = np.ones(N_CLASSES)
-    for number, chars in CHARS_PER_WORD.items():
-        per_word[number] = chars
+    code = (_BEFORE_CODE[before] & ~is_head[at]) | (_AFTER_CODE[after] & ~is_tail[at])
+    latin = kind == LATIN
+    drop = code & ~UNSPACED[kind]
+    drop |= latin & (end - begin < 2)
+    formula = _in_formula(runs)
+    is_prose, in_formula = np.zeros(n_runs, dtype=np.bool_), np.zeros(n_runs, dtype=np.bool_)
+    if len(formula):
+        in_formula[formula] = True
+        drop |= in_formula[at]
+    is_prose[at] = ~drop
+    count_at = (~drop).astype(np.float64)
+    other = np.flatnonzero(UNSPACED[kind])
     # A run of an unspaced script holds as many words as its characters make, another one is one.
-    per_run = np.where(UNSPACED[kind], size / _BYTES_PER_CHAR[kind] / per_word[kind], 1.0)
-    count = np.maximum(per_run, 1.0) * is_prose
-    key = runs.text_R.astype(np.int64) * N_CLASSES + kind
-    words = np.bincount(key, weights=count, minlength=n_texts * N_CLASSES)
-    words_DC = words.reshape(n_texts, N_CLASSES)
-    words_DC[:, 0] = 0
+    per_run = (end - begin)[other] / _BYTES_PER_WORD[kind[other]]
+    count_at[other] *= np.maximum(per_run, 1.0)
+    count = np.zeros(n_runs)
+    count[at] = count_at
+    key = text.astype(np.int64) * N_CLASSES + kind
+    words = np.bincount(key, weights=count_at, minlength=n_texts * N_CLASSES)
+    words_DC = words.reshape(n_texts, N_CLASSES).astype(np.float64)
     main = words_DC.argmax(axis=1).astype(np.int64)  # 0 where no word was found
-    return Words(count, is_prose, in_formula, main, words_DC.astype(np.float64))
+    return Words(count, is_prose, in_formula, main, words_DC)
 
 
-def _in_formula(runs: Runs) -> Bools:
-    inside = np.zeros(len(runs.class_R), dtype=np.bool_)
-    marks = np.flatnonzero((runs.data == 0x24) | (runs.data == 0x60))
-    slash = np.flatnonzero(runs.data[:-1] == 0x5C)
-    slash = slash[np.isin(runs.data[slash + 1], np.frombuffer(b"([", dtype=np.uint8))]
-    texts = np.unique(np.searchsorted(runs.bounds_D, np.append(marks, slash), side="right") - 1)
-    begin = runs.edge_R[:-1]
-    for text in texts.tolist():
+def _in_formula(runs: Runs) -> Ints:
+    """Return the runs that stand in code or formulas."""
+    mark = np.flatnonzero(_MARK[runs.data])
+    following = np.append(runs.data, np.uint8(32))[mark + 1]
+    mark = mark[(runs.data[mark] != 0x5C) | (following == 0x28) | (following == 0x5B)]
+    if not len(mark):
+        return np.zeros(0, dtype=np.int64)
+    found = []
+    for text in np.unique(np.searchsorted(runs.bounds_D, mark, side="right") - 1).tolist():
         offset, stop = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
         for start, end in formula_spans(runs.data[offset:stop].tobytes()):
-            first, last = np.searchsorted(begin, (offset + start, offset + end))
-            inside[first:last] = True
-    return inside
+            found.append((offset + start, offset + end))
+    edges = np.array(found, dtype=np.int64).reshape(-1, 2)
+    first, last = np.searchsorted(runs.edge_R[:-1], edges.T).astype(np.int64)
+    inside: list[Ints] = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
+    out: Ints = np.concatenate([first[:0], *inside])
+    return out
 
 
 def breaks(runs: Runs) -> Bools:
     """Return for each run whether it is a gap that ends a sentence or a line."""
     data = runs.data
-    stops = data == 0x0A
-    following = np.append(data[1:], np.uint8(10))
-    stops |= _BREAKS[data] & _CLOSES_SENTENCE[following]
+    out = np.zeros(len(runs.class_R), dtype=np.bool_)
+    stop = np.flatnonzero(_BREAKS[data])
+    following = np.append(data, np.uint8(10))[stop + 1]
+    stop = stop[(data[stop] == 0x0A) | _CLOSES_SENTENCE[following]]
     # U+3002 (ideographic full stop), full-width signs U+FF01, FF1A, FF1B, FF1F, danda U+0964.
-    lead = np.flatnonzero((data == 0xE3) | (data == 0xEF) | (data == 0xE0))
+    lead = np.flatnonzero(data >= 0xE0)
     lead = lead[lead < len(data) - 2]
-    second, third = data[lead + 1], data[lead + 2]
-    wide = (data[lead] == 0xE3) & (second == 0x80) & (third == 0x82)
-    wide |= (data[lead] == 0xEF) & (second == 0xBC) & np.isin(third, [0x81, 0x9A, 0x9B, 0x9F])
-    wide |= (data[lead] == 0xE0) & (second == 0xA5) & (third == 0xA4)
-    stops[lead[wide]] = True
-    total = np.concatenate([[0], np.cumsum(stops)])
-    n_stops: Ints = np.diff(total[runs.edge_R])
-    has_stop: Bools = np.logical_and(n_stops > 0, runs.class_R == 0)
-    return has_stop
+    first, second, third = data[lead], data[lead + 1], data[lead + 2]
+    wide = (first == 0xE3) & (second == 0x80) & (third == 0x82)
+    wide |= (first == 0xEF) & (second == 0xBC) & _WIDE_STOPS[third]
+    wide |= (first == 0xE0) & (second == 0xA5) & (third == 0xA4)
+    for at in (stop, lead[wide]):
+        run = np.searchsorted(runs.edge_R, at, side="right") - 1
+        out[run] = True
+    out &= runs.class_R == 0
+    return out
 
 
 def edges_of(values: Ints) -> Ints:

@@ -25,7 +25,7 @@ from factory.scores._foreign import SentenceRule
 from factory.scores._identify import Named, family
 from factory.scores._language import blocks, find
 from factory.scores._mixing import Span
-from factory.scores._scripts import CJK, DEFAULT_LANGUAGE, Runs
+from factory.scores._scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores._segment import count_words
 from factory.scores._text import judged
 from factory.scores._words import Words
@@ -158,9 +158,7 @@ def _pure(words: Words, text: int, lang: str | None, target: str | None) -> floa
         return None
     if lang is None:
         # Too little to name the language: only another script than the target's speaks against it.
-        scripts = {DEFAULT_LANGUAGE[main], "ja"} if main == CJK else {DEFAULT_LANGUAGE[main]}
-        decides = scripts != {""} and main != 0
-        return 1.0 if not decides or target in scripts else 0.0
+        return 1.0 if SCRIPT_OF.get(target, LATIN) == main else 0.0
     return 1.0 if family(lang) == family(target) else 0.0
 
 
@@ -171,7 +169,8 @@ def _mixed(
     base, stop = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
     raw = runs.data[base:stop]
     chars = np.concatenate([[0], np.cumsum((raw & 0xC0) != 0x80)])
-    own = lang or ""
+    fits = target is not None and SCRIPT_OF.get(target, LATIN) == words.main_D[text]
+    own = lang or (target if target and fits else "")
     in_lang: dict[str, float] = {}
     at, n_foreign, n_switches = base, 0, 0
     previous = ""
