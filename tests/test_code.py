@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 from factory.errors import Refused
 from factory.records import Item, Verdict
-from factory.sandbox import choose
+from factory.sandbox import BoxError, choose
 from factory.verifiers import code
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -111,6 +114,7 @@ CASES: list[tuple[str, str, object, str, str | None, str]] = [
     ("named arguments", "def f(a, b): return a - b", calls(("f", {"b": 1, "a": 3}, 2)), "pass", None, "calls"),
     ("JSON knows no tuple", "def f(x): return (x, (1, 2))", calls(("f", [1], [1, [1, 2]])), "pass", None, "calls"),
     ("floats are exact by default", "def f(x): return 0.1 + 0.2", calls(("f", [1], 0.3)), "fail", "wrong", "calls"),
+    ("a method of Solution", "class Solution:\n    def f(self, a: List[int]) -> int:\n        return max(a)", calls(("f", [[1, 3]], 3)), "pass", None, "calls"),
     ("stdin to stdout", "print(int(input()) + 1)", streams(("1\n", "2\n"), ("5\n", "6\n")), "pass", None, "stdin"),
     ("second case fails", "print(2)", streams(("1\n", "2\n"), ("5\n", "6\n")), "fail", "wrong", "stdin"),
     ("stdin is read in any way", "import sys\nprint(open(0).read().strip(), sys.stdin.fileno())", streams(("ab\n", "ab 0")), "pass", None, "stdin"),
@@ -192,6 +196,80 @@ def test_a_tolerance_has_to_be_declared() -> None:
     assert judge(program, gold, float_tolerance=1e-9).status == "pass"
     for hostile in ("float('inf')", "float('nan')", "1e308 * 10", "'0.3'", "True"):
         assert judge(f"def f(x): return [{hostile}, 2]", gold, float_tolerance=0.5).status == "fail"
+
+
+def test_printed_numbers_have_the_declared_tolerance() -> None:
+    gold = streams(("", "0.3 x\n2"))
+    assert judge("print(0.1 + 0.2, 'x')\nprint(2)", gold).status == "fail"
+    assert judge("print(0.1 + 0.2, 'x')\nprint(2)", gold, float_tolerance=1e-6).status == "pass"
+    for hostile in ("'nan', 'x'", "'inf', 'x'", "0.3, 'y'", "0.3", "'0.3x', 'x'", "0.4, 'x'"):
+        program = f"print({hostile})\nprint(2)"
+        assert judge(program, gold, float_tolerance=1e-6).status == "fail"
+
+
+def test_a_failing_box_is_ours_and_gets_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def broken(*args: object, **options: object) -> None:
+        tries.append(1)
+        raise BoxError("the box died")
+
+    monkeypatch.setattr(code, "judge", broken)
+    verdict = judge(INC, asserts("assert f(1) == 2"))
+    assert (verdict.status, verdict.reward, verdict.reason) == ("unscored", None, "sandbox_failed")
+    assert len(tries) == 3
+
+
+def test_no_tier_is_ours_and_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise Refused("no sandbox tier holds here")
+
+    monkeypatch.setattr(code, "choose", refuse)
+    monkeypatch.setattr(code, "judge", lambda *a, **k: pytest.fail("a program was run"))
+    assert judge(INC, asserts("assert f(1) == 2")).reason == "no_sandbox"
+    with pytest.raises(Refused):
+        code.ready()
+
+
+_EVERYWHERE = """
+import asyncio, multiprocessing, threading
+from factory.records import Item
+from factory.verifiers import code
+
+GOLD = {"test_cases": [{"code": "assert f(1) == 2\\nfor i in range(2):\\n    assert f(i) == i + 1"}]}
+ITEMS = [Item(text=f"def f(x): return x + {i % 2}", gold=GOLD) for i in range(4)]
+
+def run(_=None):
+    return [code.verify(item).status for item in ITEMS]
+
+def main():
+    here = run()
+    said = []
+    threads = [threading.Thread(target=lambda: said.append(run())) for _ in range(8)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    async def gathered():
+        return await asyncio.gather(*[asyncio.to_thread(run) for _ in range(2)]), run()
+    several, inline = asyncio.run(gathered())
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        spawned = pool.apply(run)
+    assert here == ["fail", "pass"] * 2
+    assert all(x == here for x in (*said, *several, inline, spawned)) and len(said) == 8
+    print("same")
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_verdicts_are_the_same_from_threads_asyncio_and_spawn(tmp_path: Path) -> None:
+    script = tmp_path / "everywhere.py"
+    script.write_text(_EVERYWHERE)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.strip() == "same", done.stderr[-2000:]
 
 
 def test_a_language_without_its_compiler_is_ours() -> None:

@@ -64,6 +64,7 @@ class CodeGold:
     asked: tuple[str, ...] = ()
     solution: str | None = None
     prelude: bool = True
+    tolerance: float = 0.0
 
 
 def candidate(program: str, gold: CodeGold) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def read_gold(gold: Any, *, tolerance: float = 0.0) -> CodeGold:
 
     Args:
         gold: the form of the ``code`` verifier.
-        tolerance: largest relative or absolute difference of floats in function-call tests.
+        tolerance: largest relative or absolute difference of floats in function-call tests and of
+            printed numbers.
 
     Raises:
         BadGold: not of that form, or without a single test.
@@ -149,6 +151,7 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
         tests=tests,
         asked=asked,
         solution=_text(gold, "solution") or None,
+        tolerance=tolerance,
     )
 
 

@@ -65,7 +65,7 @@ def _streams(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
             outcome = _run_fairly(
                 box, "program", {"program": source}, stdin=stream.stdin.encode(), limits=limits
             )
-            reason = _reason(outcome) or _compare(outcome, stream.expected)
+            reason = _reason(outcome) or _compare(outcome, stream.expected, gold.tolerance)
             if reason:
                 return Found(reason, "stdin")
     return Found(None, "stdin")
@@ -92,15 +92,15 @@ def _compiled(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found
             outcome = _run_fairly(
                 box, "binary", {}, stdin=stream.stdin.encode(), limits=limits, program=made.stdout
             )
-            reason = _reason(outcome) or _compare(outcome, stream.expected)
+            reason = _reason(outcome) or _compare(outcome, stream.expected, gold.tolerance)
             if reason:
                 return Found(reason, "stdin")
     return Found(None, "stdin")
 
 
-def _compare(outcome: Outcome, expected: str) -> str | None:
+def _compare(outcome: Outcome, expected: str, tolerance: float) -> str | None:
     got = outcome.stdout.decode("utf-8", errors="replace")
-    return None if same_output(got, expected) else "wrong"
+    return None if same_output(got, expected, tolerance) else "wrong"
 
 
 def _reason(outcome: Outcome) -> str | None:

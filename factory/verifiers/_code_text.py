@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 # An opening fence with its language; the closing one stands alone. Indented fences count.
@@ -15,6 +16,7 @@ _TAGS = {
     "javascript": {"javascript", "js"},
     "java": {"java"},
 }
+_NUMBER = re.compile(r"[-+]?(?:\d{1,320}(?:\.\d{0,320})?|\.\d{1,320})(?:[eE][-+]?\d{1,3})?")
 _ALIASES = {tag: name for name, tags in _TAGS.items() for tag in tags}
 
 
@@ -74,15 +76,31 @@ def program_of(answer: str, language: str) -> str | None:
     return None
 
 
-def same_output(got: str, expected: str) -> bool:
+def same_output(got: str, expected: str, tolerance: float = 0.0) -> bool:
     """Compare what a program printed: line by line, word by word, trailing blank lines aside.
 
-    Every line counts, the first blank one too; nothing may be missing or follow.
+    Every line counts, the first blank one too; nothing may be missing or follow. With a tolerance,
+    words that are numbers may differ by it, relatively or absolutely; inf and nan never do.
 
     >>> same_output("1 2 \\r\\n3", "1 2\\n3\\n"), same_output("1", "1\\n2"), same_output("", "\\n5")
     (True, False, False)
     """
-    return _lines(got) == _lines(expected)
+    left, right = _lines(got), _lines(expected)
+    if left == right or tolerance <= 0:
+        return left == right
+    if [len(line) for line in left] != [len(line) for line in right]:
+        return False
+    pairs = zip(
+        (w for line in left for w in line), (w for line in right for w in line), strict=True
+    )
+    return all(a == b or _near(a, b, tolerance) for a, b in pairs)
+
+
+def _near(got: str, expected: str, tolerance: float) -> bool:
+    if not (_NUMBER.fullmatch(got) and _NUMBER.fullmatch(expected)):
+        return False
+    a, b = float(got), float(expected)
+    return math.isfinite(a) and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _lines(text: str) -> list[list[str]]:

@@ -59,7 +59,8 @@ def verify(item: Item, **options: Any) -> Verdict:
     Args:
         item: the answer's last fenced block is the program; all of it where there is no fence.
         options: ``cpu_s`` (6) and ``wall_s`` (12) per run, ``memory_mb`` (1024) per process,
-            ``float_tolerance`` (0: exact) of floats in function-call tests, ``prelude`` (true):
+            ``float_tolerance`` (0: exact) of floats in function-call tests and of printed numbers
+            (assertions say their own), ``prelude`` (true):
             functions find the names that graders of functions usually import (``math``, ``re``,
             ``List``, ``Counter`` …); a whole program has to import what it uses.
 
