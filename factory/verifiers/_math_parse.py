@@ -45,12 +45,15 @@ def parse(text: str, *, thousands: bool = True) -> Node:
     tokens = tokenize(text, thousands=thousands)
     while tokens and tokens[-1][1] in (".", ",", ";"):
         tokens.pop()
+    if tokens and tokens[0][1] in ("=", "approx"):
+        del tokens[0]
     if not tokens:
         raise ParseError("empty")
     try:
         return Parser(tokens).whole()
-    except RecursionError as error:
-        raise ParseError("nested too deep") from error
+    except (RecursionError, ValueError, OverflowError) as error:
+        # Python refuses to write integers of more than 4,300 digits, for one.
+        raise ParseError(str(error)) from error
 
 
 class Parser(Factors):

@@ -34,6 +34,7 @@ from factory.verifiers._math_value import (
     Unsettled,
     equal,
     exact,
+    has_constant,
     precise,
     symbols,
 )
@@ -103,7 +104,7 @@ def _values(a: Node, b: Node) -> bool | None:
         return equal(divide(whole, ("num", Fraction(100))), part)
     if "deg" in (x_kind, y_kind):
         turned, other = (x, y) if x_kind == "deg" else (y, x)
-        if "('const', 'pi')" in str(other):
+        if has_constant("pi", other):
             return equal(("deg", turned), other)
     return plain
 
@@ -161,7 +162,7 @@ def _members(node: Node) -> list[Node]:
 def _labelled(items: list[Node]) -> bool:
     """Tell whether the items are assignments to different names (roots x_1, x_2 are one name)."""
     heads = {
-        str(i[1][0][1])[:1] if i[1][0][0] == "sym" else str(i[1][0]) for i in items if i[0] == "rel"
+        str(i[1][0][1])[:1] if i[1][0][0] == "sym" else i[1][0] for i in items if i[0] == "rel"
     }
     return len(heads) > 1
 

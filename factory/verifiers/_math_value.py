@@ -52,8 +52,21 @@ def symbols(node: Node) -> frozenset[str]:
         if top[0] == "sym":
             out.add(top[1])
         else:
-            stack.extend(part for part in top[1:] if isinstance(part, tuple))
+            stack.extend(part for part in top if isinstance(part, tuple) and part)
     return frozenset(out)
+
+
+def has_constant(name: str, *nodes: Node) -> bool:
+    """Tell whether the constant occurs in any of the expressions."""
+    stack: list[Any] = list(nodes)
+    while stack:
+        top = stack.pop()
+        if top[0] == "const":
+            if top[1] == name:
+                return True
+        else:
+            stack.extend(part for part in top if isinstance(part, tuple) and part)
+    return False
 
 
 @functools.lru_cache(maxsize=4096)
@@ -358,6 +371,36 @@ def _precise_function(mp: Any, name: str, x: Any) -> Any:
     return getattr(mp, method)(x)
 
 
+def is_huge(node: Node) -> bool:
+    """Tell whether an expression holds a number beyond the bounds, which nobody should expand.
+
+    >>> from factory.verifiers._math_parse import parse
+    >>> is_huge(parse("9^{9^9}")), is_huge(parse("2^{100}+x^2"))
+    (True, False)
+    """
+    stack: list[Any] = [node]
+    while stack:
+        top = stack.pop()
+        if top[0] == "pow" and _is_huge_power(top[1], top[2]):
+            return True
+        if top[0] == "fn" and top[1] == "factorial" and not symbols(top[2]):
+            return True  # a factorial below the cap is a number by now
+        if top[0] == "fn2" and top[1] == "binom" and not (symbols(top[2]) or symbols(top[3])):
+            return True
+        stack.extend(part for part in top if isinstance(part, tuple) and part)
+    return False
+
+
+def _is_huge_power(base: Node, exponent: Node) -> bool:
+    if symbols(exponent):
+        return False
+    try:
+        size = abs(approximate(exponent, 0, Peak()))
+    except (OverflowError, ValueError, ZeroDivisionError, Unsettled):
+        return True
+    return not size <= (200 if symbols(base) else 10_000)
+
+
 # ---- equality
 
 
@@ -374,7 +417,7 @@ def equal(a: Node, b: Node) -> bool | None:
         return True
     if a[0] == "num" and b[0] == "num":
         return bool(a[1] == b[1])
-    if _INF in str(a) or _INF in str(b):
+    if has_constant("inf", a, b):
         return _same_infinities(a, b)
     names = symbols(a) | symbols(b)
     points = range(N_POINTS) if names else range(1)
@@ -387,9 +430,6 @@ def equal(a: Node, b: Node) -> bool | None:
     if not names:
         return True if n_agree else None
     return True if n_agree >= 2 else None
-
-
-_INF = "('const', 'inf')"
 
 
 def _same_infinities(a: Node, b: Node) -> bool:
@@ -417,7 +457,7 @@ def _equal_at(a: Node, b: Node, k: int) -> bool | None:
         x = y = math.nan
     except Unsettled:
         return None
-    if k >= 2 and (_is_complex(x) or _is_complex(y)) and not _has_i(a, b):
+    if k >= 2 and (_is_complex(x) or _is_complex(y)) and not has_constant("i", a, b):
         return None  # outside the domain of one side: no evidence
     gap, size = abs(x - y), max(abs(x), abs(y))
     if size < _BIG and gap > 1e-6 * size and gap > 1e-9 * max(peak.size, 1e-30) and size > 1e-200:
@@ -432,8 +472,6 @@ def _is_complex(x: Number) -> bool:
     return isinstance(x, complex) and abs(x.imag) > 1e-9 * max(abs(x), 1e-12)
 
 
-def _has_i(*nodes: Node) -> bool:
-    return any("('const', 'i')" in str(n) for n in nodes)
 
 
 def _close_precisely(a: Node, b: Node, k: int) -> bool:

@@ -1,0 +1,332 @@
+r"""Rewards: one callable for TRL's GRPOTrainer that combines rule parts, from the factory's plug-ins.
+
+Why one callable: TRL leaves a completion out of its group only where *every* reward function gives
+None for it. Accuracy and format as two functions would let a bad gold count as "right form, no
+answer". Here any part that is unscored makes the whole reward None.
+
+What TRL 1.16 then does (read in its source and held by ``tests/test_rewards.py``): None becomes
+NaN, the group's mean and standard deviation are taken over the other completions, and the
+advantage of the None row is set to 0. With ``beta`` > 0 such a row still feels the KL term, and it
+still counts among the tokens that the loss is divided by; its reward moves nothing. A group with
+fewer than two scored completions has no spread: all its advantages are 0. ``scale_rewards`` may
+be ``group``, ``batch`` or ``none``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from factory.errors import FactoryError, UsageError
+from factory.records import Item, message_list
+from factory.stages.score import Scorer, frame_of
+from factory.stages.verify import Checker
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of a reward: a verifier's verdict or a score's column, times a weight.
+
+    Attributes:
+        name: under which the part is logged.
+        weight: factor of the part in the sum.
+        verifier: name of a verifier; ``*`` takes that of each row's ``verifier`` column, and
+            ``math`` where a row names none.
+        score: name of a score; exactly one of ``verifier`` and ``score`` is given.
+        column: the score's column that is the part's value.
+        options: the verifier's options or the score's parameters. A row's own ``options`` column
+            goes over them for the part whose verifier is ``*``.
+    """
+
+    name: str
+    weight: float = 1.0
+    verifier: str | None = None
+    score: str | None = None
+    column: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.verifier is None) == (self.score is None) or (
+            self.score is not None and self.column is None
+        ):
+            raise UsageError(
+                f"reward part {self.name!r} is neither one verifier nor one score",
+                "give verifier=…, or score=… and column=…",
+            )
+
+
+class RuleReward:
+    """Weighted sum of rule parts, as a reward function of TRL; None where any part is unscored.
+
+    A class and no closure, so that it can be pickled to rollout workers; worker processes start
+    with the first answer that needs one.
+
+    Args:
+        parts: at least one.
+        prefill: text that the chat template has already written of each completion (such as
+            ``<think>\\n``); a column ``prefill`` of the dataset goes over it.
+        name: under which TRL logs the reward.
+        n_workers: processes for what is not cheap; default: the machine's cores.
+
+    Columns of the dataset that are read, where present: ``gold``, ``verifier``, ``options`` (a
+    mapping or its JSON text), ``target_language``, ``prefill``.
+
+    >>> reward = r1_zero()
+    >>> reward(prompts=["1+1?"], completions=["<think>easy</think>\\\\boxed{2}"], gold=["2"])
+    [2.0]
+    >>> reward(prompts=["1+1?"], completions=["<think>easy</think>\\\\boxed{2}"], gold=[None])
+    [None]
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        prefill: str = "",
+        name: str = "rule_reward",
+        n_workers: int | None = None,
+    ) -> None:
+        if not parts or len({p.name for p in parts}) != len(parts):
+            raise UsageError("a reward needs parts of different names", "name each part once")
+        self.parts = tuple(parts)
+        self.prefill = prefill
+        self.n_workers = n_workers
+        self.__name__ = name  # TRL names its metrics by it
+        self._checkers: dict[tuple[str, str], Checker | str] = {}
+        self._scorers: dict[str, Scorer] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_checkers": {}, "_scorers": {}}
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Any] | None = None,
+        *,
+        log_extra: Callable[[str, list[Any]], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        """Return one reward per completion, shape (N,).
+
+        Args:
+            prompts: text or messages, shape (N,).
+            completions: text or assistant messages, shape (N,).
+            completion_ids: not read.
+            log_extra: TRL's sink of per-completion columns.
+            log_metric: TRL's sink of scalars; a part's mean is over its scored completions.
+            columns: the dataset's columns, each of shape (N,), and whatever else TRL passes.
+        """
+        del completion_ids
+        n = len(completions)
+        batch = _Batch(
+            prompts=[_prompt_messages(p) for p in prompts],
+            texts=[
+                (pre if pre is not None else self.prefill) + _text(c)
+                for pre, c in zip(_column(columns, "prefill", n), completions, strict=True)
+            ],
+            golds=_column(columns, "gold", n),
+            verifiers=_column(columns, "verifier", n),
+            options=_column(columns, "options", n),
+            target_languages=_column(columns, "target_language", n),
+        )
+        values = {part.name: self._values(part, batch) for part in self.parts}
+        rewards = [self._sum([values[p.name][i] for p in self.parts]) for i in range(n)]
+        self._log(values, rewards, log_extra, log_metric)
+        return rewards
+
+    def _sum(self, values: Sequence[float | None]) -> float | None:
+        total = 0.0
+        for part, value in zip(self.parts, values, strict=True):
+            if value is None:
+                return None
+            total += part.weight * value
+        return total if math.isfinite(total) else None
+
+    def _values(self, part: Part, batch: _Batch) -> list[float | None]:
+        if part.verifier is not None:
+            return self._verified(part, batch)
+        return self._scored(part, batch)
+
+    def _verified(self, part: Part, batch: _Batch) -> list[float | None]:
+        """Return the rewards of the verdicts; rows of one verifier are checked together."""
+        rows: dict[str, list[int]] = {}
+        for i, own in enumerate(batch.verifiers):
+            name = (own or "math") if part.verifier == "*" else str(part.verifier)
+            rows.setdefault(name, []).append(i)
+        out: list[float | None] = [None] * len(batch.texts)
+        for name, indices in rows.items():
+            checker = self._checker(name, part, n_rows=len(indices))
+            if checker is None:
+                continue
+            options = [_options(batch.options[i]) if part.verifier == "*" else {} for i in indices]
+            verdicts = checker.check([batch.item(i) for i in indices], options)
+            for i, verdict in zip(indices, verdicts, strict=True):
+                out[i] = verdict.reward
+        return out
+
+    def _checker(self, name: str, part: Part, *, n_rows: int) -> Checker | None:
+        """Return the checker; None (said once) where the verifier is unknown or cannot work."""
+        key = (name, part.name)
+        if key not in self._checkers:
+            known = {k: v for k, v in part.options.items() if part.verifier != "*" or k != "mode"}
+            try:
+                checker = Checker(name, known, n_workers=self.n_workers)
+                if "mode" in part.options and "mode" in checker.known:
+                    checker = Checker(name, part.options, n_workers=self.n_workers)
+                self._checkers[key] = checker
+            except FactoryError as error:
+                # A row that cannot be scored must not end a training run; it is masked and named.
+                self._checkers[key] = str(error)
+                _LOG.warning("%d completions unscored: %s", n_rows, error)
+        found = self._checkers[key]
+        return found if isinstance(found, Checker) else None
+
+    def _scored(self, part: Part, batch: _Batch) -> list[float | None]:
+        """Return a score's column.
+
+        A language reward is undefined where there is nothing to measure. Where the target is
+        known, that is the candidate's doing (an empty thinking) and counts 0, or else writing
+        nothing would escape the comparison; where no target is known, it is ours: None.
+        """
+        assert part.score is not None
+        assert part.column is not None
+        if part.name not in self._scorers:
+            self._scorers[part.name] = Scorer([part.score], {part.score: dict(part.options)})
+        frame = frame_of(
+            [t.encode("utf-8", "replace").decode() for t in batch.texts],
+            prompts=batch.prompt_texts,
+            target_languages=[str(t) if t else None for t in batch.target_languages],
+        )
+        scores = self._scorers[part.name].score(frame)
+        values: list[float | None] = scores[part.column].to_list()
+        if "target_language" not in scores.columns:
+            return [None if v is None else float(v) for v in values]
+        targets = scores["target_language"].to_list()
+        return [
+            float(v) if v is not None else (None if target is None else 0.0)
+            for v, target in zip(values, targets, strict=True)
+        ]
+
+    def _log(
+        self,
+        values: Mapping[str, list[float | None]],
+        rewards: list[float | None],
+        log_extra: Callable[[str, list[Any]], None] | None,
+        log_metric: Callable[[str, float], None] | None,
+    ) -> None:
+        if log_extra is not None:
+            for name, column in values.items():
+                log_extra(name, column)
+        if log_metric is None:
+            return
+        for name, column in values.items():
+            scored = [v for v in column if v is not None]
+            if scored:
+                log_metric(f"reward_parts/{name}", sum(scored) / len(scored))
+        if rewards:
+            unscored = sum(r is None for r in rewards) / len(rewards)
+            log_metric("reward_parts/unscored_fraction", unscored)
+
+
+def r1_zero(
+    *, prefill: str = "", mode: str = "boxed", dialect: str = "think", n_workers: int | None = None
+) -> RuleReward:
+    """Make R1-Zero's reward: accuracy + format with equal weight (Nature 2025, suppl., eq. 4)."""
+    return RuleReward(
+        [_accuracy(mode), _format(dialect)], prefill=prefill, name="r1_zero", n_workers=n_workers
+    )
+
+
+def reasoning_rl(
+    *,
+    prefill: str = "",
+    mode: str = "boxed",
+    dialect: str = "think",
+    language_weight: float = 1.0,
+    n_workers: int | None = None,
+) -> RuleReward:
+    """Make the first R1 stage's reward: accuracy + format + language consistency, a direct sum."""
+    language = Part(
+        name="language", weight=language_weight, score="language", column="target_fraction"
+    )
+    return RuleReward(
+        [_accuracy(mode), _format(dialect), language],
+        prefill=prefill,
+        name="reasoning_rl",
+        n_workers=n_workers,
+    )
+
+
+def _accuracy(mode: str) -> Part:
+    return Part(name="accuracy", verifier="*", options={"mode": mode})
+
+
+def _format(dialect: str) -> Part:
+    return Part(name="format", verifier="format", options={"dialect": dialect})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """The columns of one call, each of shape (N,)."""
+
+    prompts: list[list[Mapping[str, Any]]]
+    texts: list[str]
+    golds: list[Any]
+    verifiers: list[Any]
+    options: list[Any]
+    target_languages: list[Any]
+
+    def item(self, i: int) -> Item:
+        return Item(text=self.texts[i], gold=self.golds[i], messages=tuple(self.prompts[i]))
+
+    @property
+    def prompt_texts(self) -> list[str | None]:
+        """The last user message of each prompt."""
+        return [
+            next(
+                (str(m.get("content") or "") for m in reversed(p) if m.get("role") == "user"), None
+            )
+            for p in self.prompts
+        ]
+
+
+def _column(columns: Mapping[str, Any], name: str, n: int) -> list[Any]:
+    found = columns.get(name)
+    return list(found) if found is not None else [None] * n
+
+
+def _prompt_messages(prompt: Any) -> list[Mapping[str, Any]]:
+    try:
+        return message_list(prompt)
+    except ValueError:
+        return []
+
+
+def _text(completion: Any) -> str:
+    """Return a completion's text: itself, or what its assistant messages say."""
+    if isinstance(completion, str):
+        return completion
+    return "".join(str(m.get("content") or "") for m in completion if m.get("role") == "assistant")
+
+
+def _options(own: Any) -> Mapping[str, Any]:
+    """Read a row's options; what is no mapping becomes an unknown option, so that it is unscored."""
+    if own is None or own == "":
+        return {}
+    if isinstance(own, str):
+        try:
+            own = json.loads(own)
+        except json.JSONDecodeError:
+            return {"unreadable options": own[:80]}
+    if not isinstance(own, Mapping):
+        return {"unreadable options": str(own)[:80]}
+    # Arrow gives every row all keys of the column, None where the row has none.
+    return {k: v for k, v in own.items() if v is not None}

@@ -1,0 +1,164 @@
+"""The last step: math-verify and sympy, behind caps and a limit of their own (math).
+
+Runs in a pool worker. The parent kills the worker at its deadline; the limit here is on the CPU
+time of the comparison alone, so that it can be short although a fresh worker first spends seconds
+on importing sympy. It is checked by a thread of ours and works on any thread; signals would not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+MAX_CHARS = 400
+MAX_COMMANDS = 60
+CPU_LIMIT_S = 0.8
+Outcome = Literal["equal", "different", "gold_unparsable", "unparsable", "checker_timeout"]
+_T = TypeVar("_T")
+
+# What a reader would never work out either, and a computer algebra system would try to.
+_TOO_BIG = re.compile(
+    r"[0-9]{401,}"
+    r"|\^\s*\{?\s*[-(]?\s*[0-9.,]{4,}"  # exponents from 10^3
+    r"|[0-9]{4,}\s*!|\)\s*!\s*!|!\s*!|[0-9]!\s*\)\s*!|!\s*\}\s*!"
+    r"|\\[dt]?binom\s*\{[^{}]*[0-9]{5,}"
+)
+_TOWER = re.compile(r"\^[^^]{0,12}\^[^^]{0,12}\^|[0-9)}]\s*\^\s*\{?\s*\(?\s*[0-9]+\s*\)?\s*\^")
+_REPEATED = re.compile(r"(?:(\\[a-z]+\s*\{?)\1{5,}|([^\s0-9])\2{20,})")
+_LOOPS = re.compile(r"\\(?:sum|prod|int|iint|oint|lim|bigcup|bigcap|mod|pmod)(?![a-zA-Z])")
+_MALFORMED = re.compile(
+    r"[=<>^_+*/\\-]\s*$|^\s*[<>^_*/]|[0-9.]\s+[0-9](?![0-9]*\s*/)|==|[<>]\s*[<>]|\+\s*[*/)]"
+)
+_OPERATORS = re.compile(r"\\(?:sum|prod|i{1,3}nt|oint|lim)(?![a-zA-Z])")
+_LONG_NUMBER = re.compile(r"[0-9]{4,}")
+
+
+def too_big(text: str) -> bool:
+    r"""Tell whether a text is beyond what is given to sympy.
+
+    >>> too_big("9^{9^{9^9}}"), too_big(r"\\sum_{k=1}^{1000000} k"), too_big(r"\\frac{x}{2}")
+    (True, True, False)
+    """
+    return (
+        len(text) > MAX_CHARS
+        or _TOO_BIG.search(text) is not None
+        or _TOWER.search(text) is not None
+        or _depth(text) > 24
+        or text.count("\\") > MAX_COMMANDS
+        or _REPEATED.search(text) is not None
+        or text.count("^") > 40
+        or (_LOOPS.search(text) is not None and _LONG_NUMBER.search(text) is not None)
+    )
+
+
+def is_malformed(text: str) -> bool:
+    """Tell whether a text is no formula, although a forgiving parser would take a piece of it.
+
+    >>> is_malformed("5<x<"), is_malformed("5 7"), is_malformed("5 x")
+    (True, True, False)
+    """
+    return _MALFORMED.search(text) is not None
+
+
+def is_unevaluated(text: str) -> bool:
+    r"""Tell whether a text holds a sum, product, integral or limit that is still to be worked out.
+
+    >>> is_unevaluated(r"\\int_0^1 x^x dx"), is_unevaluated("5")
+    (True, False)
+    """
+    return _OPERATORS.search(text) is not None
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for sign in text:
+        if sign in "{([":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif sign in "})]":
+            depth -= 1
+    return deepest
+
+
+def compare(gold: str, answer: str) -> Outcome:
+    """Compare two answers by math-verify, both ways round; both are below the caps."""
+    import logging
+
+    from math_verify import parse
+    from math_verify import verify as equal
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
+
+    def work() -> Outcome:
+        ours = _expressions(parse(f"${gold}$", parsing_timeout=None))
+        if not ours:
+            return "gold_unparsable"
+        theirs = _expressions(parse(f"${answer}$", parsing_timeout=None))
+        if not theirs:
+            return "unparsable"
+        # Its own rounding to 6 places holds 1/2004! equal to 1/2006!.
+        precision = {"float_rounding": 15, "numeric_precision": 40, "timeout_seconds": None}
+        same = equal(ours, theirs, **precision) and equal(theirs, ours, **precision)
+        return "equal" if same else "different"
+
+    try:
+        return limited(work, CPU_LIMIT_S)
+    except OverLimit:
+        return "checker_timeout"
+
+
+def _expressions(parsed: list[Any]) -> list[Any]:
+    """Drop the bare texts that math-verify adds: only what it understood may decide."""
+    return [p for p in parsed if not isinstance(p, str)]
+
+
+class OverLimit(BaseException):
+    """The comparison used up its CPU time. No Exception, since libraries catch those."""
+
+
+def limited(work: Callable[[], _T], cpu_s: float) -> _T:
+    """Run ``work`` on this thread; raise ``OverLimit`` in it after so much CPU time.
+
+    It is raised again and again, since libraries have bare ``except`` clauses. What holds the
+    interpreter lock (one huge multiplication) is not stopped here but by the pool's kill; the
+    caps keep such work away.
+    """
+    done = threading.Event()
+    thread = threading.get_ident()
+    clock = time.pthread_getcpuclockid(thread)
+    begun = time.clock_gettime(clock)
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            if time.clock_gettime(clock) - begun > cpu_s:
+                _raise_in(thread, OverLimit)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        return work()
+    finally:
+        _finish(done, watcher, thread)
+
+
+def _finish(done: threading.Event, watcher: threading.Thread, thread: int) -> None:
+    """End the watch; an exception that was still under way must not hit our caller."""
+    while True:
+        try:
+            done.set()
+            watcher.join()
+            _raise_in(thread, None)
+            return
+        except OverLimit:
+            continue
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
+    )
