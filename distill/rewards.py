@@ -1,4 +1,4 @@
-r"""Rewards: one callable for TRL's GRPOTrainer that combines rule parts, from the factory's plug-ins.
+r"""Rewards: one callable for TRL's GRPOTrainer that combines rule parts of the factory.
 
 Why one callable: TRL leaves a completion out of its group only where *every* reward function gives
 None for it. Accuracy and format as two functions would let a bad gold count as "right form, no
@@ -318,7 +318,7 @@ def _text(completion: Any) -> str:
 
 
 def _options(own: Any) -> Mapping[str, Any]:
-    """Read a row's options; what is no mapping becomes an unknown option, so that it is unscored."""
+    """Read a row's options; what is no mapping becomes an unknown option: unscored."""
     if own is None or own == "":
         return {}
     if isinstance(own, str):

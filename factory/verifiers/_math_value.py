@@ -472,8 +472,6 @@ def _is_complex(x: Number) -> bool:
     return isinstance(x, complex) and abs(x.imag) > 1e-9 * max(abs(x), 1e-12)
 
 
-
-
 def _close_precisely(a: Node, b: Node, k: int) -> bool:
     """Hold two values equal when more digits make their gap smaller by nearly as many digits."""
     mp = _context()
