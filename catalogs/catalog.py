@@ -34,7 +34,7 @@ from factory.ids import key_of
 from factory.records import TABLES
 from factory.store import Store
 
-CATALOG_FORMAT = 1
+CATALOG_FORMAT = 2
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""

@@ -202,7 +202,8 @@ def _explained(error: duckdb.Error, timeout_s: float) -> FactoryError:
     """Turn DuckDB's message into one line that says what to do."""
     if isinstance(error, duckdb.InterruptException):
         return UsageError(
-            f"the query was stopped after {timeout_s:g} s", "narrow it, or give --timeout SECONDS"
+            f"the query was stopped after {timeout_s:g} s",
+            "narrow it, or open the catalog with DuckDB itself",
         )
     detail = " ".join(str(error).partition("LINE 1:")[0].split())[:300]
     todo = "correct the SQL"

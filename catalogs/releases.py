@@ -15,7 +15,7 @@ import orjson
 from factory.durable import TMP_PREFIX
 from factory.store import Store
 
-_COUNTS = ("n_in", "n_dropped", "n_dropped_only", "n_undefined")
+_COUNTS = ("n_in", "n_dropped_here", "n_dropped", "n_dropped_only", "n_undefined")
 
 
 @dataclass(frozen=True)

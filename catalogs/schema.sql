@@ -51,10 +51,11 @@ COMMENT ON COLUMN releases.problem IS 'why its files could not be read; NULL whe
 
 CREATE TABLE release_filters (
     release VARCHAR, version VARCHAR, position BIGINT, filter VARCHAR, predicate VARCHAR,
-    is_on BOOLEAN, n_in BIGINT, n_dropped BIGINT, n_dropped_only BIGINT, n_undefined BIGINT
+    is_on BOOLEAN, n_in BIGINT, n_dropped_here BIGINT, n_dropped BIGINT, n_dropped_only BIGINT,
+    n_undefined BIGINT
 );
 COMMENT ON TABLE release_filters IS
-    'the funnel: each filter seen by every trace; n_dropped_only: dropped by this one alone';
+    'the funnel; n_in, n_dropped_here: in order; n_dropped: of the whole universe; n_dropped_only: by it alone';
 
 CREATE TABLE release_rows (release VARCHAR, version VARCHAR, trace_id VARCHAR);
 COMMENT ON TABLE release_rows IS 'the traces of each release';

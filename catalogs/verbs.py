@@ -175,7 +175,8 @@ def _release_sections(store: Store, name: str) -> list[Answer]:
     )
     funnel = _ask(
         store,
-        "SELECT filter, is_on, n_in, n_dropped, n_dropped_only, n_undefined, predicate "
+        "SELECT filter, is_on, n_in, n_dropped_here, n_dropped, n_dropped_only, n_undefined, "
+        "predicate "
         f"FROM release_filters {where} ORDER BY position",
         "funnel",
     )

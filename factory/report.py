@@ -69,10 +69,11 @@ def markdown(data: ReportData) -> str:
         "",
     ]
     funnel = Answer(
-        ("filter", "on", "in", "dropped", "dropped only by this", "undefined", "predicate"),
+        ("filter", "on", "in", "dropped here", "dropped in all", "only by this", "undefined",
+         "predicate"),
         [
-            (f["filter"], "yes" if f["is_on"] else "off", f["n_in"], f["n_dropped"],
-             f["n_dropped_only"], f["n_undefined"], f["predicate"])
+            (f["filter"], "yes" if f["is_on"] else "off", f["n_in"], f["n_dropped_here"],
+             f["n_dropped"], f["n_dropped_only"], f["n_undefined"], f["predicate"])
             for f in data.funnel
         ],
     )  # fmt: skip

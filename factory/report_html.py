@@ -195,23 +195,29 @@ def _rows(heads: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Sequence[s
 
 
 def _funnel(data: ReportData) -> str:
-    heads = [("filter", ""), ("", "bar"), ("in", "n"), ("dropped", "n"), ("only by this", "n"),
-             ("undefined", "n"), ("predicate", "")]  # fmt: skip
+    heads = [("filter", ""), ("", "bar"), ("in", "n"), ("dropped here", "n"),
+             ("dropped in all", "n"), ("only by this", "n"), ("undefined", "n"),
+             ("predicate", "")]  # fmt: skip
     rows = []
     for f in data.funnel:
-        whole = max(1, f["n_in"] or 0)
+        whole = max(1, data.totals["n_universe"])
         only, dropped = f["n_dropped_only"] or 0, f["n_dropped"] or 0
         bar = _bar([(only / whole, "only"), (max(0, dropped - only) / whole, "drop")])
         name = escape(f["filter"]) + ("" if f["is_on"] else " <span class='soft'>(off)</span>")
-        counts = [number(f[c]) for c in ("n_in", "n_dropped", "n_dropped_only", "n_undefined")]
+        counts = [
+            number(f[c])
+            for c in ("n_in", "n_dropped_here", "n_dropped", "n_dropped_only", "n_undefined")
+        ]
         predicate = f"<code>{escape(f['predicate'] or '')}</code>"
         rows.append(("" if f["is_on"] else "off", [name, bar, *counts, predicate]))
     t = data.totals
     kept = _bar([(t["n_kept"] / max(1, t["n_universe"]), "kept")])
     share = f"{number(t['n_kept'])} traces kept"
-    rows.append(("sum", ["kept", kept, number(t["n_universe"]), "", "", "", escape(share)]))
+    rows.append(("sum", ["kept", kept, number(t["n_universe"]), "", "", "", "", escape(share)]))
     return (
-        "<p class='soft'>Every filter sees every trace, so one trace may be dropped by several. "
+        "<p class='soft'>Every filter sees every trace, so one trace may be dropped by several: "
+        "<i>dropped here</i> counts those that came through the filters above, <i>in all</i> is "
+        "of the whole universe, as are the bars. "
         "Undefined (NULL) does not keep a trace and is counted in dropped.</p>"
         + _legend(
             ("only", "dropped by this filter alone"),

@@ -161,9 +161,9 @@ def make_release(store: Store, version: str = "v1") -> Path:
         orient="row",
     ).write_parquet(folder / "decisions.parquet")
     filters = [
-        ("right", "status = 'pass'", True, 10, 10, 1),
-        ("readable", "language_consistency = 1", True, 1, 1, 0),
-        ("off", "completion_words < 9", False, 6, 0, 0),
+        ("right", "status = 'pass'", True, 24, 10, 10, 10, 1),
+        ("readable", "language_consistency = 1", True, 14, 1, 1, 1, 0),
+        ("off", "completion_words < 9", False, 13, 0, 6, 0, 0),
     ]
     write_json(
         folder / "manifest.json",
@@ -177,10 +177,11 @@ def make_release(store: Store, version: str = "v1") -> Path:
             "universe": {"sources": ["doubles", "sums"], "n": 4},
             "filters": [
                 {
-                    "name": name, "sql": sql, "is_on": on, "n_in": len(rows),
+                    "name": name, "sql": sql, "is_on": on, "n_in": n_in,
+                    "n_dropped_here": here,
                     "n_dropped": dropped, "n_dropped_only": only, "n_undefined": undefined,
                 }
-                for name, sql, on, dropped, only, undefined in filters
+                for name, sql, on, n_in, here, dropped, only, undefined in filters
             ],
             "plugins": {"math": "math@1", "length": "length@1", "language": "language@2"},
             "parents": [],

@@ -109,7 +109,7 @@ def test_it_is_written_beside_the_store_whole(store: Store) -> None:
     found = Page(paths.html.read_text("utf-8"))
     for words in ("Funnel", "13", "language_consistency = 1", "63.6 %", "Sample traces"):
         assert words in found.text
-    assert "| right | yes | 24 | 10 | 10 | 1 |" in paths.markdown.read_text("utf-8")
+    assert "| right | yes | 24 | 10 | 10 | 10 | 1 |" in paths.markdown.read_text("utf-8")
     assert [p.name for p in paths.html.parent.iterdir() if p.name.startswith(".")] == []
 
 
