@@ -222,8 +222,16 @@ def _benches(index: _Index, hits: Hits) -> tuple[Ints, Ints]:
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     bench = index.bench[np.repeat(first, count) + within]
     width = int(index.bench.max()) + 1
-    pairs = np.unique(np.repeat(hits.text_H, count) * width + bench)
+    pairs = np.sort(np.repeat(hits.text_H, count) * width + bench)
+    pairs = pairs[_is_new(pairs)]  # several times faster than np.unique, which hashes
     return pairs // width, pairs % width
+
+
+def _is_new(ordered: Ints) -> Flags:
+    """Mark the first of each run of equal values."""
+    new = np.ones(len(ordered), dtype=np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return new
 
 
 def _mask_hashes() -> Hashes:
@@ -346,7 +354,8 @@ class Decontaminator:
                         found.twin.setdefault(begin + text, set()).add(bench)
 
     def _note_first(self, words: Words, hits: Hits, begin: int, found: _Findings) -> None:
-        texts, first = np.unique(hits.text_H, return_index=True)
+        first = np.flatnonzero(_is_new(hits.text_H))
+        texts = hits.text_H[first]
         items = self._index.items[self._index.first[hits.entry_H[first]]]
         benches = np.searchsorted(self._first_item, items, side="right") - 1
         for text, low, item, bench in zip(

@@ -24,6 +24,8 @@ from datatrove.pipeline.dedup.minhash import (
 from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter, LanguageFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers.jsonl import JsonlWriter
+from datatrove.utils.lid import FT176LID
+from fasttext.FastText import _FastText
 
 
 def cpu() -> float:
@@ -74,7 +76,10 @@ def pairs(left: list[str], right: list[str]) -> list[bool]:
     return out
 
 
-def chain(path: str) -> dict[str, object]:
+def chain(path: str, lid: str) -> dict[str, object]:
+    # Its own model would be downloaded; this one is the same model, compressed.
+    model = _FastText(lid)
+    FT176LID.model = property(lambda self: model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # The models and tokenizers are loaded before the clock starts.
@@ -108,5 +113,9 @@ def chain(path: str) -> dict[str, object]:
 
 
 task = json.loads(Path(sys.argv[1]).read_text())
-result = pairs(task["left"], task["right"]) if task["do"] == "pairs" else chain(task["path"])
+result = (
+    pairs(task["left"], task["right"])
+    if task["do"] == "pairs"
+    else chain(task["path"], task["lid"])
+)
 print("\n" + json.dumps(result))
