@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Run by data-juicer's own interpreter: eight cheap filters and MinHash; print JSON.
 
 No language identification (its model would be downloaded). usage: python _peer_juicer.py TASK.json
@@ -5,14 +6,37 @@ No language identification (its model would be downloaded). usage: python _peer_
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import resource
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def _refuse(*args: object, **kwargs: object) -> None:
+    raise ImportError("nothing is installed during a benchmark")
+
+
+# It installs torch while it runs, to count GPUs. An empty module in its place says there are none.
+torch = types.ModuleType("torch")
+torch.__spec__ = importlib.machinery.ModuleSpec("torch", None)
+torch.cuda = types.SimpleNamespace(
+    device_count=lambda: 0, is_available=lambda: False, empty_cache=lambda: None
+)
+torch.Tensor = type("Tensor", (), {})
+torch.Generator = type("Generator", (), {})
+torch.nn = types.SimpleNamespace(Module=type("Module", (), {}))
+torch.set_num_threads = torch.set_num_interop_threads = lambda n: None
+sys.modules["torch"] = torch
+
+from data_juicer.utils.lazy_loader import LazyLoader
+
+LazyLoader._install_package = _refuse
 
 from data_juicer.core.data import NestedDataset
 from data_juicer.ops.deduplicator.document_minhash_deduplicator import DocumentMinhashDeduplicator
@@ -48,18 +72,20 @@ def main(path: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         begin = cpu()
         rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
-        data = NestedDataset.from_list([{"completion": r["completion"]} for r in rows])
+        whole = NestedDataset.from_list([{"completion": r["completion"]} for r in rows])
+        data = whole
         for op in ops:
             data = op.run(data)
         mid = cpu()
-        data = minhash.run(data)
+        # MinHash over all texts, as in the other chains, not only over what the filters left.
+        data = minhash.run(whole)
         data.to_json(str(Path(name) / "out.jsonl"))
         end = cpu()
     return {
         "filters_s": mid - begin,
         "minhash_s": end - mid,
         "cpu_s": end - begin,
-        "n_kept": len(data),
+        "n_unique": len(data),
     }
 
 
