@@ -13,7 +13,9 @@ from factory.sets._clusters import components
 from factory.sets.near_duplicates import (
     Sketches,
     bands_for,
+    cluster,
     exact_duplicates,
+    mark,
     near_duplicates,
     similarity,
 )
@@ -163,3 +165,15 @@ def test_a_wrong_call_says_so(kwargs: dict[str, object], message: str) -> None:
 def test_a_written_column_is_not_overwritten() -> None:
     with pytest.raises(UsageError, match="is_duplicate"):
         near_duplicates(pl.DataFrame({"text": ["a"], "is_duplicate": [True]}))
+
+
+def test_a_stream_gives_what_the_frame_gives() -> None:
+    rng = random.Random(5)
+    texts: list[str | None] = [" ".join(words(rng, 60)) for _ in range(50)]
+    texts += [None, *(t + " end" for t in texts if t)]
+    batches = [texts[i : i + 9] for i in range(0, len(texts), 9)]
+    label = cluster(batches, threshold=0.6, ngram=3)
+    frame = pl.DataFrame({"text": texts})
+    whole = near_duplicates(frame, threshold=0.6, ngram=3)
+    assert mark(frame, label, column="text").equals(whole)
+    assert cluster([]).tolist() == []

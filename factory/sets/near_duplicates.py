@@ -13,7 +13,7 @@ Memory: 512 bytes per text and the band keys (4 bytes per band and text); no tex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -247,13 +247,42 @@ def near_duplicates(
     [False, True, False]
     """
     _check(df, [column, prefer, within], threshold, ngram)
-    usual = settings_for(df[column])
-    ngram, threshold = ngram or usual[0], threshold or usual[1]
-    sketches = Sketches(ngram=ngram)
-    for part in df.get_column(column).cast(pl.String).to_frame().iter_slices(8192):
-        sketches.add(part.to_series().to_list())
-    label = sketches.clusters(threshold=threshold)
+    texts = df.get_column(column).cast(pl.String).to_frame()
+    parts = (part.to_series().to_list() for part in texts.iter_slices(8192))
+    label = cluster(parts, threshold=threshold, ngram=ngram)
     return mark(df, label, column=column, prefer=prefer, prefer_low=prefer_low, within=within)
+
+
+def cluster(
+    batches: Iterable[Sequence[str | None]],
+    *,
+    threshold: float | None = None,
+    ngram: int | None = None,
+) -> Ints:
+    """Cluster a stream of texts that is read once and not kept.
+
+    Args:
+        batches: texts, in batches of any size.
+        threshold: as in ``near_duplicates``.
+        ngram: as in ``near_duplicates``; by default from the first batch.
+
+    Returns:
+        For each text the number of the first text of its cluster (its own if alone or null); hand
+        it to ``mark``.
+
+    >>> cluster([["a b c d e f"], ["x", "A b c d e f."]]).tolist()
+    [0, 1, 0]
+    """
+    sketches: Sketches | None = None
+    for texts in batches:
+        if sketches is None:
+            usual = settings_for(pl.Series(list(texts[:8192]), dtype=pl.String))
+            ngram, threshold = ngram or usual[0], threshold or usual[1]
+            sketches = Sketches(ngram=ngram)
+        sketches.add(texts)
+    if sketches is None or threshold is None:
+        return np.empty(0, dtype=np.int64)
+    return sketches.clusters(threshold=threshold)
 
 
 def settings_for(texts: pl.Series) -> tuple[int, float]:
