@@ -14,7 +14,7 @@ import json
 import pickle
 import random
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -316,6 +316,5 @@ BENCHMARKS: dict[str, Benchmark] = {
 """k of the paper where it names one (AIME, GPQA 64; MATH 16; LiveCodeBench 8), else 8."""
 
 
-def sources(pairs: Iterable[Pair]) -> set[str]:
-    """Return the names of the sources that the pairs come from."""
-    return {source.source for _, source in pairs}
+BENCHMARKS_K: dict[str, int] = {name: b.k for name, b in BENCHMARKS.items()}
+"""Samples per prompt of each benchmark."""

@@ -17,7 +17,8 @@ Adder = Callable[[argparse.ArgumentParser], None]
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     parser = argparse.ArgumentParser(
-        prog="distill", description="Train students on releases, with TRL; check before training."
+        prog="distill",
+        description="Train with TRL: students on releases, policies on rewards; evaluate both.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary, add in VERBS:
@@ -47,8 +48,55 @@ def _preflight(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli:preflight")
 
 
+def _store(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--store", metavar="DIR", default="data", help="store directory (default: data)")
+
+
+def _prompts(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--prompts", metavar="FILE",
+                   help="JSON Lines or Parquet: prompt or messages, gold, verifier")  # fmt: skip
+    p.add_argument("--source", metavar="NAME", help="a source of the store's prompts, instead")
+
+
+def _grpo(p: argparse.ArgumentParser) -> None:
+    p.add_argument("config", metavar="CONFIG", help="YAML or JSON file of a run (base, out …)")
+    _prompts(p)
+    _store(p)
+    p.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                   help="over the file, e.g. trl.learning_rate=1e-6")  # fmt: skip
+    p.set_defaults(run="distill.cli_verbs:grpo")
+
+
+def _evaluate(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model", required=True, metavar="MODEL", help="folder or hub name")
+    p.add_argument("--revision", metavar="REV", help="commit of a hub model")
+    p.add_argument("--benchmark", metavar="NAME",
+                   help="aime24, aime25, math500, gpqa-diamond, livecodebench, humaneval, mbpp, "
+                        "gsm8k, ifeval")  # fmt: skip
+    p.add_argument("--file", metavar="PATH", help="local copy of the benchmark's rows")
+    p.add_argument("--dataset-revision", metavar="REV", help="commit of the benchmark on the hub")
+    p.add_argument("--seed", type=int, default=0, help="order of multiple-choice options")
+    _prompts(p)
+    _store(p)
+    p.add_argument("--k", type=int, metavar="K", help="samples per prompt (default: the paper's)")
+    p.add_argument("--limit", type=int, metavar="N", help="first prompts only")
+    p.add_argument("--temperature", type=float, default=0.6)
+    p.add_argument("--top-p", type=float, default=0.95)
+    p.add_argument("--max-tokens", type=int, default=32_768)
+    p.add_argument("--prefill", default="", help="text that every completion begins with")
+    p.add_argument("--chat-template", metavar="FILE", help="Jinja file; 'plain' joins the messages")
+    p.add_argument("--engine-option", metavar="KEY=VALUE", action="append", default=[],
+                   help="option of the vLLM engine, e.g. max_num_seqs=64")  # fmt: skip
+    p.add_argument("--allow-missing", action="store_true",
+                   help="measure what exists where samples could not be made")  # fmt: skip
+    p.add_argument("--plan", action="store_true", help="say what is missing, and stop")
+    p.set_defaults(run="distill.cli_verbs:evaluate")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
+    ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
+    ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
 ]
 

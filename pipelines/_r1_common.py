@@ -1,0 +1,275 @@
+"""What the R1 pipelines share: prompt sets, engines, trained stages, format verdicts, lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from factory import ids, models, plugins
+from factory.config import Config
+from factory.durable import locked
+from factory.errors import EngineError, FactoryError, UsageError
+from factory.records import Prompt, PromptSource
+from factory.store import Store
+
+HERE = Path(__file__).parent
+Pair = tuple[Prompt, PromptSource]
+SCORES = ("length", "language", "repetition", "readability", "dynamics")
+_BEGUN = time.monotonic()
+
+
+class PromptSet(Config):
+    """Prompts of a source plug-in.
+
+    Attributes:
+        source: name, a path to a ``.py`` file, ``miniature``, or ``benchmark`` (then ``options``
+            has its ``name``).
+        options: of its ``prompts`` function.
+    """
+
+    source: str
+    options: dict[str, Any]
+
+    def load(self, **changes: Any) -> list[Pair]:
+        """Return the prompts; ``changes`` win over the options."""
+        options = {**self.options, **changes}
+        if self.source == "benchmark":
+            from distill import benchmarks
+
+            path = options.pop("path", None)
+            return list(benchmarks.load(path=Path(path) if path else None, **options))
+        name = self.source
+        if name == "miniature":
+            name = str(HERE / "miniature" / "problems.py")
+        return list(plugins.load("sources", name).prompts(**options))
+
+
+class ModelOf(Config):
+    """A model: grown from nothing (miniature), or by name or folder.
+
+    Attributes:
+        shape: a shape of ``pipelines/miniature/grow.py``.
+        n_documents: documents of the crawl that it reads.
+        model: ``name@revision`` or a folder, instead.
+        n_parameters: for plans: those that work on a token.
+    """
+
+    shape: str | None = None
+    n_documents: int = 0
+    model: str | None = None
+    n_parameters: float | None = None
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)
+
+
+def step(title: str) -> None:
+    """Print the title of a stage with the time since the start."""
+    say(f"\n[{time.monotonic() - _BEGUN:5.0f} s] {title}")
+
+
+class Engines:
+    """Engines by model: on a CPU one engine per shape, which takes other weights in milliseconds.
+
+    Every reload is checked: the engine's log probabilities of a text are compared with those that
+    transformers computes from the same folder.
+    """
+
+    def __init__(self, *, options: dict[str, Any] | None = None) -> None:
+        self.options = dict(options or {})
+        self._by_shape: dict[str, Any] = {}
+        self._loaded: dict[str, str] = {}
+
+    def get(self, model: str) -> Any:
+        """Return an engine that holds the weights of ``model``."""
+        from factory.engines.vllm import Engine, prepare_environment
+
+        if prepare_environment() == "cuda" or not models.is_local(model):
+            self.close()
+            engine = Engine(model, **self.options)
+            self._by_shape["only"] = engine
+            return engine
+        shape = ids.text_hash((Path(model) / "config.json").read_text(encoding="utf-8"))
+        revision = models.revision_of(model)
+        engine = self._by_shape.get(shape)
+        if engine is None:
+            engine = Engine(model, **self.options)
+            self._by_shape[shape] = engine
+        elif self._loaded.get(shape) != revision:
+            engine.reload(model)
+            _check_weights(engine, model)
+            engine.model, engine.revision = models.name_of(model), revision
+        self._loaded[shape] = revision
+        return engine
+
+    def lent(self, model: str) -> Any:
+        """Return an engine whose weights the borrower will change (a GRPO run)."""
+        engine = self.get(model)
+        self._loaded.clear()
+        return engine
+
+    def close(self) -> None:
+        """Free all engines."""
+        for engine in self._by_shape.values():
+            engine.close()
+        self._by_shape.clear()
+        self._loaded.clear()
+
+
+def _check_weights(engine: Any, model: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    probe = list(range(5, 37))
+    with torch.no_grad():
+        own = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+        logits = torch.log_softmax(own(torch.tensor([probe])).logits[0, :-1].float(), -1)
+    expected = logits[range(len(probe) - 1), probe[1:]]
+    apart = float((expected - torch.tensor(engine.logprobs(probe))).abs().max())
+    if not apart < 0.02:
+        raise EngineError(f"the engine did not take the weights of {model} ({apart:.3f} nats off)")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a stage: another process that reaches it waits, and finds it finished."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.parent / f".{folder.name}.lock", timeout_s=7 * 86_400.0):
+        yield
+
+
+def grown(what: ModelOf, *, out: Path, seed: int) -> str:
+    """Return the model's folder or name, growing it where the recipe says so."""
+    if what.model is not None:
+        return what.model
+    from pipelines.miniature.grow import SHAPES, GrowConfig, grow
+
+    if what.shape not in SHAPES:
+        raise UsageError(f"shape {what.shape!r}", f"known: {', '.join(SHAPES)}; or give model")
+    with alone(out):
+        grow(
+            GrowConfig(shape=SHAPES[what.shape], out=out, n_documents=what.n_documents, seed=seed),
+            say=say,
+        )
+    return str(out)
+
+
+def run_grpo(
+    section: dict[str, Any], *, base: str, out: Path, pairs: Sequence[Pair], store: Store,
+    engines: Engines, launch: Sequence[str], seed: int,
+) -> Path:  # fmt: skip
+    """Train with GRPO, here or by the launcher of the recipe."""
+    from distill.grpo import GrpoConfig, grpo
+
+    config = GrpoConfig.make({**section, "base": base, "out": out, "seed": seed}, where=out.name)
+    with alone(out):
+        if launch:
+            path = out.parent / f"{out.name}.json"
+            path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+            prompts = out.parent / f"{out.name}-prompts.jsonl"
+            write_pairs(pairs, prompts)
+            _launch(launch, ["grpo", str(path), "--prompts", str(prompts), "--store",
+                             str(store.root)])  # fmt: skip
+        else:
+            grpo(config, pairs, store, say=say, lend=lambda: engines.lent(base))
+    return out
+
+
+def run_sft(
+    *, student: str, data: Path, base: str, out: Path, seed: int, launch: Sequence[str],
+    overrides: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Train with SFT, here or by the launcher of the recipe."""
+    from distill.sft import SftConfig, sft
+
+    config = SftConfig(
+        student=student, data=data, out=out, base=base, seed=seed, overrides=tuple(overrides)
+    )
+    with alone(out):
+        if launch:
+            command = ["sft", student, str(data), "--out", str(out), "--base", base]
+            command += ["--seed", str(seed)]
+            _launch(launch, command + [w for a in overrides for w in ("--set", a)])
+        else:
+            sft(config, say=say)
+    return out
+
+
+def _launch(launch: Sequence[str], arguments: Sequence[str]) -> None:
+    command = [*launch, "-m", "distill.cli", *arguments]
+    if launch[0] == "python":
+        command[0] = sys.executable
+    code = subprocess.run(command, check=False, env=dict(os.environ)).returncode
+    if code != 0:
+        raise FactoryError(
+            f"{' '.join(command[:4])} … ended with status {code}",
+            "its last lines stand above; what was finished is kept, run the same command again",
+        )
+
+
+def write_pairs(pairs: Sequence[Pair], path: Path) -> None:
+    """Write prompts with their golds as JSON Lines, to be read by ``read_pairs``."""
+    lines = []
+    for prompt, source in pairs:
+        row = {name: getattr(source, name) for name in source.__dataclass_fields__}
+        lines.append(json.dumps({**row, "messages": list(prompt.messages)}, ensure_ascii=False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def format_verdicts(store: Store, trace_ids: pl.Series, *, run_id: str, dialect: str) -> None:
+    """Give traces a verdict on their form: exactly one thinking, then an answer."""
+    from factory.records import Item
+    from factory.stages.verify import Checker
+
+    checker = Checker("format", {"dialect": dialect})
+    table = store.table(f"verdicts.{checker.label}")
+    gold = ids.text_hash("")
+    options = checker.options_hash
+    keys = {
+        ids.verdict_id(trace_id=t, gold_hash=gold, options_hash=options): t
+        for t in trace_ids.to_list()
+    }
+    missing = set(table.missing(list(keys)).to_list())
+    lacking = {t: key for key, t in keys.items() if key in missing}
+    wanted = pl.DataFrame({"trace_id": list(lacking)}, schema={"trace_id": pl.String})
+    for frame in store.table("traces").batches(["trace_id", "prefill", "completion"]):
+        rows = frame.join(wanted, on="trace_id", how="semi")
+        items = [Item(text=(p or "") + c) for _, p, c in rows.iter_rows()]
+        verdicts = checker.check(items)
+        out = [
+            {
+                "verdict_id": lacking[t], "trace_id": t, "gold_hash": gold,
+                "options_hash": options, **v.to_dict(), "seconds": None, "run_id": run_id,
+            }
+            for t, v in zip(rows["trace_id"].to_list(), verdicts, strict=True)
+        ]  # fmt: skip
+        if out:
+            table.add(pl.DataFrame(out, infer_schema_length=None, schema_overrides={
+                "reward": pl.Float64, "seconds": pl.Float64, "reason": pl.String,
+                "extracted": pl.String}))  # fmt: skip
+
+
+def guarded(name: str, work: Any) -> int:
+    """Run a script's work and turn a user's mistake into one line; returns the exit status."""
+    try:
+        work()
+    except FactoryError as error:
+        text = " ".join(str(error).split())
+        print(f"{name}: {text}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; what was finished is kept", file=sys.stderr)
+        return 130
+    return 0

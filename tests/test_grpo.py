@@ -1,0 +1,291 @@
+"""GRPO runs: rewards, the record in the store, and (slow) real training with kills and NaNs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from distill._grpo_record import Recorder
+from distill._grpo_reward import HackingMonitor, Payer, Rewarded, random_reward
+from distill._grpo_rollout import Renderer, r1_zero_jinja
+from distill.dynamics import dynamics, plots
+from distill.grpo import GrpoConfig, sample_indices, trl_values
+from distill.templates import r1_zero
+from factory.errors import ConfigError, UsageError
+from factory.records import Prompt, PromptSource, Sampling
+from factory.store import Store
+
+RIGHT = "<think>\nI add two and two and I get four.\n</think>\n\nThe answer is \\boxed{4}."
+WRONG = "<think>\nI add two and two and I get five.\n</think>\n\nThe answer is \\boxed{5}."
+BARE = "The answer is \\boxed{4}."
+
+
+def _pair(gold: str | None = "4", language: str = "en", text: str = "2+2?") -> Any:
+    prompt = Prompt.of(text)
+    return prompt, PromptSource(
+        prompt_id=prompt.prompt_id, source="t", item=text, gold=gold, verifier="math",
+        options={"mode": "boxed"}, language=language,
+    )  # fmt: skip
+
+
+def test_parts_are_added_with_their_weights() -> None:
+    payer = Payer({"accuracy": 1.0, "format": 0.5}, n_workers=1)
+    out = payer.rewards([_pair()] * 3, [RIGHT, WRONG, BARE])
+    assert [r.total for r in out] == [1.5, 0.5, 1.0]
+    assert [r.status for r in out] == ["pass", "fail", "pass"]
+    # Language has no weight here and is measured all the same.
+    assert out[0].parts["language"] == pytest.approx(1.0)
+
+
+def test_the_language_reward_pays_for_the_prompts_language() -> None:
+    payer = Payer({"accuracy": 1.0, "language": 1.0}, n_workers=1)
+    own, other = payer.rewards([_pair(), _pair(language="zh")], [RIGHT, RIGHT])
+    assert own.total == pytest.approx(2.0)
+    assert other.total is not None
+    assert other.total < 1.3
+
+
+def test_what_we_cannot_judge_is_masked_and_never_zero() -> None:
+    payer = Payer({"accuracy": 1.0, "format": 1.0}, n_workers=1)
+    (out,) = payer.rewards([_pair(gold=None)], [RIGHT])
+    assert out.total is None
+    assert out.status == "unscored"
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown reward style"):
+        Payer({"style": 1.0})
+
+
+def test_the_coin_is_fair_and_depends_on_the_key_alone() -> None:
+    tosses = [random_reward(f"trace-{i}", seed=0) for i in range(2000)]
+    assert sum(tosses) / 2000 == pytest.approx(0.5, abs=0.04)
+    assert tosses == [random_reward(f"trace-{i}", seed=0) for i in range(2000)]
+    assert tosses != [random_reward(f"trace-{i}", seed=1) for i in range(2000)]
+
+
+@pytest.mark.parametrize(
+    ("reward", "accuracy", "alarms"),
+    [
+        ([i / 40 for i in range(40)], [0.5 - i / 100 for i in range(40)], True),
+        ([i / 40 for i in range(40)], [i / 40 for i in range(40)], False),
+        ([0.5] * 40, [0.5 - i / 100 for i in range(40)], False),
+        ([1 - i / 40 for i in range(40)], [0.5 - i / 100 for i in range(40)], False),
+    ],
+)
+def test_the_alarm_comes_when_reward_rises_and_accuracy_falls(
+    reward: list[float], accuracy: list[float], alarms: bool
+) -> None:
+    monitor = HackingMonitor()
+    alarms_seen = [monitor.add(r, a) for r, a in zip(reward, accuracy, strict=True)]
+    assert any(alarms_seen) is alarms
+
+
+def test_the_zero_template_is_the_papers_text() -> None:
+    from jinja2 import Template
+
+    question = "What is {2} + '2'?"
+    rendered = Template(r1_zero_jinja()).render(messages=[{"role": "user", "content": question}])
+    assert rendered == r1_zero(question)
+
+
+def _config(**changes: Any) -> GrpoConfig:
+    values = {
+        "base": "b", "out": "o", "preset": "r1_zero", "per_device": 4, "outputs_per_update": 8,
+        "outputs_per_rollout": 16, "trl": {"num_generations": 4, "learning_rate": 1e-3},
+    }  # fmt: skip
+    return GrpoConfig.make({**values, **changes})
+
+
+def test_the_trl_block_wins_over_the_preset_and_ours_is_refused() -> None:
+    values = trl_values(_config())
+    assert (values["learning_rate"], values["beta"], values["num_generations"]) == (1e-3, 0.001, 4)
+    assert (values["gradient_accumulation_steps"], values["steps_per_generation"]) == (2, 4)
+    with pytest.raises(ConfigError, match="use_vllm in the trl block"):
+        trl_values(_config(trl={"use_vllm": True}))
+    with pytest.raises(ConfigError, match="unknown key 'gamma'"):
+        _config(gamma=1)
+
+
+def test_caps_come_from_the_preset_the_block_or_the_recipe() -> None:
+    assert _config().caps == {0: 32_768, 8200: 65_536}
+    assert _config(trl={"max_completion_length": 64}).caps == {0: 64}
+    assert _config(length_caps={0: 32, 5: 64}).caps == {0: 32, 5: 64}
+
+
+def test_samples_of_one_prompt_are_numbered() -> None:
+    assert sample_indices(["1", "1", "2", "1", "2"]) == [0, 1, 0, 2, 1]
+
+
+class _Tokenizer:
+    eos_token_id, pad_token_id = 1, 0
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        assert not skip_special_tokens  # tags that are special tokens would vanish
+        return " ".join(map(str, ids))
+
+
+def test_the_end_is_cut_and_nothing_else() -> None:
+    renderer = Renderer(_Tokenizer())
+    assert renderer.text([5, 1, 6, 1, 0]) == "5 1 6"
+    assert renderer.is_finished([5, 1])
+    assert not renderer.is_finished([5, 6])
+    assert not renderer.is_finished([])
+
+
+def _recorder(store: Store, attempt: int = 1) -> Recorder:
+    sampling = Sampling(temperature=1.0, max_tokens=16)
+    return Recorder(store, "zero-abc", attempt, sampling, "zero")
+
+
+def _rollout(record: Recorder, step: int, texts: list[str], totals: list[float | None]) -> None:
+    pairs = [_pair()] * len(texts)
+    record.rollouts(
+        step=step, pairs=pairs, sample_indices=list(range(len(texts))), groups=[0] * len(texts),
+        texts=texts, n_tokens=[100] * len(texts), finished=[True] * len(texts),
+        rewarded=[
+            Rewarded(t, {"accuracy": t, "format": 1.0, "language": 1.0}) for t in totals
+        ],
+    )  # fmt: skip
+
+
+def test_rollouts_are_traces_whose_revision_names_run_step_and_attempt(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    record = _recorder(store)
+    record.prompts([_pair()])
+    _rollout(record, 0, [RIGHT, WRONG], [1.0, None])
+    record.close({})
+    traces = store.table("traces").read()
+    assert traces["revision"].unique().to_list() == ["zero-abc@0#1"]
+    rows = store.table("rollouts").read().sort("sample_index")
+    assert rows["reward"].to_list() == [1.0, None]
+    assert rows["status"].to_list() == ["pass", "unscored"]
+    assert set(rows["trace_id"]) == set(traces["trace_id"])
+
+
+def test_dynamics_count_planted_words_and_take_the_last_attempt(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    wait = "<think>\nWait, that is wrong. Wait, I check it: four.\n</think>\n\n\\boxed{4}"
+    first = _recorder(store)
+    first.prompts([_pair()])
+    _rollout(first, 0, [RIGHT, RIGHT], [1.0, 1.0])
+    _rollout(first, 1, [WRONG] * 2, [0.0, 0.0])
+    first.close({})
+    second = _recorder(store, attempt=2)
+    _rollout(second, 1, [wait, WRONG], [1.0, 0.0])
+    second.close({})
+    frame = dynamics(store, "zero-abc")
+    assert frame["step"].to_list() == [0, 1]
+    assert frame["reward"].to_list() == [1.0, 0.5]
+    assert frame["zero_variance_fraction"].to_list() == [1.0, 0.0]
+    # wait, wrong, wait, check: four words in 200 tokens.
+    assert frame["reflective_per_1k_tokens"].to_list() == [0.0, 20.0]
+    assert frame["wait_per_1k_tokens"].to_list() == [0.0, 10.0]
+    assert frame["aha_fraction"].to_list() == [0.0, 0.5]
+    lines = plots({"zero": frame}, tmp_path / "plots")
+    assert len(lines) == len(list((tmp_path / "plots").glob("*.svg"))) > 5
+
+
+def test_a_run_without_rollouts_has_no_dynamics(tmp_path: Path) -> None:
+    assert dynamics(Store(tmp_path / "data"), "none").height == 0
+
+
+# ---- real training
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from distill.grpo import GrpoConfig, grpo
+from factory.store import Store
+from factory.records import Prompt, PromptSource
+from factory.errors import FactoryError
+from factory.engines.vllm import prepare_environment
+prepare_environment()
+base, out, store = sys.argv[1:4]
+extra = dict(a.split("=") for a in sys.argv[4:])
+pairs = []
+for i in range(12):
+    p = Prompt.of(f"{i}+{i}?")
+    pairs.append((p, PromptSource(prompt_id=p.prompt_id, source="s", item=str(i), gold=str(2*i),
+        verifier="math", options={"mode": "boxed"}, language="en")))
+trl = dict(max_steps=6, num_generations=4, learning_rate=float(extra.get("lr", "1e-3")),
+    max_completion_length=12, save_steps=2, beta=0.01, ref_model_sync_steps=4)
+config = GrpoConfig(base=base, out=Path(out), preset="r1_reasoning", per_device=8,
+    outputs_per_update=8, outputs_per_rollout=8, length_caps={0: 8, 3: 12}, max_prompt_tokens=40,
+    n_workers=1, trl=trl)
+try:
+    grpo(config, pairs, Store(store), say=lambda line: print(line, flush=True))
+except FactoryError as error:
+    print("ERROR", error, flush=True)
+    sys.exit(3)
+print("DONE", flush=True)
+"""
+
+
+def _start(tmp_path: Path, base: str, *extra: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "ignore", "-c", _RUN, base, str(tmp_path / "out"),
+               str(tmp_path / "data"), *extra]  # fmt: skip
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path) -> None:
+    from tests.tiny_model import make_tiny_model
+
+    base = make_tiny_model(tmp_path / "base")
+    process = _start(tmp_path, base)
+    deadline = time.monotonic() + 400
+    checkpoints = tmp_path / "out" / "checkpoints"
+    while not list(checkpoints.glob("checkpoint-*/whole")):
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    said = _start(tmp_path, base).communicate(timeout=400)[0]
+    assert "going on from checkpoint-" in said
+    assert "DONE" in said
+    store = Store(tmp_path / "data")
+    rollouts = store.table("rollouts").read()
+    assert rollouts["attempt"].unique().sort().to_list() == [1, 2]
+    last = rollouts.filter(pl.col("attempt") == pl.col("attempt").max().over("step"))
+    assert last.group_by("step").len()["len"].unique().to_list() == [8]
+    # The length cap rises at step 3, as configured.
+    assert last.filter(pl.col("step") < 3)["n_completion_tokens"].max() == 8
+    assert last.filter(pl.col("step") >= 3)["n_completion_tokens"].max() == 12
+    apart = store.table("rl_steps").read()["weights_apart_nats"].max()
+    assert isinstance(apart, float)
+    assert apart < 0.02
+    said = _start(tmp_path, base).communicate(timeout=400)[0]
+    assert "step" not in said
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path: Path) -> None:
+    from tests.tiny_model import make_tiny_model
+
+    base = make_tiny_model(tmp_path / "base")
+    process = _start(tmp_path, base, "lr=1e30")
+    said = process.communicate(timeout=400)[0]
+    assert process.returncode == 3, said
+    assert "ERROR" in said
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_no_prompts_is_a_usage_error(tmp_path: Path) -> None:
+    from distill.grpo import grpo
+
+    with pytest.raises(UsageError, match="no prompts to train on"):
+        grpo(_config(), [], Store(tmp_path / "data"))

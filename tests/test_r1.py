@@ -1,0 +1,291 @@
+"""The recipe's scripts: plans start nothing, cold start keeps what it should and verifies again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from factory.config import ConfigError
+from factory.engines.replay import Engine
+from factory.errors import UsageError
+from factory.records import Prompt, PromptSource, Sampling
+from factory.store import Store
+from pipelines._r1_common import PromptSet, format_verdicts, write_pairs
+from pipelines._r1_plan import plan_lines, stages
+from pipelines.cold_start import (
+    TRANSLATE,
+    ColdStart,
+    Draft,
+    cold_start,
+    model_refiner,
+    read_review,
+    rule_refiner,
+    special_form,
+    write_review,
+)
+from pipelines.r1 import STAGES, Recipe
+from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
+
+RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
+SCALES = ["miniature", "one-gpu", "cluster"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_recipe_has_a_plan_that_starts_nothing(
+    scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.load(RECIPES / f"{scale}.yaml")
+    lines = list(plan_lines(recipe, STAGES))
+    named = {line.split()[0] for line in lines[2:-1]}
+    assert named == set(STAGES)
+    assert lines[-1].endswith("nothing was started")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_counts_tokens() -> None:
+    recipe = Recipe.load(RECIPES / "cluster.yaml")
+    planned = {s.stage: s for s in stages(recipe)}
+    # 10,400 updates of 512 outputs.
+    assert planned["zero"].sampled == 10_400 * 512 * recipe.plan.mean_completion_tokens
+    assert planned["sft2"].trained == 626_933 * 2 * recipe.plan.mean_completion_tokens
+    assert planned["distill qwen-1.5b"].relative_size < 0.1
+
+
+def test_a_typo_in_a_recipe_is_named() -> None:
+    with pytest.raises(ConfigError, match="unknown key 'coldstart'"):
+        Recipe.load(RECIPES / "miniature.yaml", overrides=["coldstart.n_samples=3"])
+
+
+# ---- cold start on planted samples
+
+
+def _problem(i: int, language: str = "en") -> tuple[Prompt, PromptSource]:
+    text = (
+        f"Tom has {i} pens and buys 2. How many?" if language == "en" else f"小明有{i}支笔,买了2。"
+    )
+    prompt = Prompt.of(text)
+    return prompt, PromptSource(
+        prompt_id=prompt.prompt_id, source="planted", item=str(i), gold=str(i + 2),
+        verifier="math", options={"mode": "boxed"}, language=language,
+    )  # fmt: skip
+
+
+def _text(i: int, value: int, *, words: str = "I start with {i}. First I get {i}+2={v}.") -> str:
+    pad = words.format(i=i, v=value)
+    return f"<think>\n{pad}\n</think>\n\nThe answer is \\boxed{{{value}}}."
+
+
+_MIXED = "我从{i}开始。 First I get {i}+2={v}."
+PLANTED = {
+    "right": lambda i: _text(i, i + 2),
+    "mixed": lambda i: _text(i, i + 2, words=_MIXED),
+    "wrong": lambda i: _text(i, i + 3),
+    "no_thinking": lambda i: f"The answer is \\boxed{{{i + 2}}}.",
+    "no_sums": lambda i: _text(i, i + 2, words="I know this one by heart, since I saw it once."),
+    "loop": lambda i: _text(i, i + 2, words="I start with {i}. " + "I get {i}+2={v}. " * 60),
+}
+
+
+def _planted() -> tuple[list[tuple[Prompt, PromptSource]], dict[str, Any], dict[str, str]]:
+    pairs, recorded, kinds = [], {}, {}
+    for i, kind in enumerate(sorted(PLANTED) * 3):
+        pair = _problem(i + 3)
+        pairs.append(pair)
+        key = f"{pair[0].prompt_id}:0"
+        recorded[key] = {"completion": PLANTED[kind](i + 3), "n_completion_tokens": 30}
+        kinds[pair[0].prompt_id] = kind
+    return pairs, recorded, kinds
+
+
+VALUES = ColdStart(
+    n_samples=1, temperature=1.0, max_tokens=512, cap_per_prompt=1, refiner="rules",
+    filters={"right": "math_status = 'pass'", "formed": "format_status = 'pass'",
+             "no_loop": "NOT has_loop"},
+    refined_filters={"right": "math_status = 'pass'",
+                     "one_language": "coalesce(language_consistency >= 0.95, false)"},
+)  # fmt: skip
+
+
+def _run(tmp_path: Path, **options: Any) -> tuple[Any, Any, dict[str, str]]:
+    pairs, recorded, kinds = _planted()
+    store = Store(tmp_path / "data")
+    values = options.pop("values", VALUES)
+    dataset, selected = cold_start(
+        store, values, pairs, Engine("zero", answers=recorded), name="cold", out=tmp_path / "out",
+        **options,
+    )  # fmt: skip
+    return dataset, selected, kinds
+
+
+def test_cold_start_keeps_exactly_the_right_and_readable_and_translates(tmp_path: Path) -> None:
+    dataset, _, kinds = _run(tmp_path)
+    rows = dataset.read()
+    assert sorted(kinds[p] for p in rows["prompt_id"]) == ["mixed"] * 3 + ["right"] * 3
+    assert rows["language_consistency"].min() >= 0.95
+    assert all("开始" not in text for text in rows["completion"])
+    lines = (tmp_path / "out" / "cold.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    special = (tmp_path / "out" / "cold-special.jsonl").read_text().splitlines()
+    assert json.loads(special[0])["completion"].startswith("|special_token|Let me see.")
+
+
+def test_a_refiner_is_asked_about_survivors_only_and_its_answer_is_verified_again(
+    tmp_path: Path,
+) -> None:
+    seen: list[Draft] = []
+
+    def spoil(drafts: Any) -> list[str | None]:
+        seen.extend(drafts)
+        texts = rule_refiner(drafts)
+        spoilt = [t and t.replace("boxed{", "boxed{1") for t in texts[:2]]
+        return [*spoilt, *texts[2:]]
+
+    dataset, selected, kinds = _run(tmp_path, refine=spoil)
+    asked = sorted(kinds[d.prompt.prompt_id] for d in seen)
+    assert asked == ["mixed"] * 3 + ["no_sums"] * 3 + ["right"] * 3
+    n_spoilt = sum(1 for t in rule_refiner(seen)[:2] if t)
+    assert dataset.manifest["rows"] == 6 - n_spoilt
+    assert next(f for f in selected.funnel if f["name"] == "right")["n_dropped"] == n_spoilt
+
+
+def test_what_a_person_drops_is_left_out(tmp_path: Path) -> None:
+    dataset, _, _ = _run(tmp_path)
+    queue = tmp_path / "out" / "cold-review.jsonl"
+    rows = [json.loads(line) for line in queue.read_text().splitlines()]
+    rows[0]["decision"] = "drop"
+    reviewed = tmp_path / "reviewed.jsonl"
+    reviewed.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert read_review(reviewed) == {rows[0]["trace_id"]}
+    values = VALUES.model_copy(update={"review": reviewed})
+    again, _, _ = _run(tmp_path, values=values)
+    assert set(dataset.read()["trace_id"]) - set(again.read()["trace_id"]) == {rows[0]["trace_id"]}
+    rows[0]["decision"] = "maybe"
+    reviewed.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    with pytest.raises(UsageError, match="decision 'maybe'"):
+        read_review(reviewed)
+    write_review(again, queue)
+    assert len(queue.read_text().splitlines()) == 5
+
+
+def test_a_second_run_makes_nothing_again(tmp_path: Path) -> None:
+    first, _, _ = _run(tmp_path)
+    store = Store(tmp_path / "data")
+    before = {name: store.table(name).n_rows() for name in store.tables()}
+    second, _, _ = _run(tmp_path)
+    assert second.version == first.version
+    assert {name: store.table(name).n_rows() for name in store.tables()} == before
+
+
+def test_the_rule_refiner_tells_the_sums_in_the_prompts_language() -> None:
+    prompt, source = _problem(5, "zh")
+    draft = Draft(prompt, source, "I start with 5. 5+2=7 5+2=7", "7", "7", True)
+    (text,) = rule_refiner([draft])
+    assert text == "<think>\n我想一想。我从5开始。首先得到5+2=7。\n</think>\n\n答案是 \\boxed{7}。"
+    other = Draft(prompt, source, "5+2=8", "7", "7", True)
+    assert rule_refiner([other]) == [None]
+
+
+class _Stronger(Engine):
+    """Answers as a model that rewrites: the thinking first, then a summary of it."""
+
+    def __init__(self) -> None:
+        super().__init__("stronger", answers={})
+        self.asked: list[str] = []
+
+    def run(self, requests: Any, on_partial: Any = None) -> Any:
+        for request in requests:
+            if request is None:
+                yield None
+                continue
+            text = str(request.messages[0]["content"])
+            self.asked.append(text)
+            answer = "Let me see: 5+2=7." if "Draft:" in text else "So \\boxed{7}."
+            yield request.trace(answer, finish_reason="stop", n_completion_tokens=5)
+
+
+def test_a_model_refines_and_summarises_in_two_questions(tmp_path: Path) -> None:
+    engine = _Stronger()
+    refine = model_refiner(
+        Store(tmp_path / "data"), engine, sampling=Sampling(temperature=0.6, max_tokens=64)
+    )
+    prompt, source = _problem(5)
+    drafts = [Draft(prompt, source, "5加2是7", "7", "7", is_mixed=True)]
+    assert refine(drafts) == ["<think>\nLet me see: 5+2=7.\n</think>\n\nSo \\boxed{7}."]
+    assert TRANSLATE in engine.asked[0]
+    assert "never mention" in engine.asked[1]
+    assert "Let me see: 5+2=7." in engine.asked[1]
+    refine(drafts)
+    assert len(engine.asked) == 2
+
+
+def test_the_special_form_round_trips_text_with_tags_in_it() -> None:
+    text = "<think>\nwhat does <think> mean?\n</think>\n\nA tag."
+    assert special_form(text) == "|special_token|what does <think> mean?|special_token|A tag."
+
+
+# ---- rejection sampling
+
+
+def test_rejection_sampling_keeps_right_ones_under_the_cap(tmp_path: Path) -> None:
+    pairs, recorded = [], {}
+    for i in range(8):
+        pair = _problem(i + 3)
+        pairs.append(pair)
+        for j in range(4):
+            value = i + 5 if j <= i % 4 else i + 9
+            words = "I start with {i}. First I get {i}+2={v}. " + f"That is try {j}."
+            recorded[f"{pair[0].prompt_id}:{j}"] = {
+                "completion": _text(i + 3, value, words=words), "n_completion_tokens": 30,
+            }  # fmt: skip
+    values = RejectionSampling(
+        n_samples=4, temperature=1.0, max_tokens=64, cap_per_prompt=2,
+        filters={"right": "math_status = 'pass'",
+                 "mixed_languages": "coalesce(language_consistency >= 0.95, false)",
+                 "long_paragraphs": "max_paragraph_words <= 600",
+                 "code_blocks": "n_code_blocks = 0"},
+    )  # fmt: skip
+    store = Store(tmp_path / "data")
+    dataset, selected = rejection_sampling(
+        store, values, pairs, Engine("dev2", answers=recorded), name="reasoning", out=tmp_path
+    )
+    # Right: 1, 2, 3, 4 of four samples, twice; at most two are kept.
+    assert dataset.manifest["rows"] == 2 * (1 + 2 + 2 + 2)
+    dropped = {f["name"]: f["n_dropped"] for f in selected.funnel}
+    assert dropped["right"] == 32 - 20
+    again, _ = rejection_sampling(
+        store, values, pairs, Engine("dev2", answers={}), name="reasoning", out=tmp_path
+    )
+    assert again.version == dataset.version
+
+
+# ---- shared parts
+
+
+def test_prompts_survive_a_file(tmp_path: Path) -> None:
+    from distill.cli_verbs import read_prompts
+
+    pairs = [_problem(3), _problem(4, "zh")]
+    write_pairs(pairs, tmp_path / "p.jsonl")
+    assert read_prompts(str(tmp_path / "p.jsonl")) == pairs
+
+
+def test_prompt_sets_load_the_little_world() -> None:
+    found = PromptSet(source="miniature", options={"n": 4, "split": "dev"}).load(seed=1)
+    assert [s.language for _, s in found] == ["en", "zh", "en", "zh"]
+    assert all(s.item.startswith("dev-1-") for _, s in found)
+
+
+def test_format_verdicts_are_made_once(tmp_path: Path) -> None:
+    _run(tmp_path)
+    store = Store(tmp_path / "data")
+    (name,) = [t for t in store.tables() if t.startswith("verdicts.format")]
+    before = store.table(name).n_rows()
+    keys = store.table("traces").keys()
+    format_verdicts(store, keys, run_id="x", dialect="think")
+    assert store.table(name).n_rows() == before == len(keys)
+    assert isinstance(keys, pl.Series)
