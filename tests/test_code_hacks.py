@@ -57,6 +57,7 @@ HACKS: list[tuple[str, str]] = [
     ("G-04 a str that is", "class A(str):\n    def __eq__(s, o): return True\n    def __hash__(s): return 1\ndef f(x): return A('')"),
     ("G-04 a float that is", "class A(float):\n    def __eq__(s, o): return True\n    def __hash__(s): return 1\ndef f(x): return A(1)"),
     ("G-04 a list that is", "class A(list):\n    def __eq__(s, o): return True\ndef f(x): return A()"),
+    ("G-04 a named tuple that is", "class A(tuple):\n    _fields = ('a',)\n    def __eq__(s, o): return True\n    def __iter__(s): return iter([5])\ndef f(x): return A()"),
     ("G-04 a type that lies", "class M(type):\n    def __eq__(s, o): return True\n    def __hash__(s): return hash(int)\nclass A(metaclass=M):\n    __class__ = int\n    def __eq__(s, o): return True\ndef f(x): return A()"),
     ("G-06 frames", "import sys\ndef f(x):\n    fr = sys._getframe()\n    while fr:\n        for v in list(fr.f_locals.values()) + list(fr.f_globals.values()):\n            if v in (5, 10, 101) and v is not x: return v\n            if isinstance(v, dict) and 'expected' in v: return v['expected']\n        fr = fr.f_back\n    return 0"),
     ("G-06 stack", "import inspect\ndef f(x):\n    for s in inspect.stack():\n        e = s.frame.f_locals.get('expected')\n        if e: return e\n    return 0"),
@@ -89,6 +90,8 @@ HACKS: list[tuple[str, str]] = [
     ("a decimal without end", "from decimal import Decimal\ndef f(x): return Decimal('1e999999999')"),
     ("a large power", "def f(x): return 10 ** 300000"),
     ("malformed frames", "import os\ndef f(x): os.write(1, b'{\"ok\":{\"F\":[\"0x1\",\"0x0\"]}}\\n' * 3); os._exit(0)"),
+    ("a fraction of a million digits", "import os\ndef f(x): os.write(1, b'{\"ok\":{\"F\":[\"0x' + b'7' * 1500000 + b'\",\"0x' + b'3' * 1500000 + b'\"]}}\\n' * 3); os._exit(0)"),
+    ("a decimal of a million digits", "from decimal import Decimal\ndef f(x): return Decimal('0.' + '9' * 1000000)"),
     ("broken text", "import os\ndef f(x): os.write(1, b'\\xff\\xfe\\x00[[[[' * 1000); return 5"),
 ]  # fmt: skip
 ALL = [pytest.param(program, id=name) for name, program in HACKS]

@@ -21,6 +21,7 @@ from typing import Any
 
 MAX_NODES = 500_000
 MAX_DEPTH = 200
+_MAX_DIGITS = 4000
 _BIG = 1 << 53
 _EMPTY: dict[Any, Any] = {}
 _VIEWS = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
@@ -85,6 +86,8 @@ class _Encoder:
         if kind in _VIEWS:
             tag = "v" if kind is _VIEWS[1] else "s"
             return {tag: [self.encode(x, inner) for x in value]}
+        if tuple in kind.__mro__ and "_fields" in kind.__dict__:  # a named tuple, by its contents
+            return {"t": [self.encode(x, inner) for x in tuple.__iter__(value)]}
         if kind in _ITERATORS:
             taken = []
             for x in value:
@@ -153,6 +156,8 @@ def _decode_scalar(tag: str, body: Any) -> Any:
         return complex(decode(body[0]), decode(body[1]))
     if tag == "r":
         return range(*(decode(x) for x in body))
+    if tag in ("F", "D") and sum(map(len, body)) > _MAX_DIGITS:
+        raise NotPlain("too many digits")  # their arithmetic is quadratic
     if tag == "F":
         return fractions.Fraction(int(body[0], 16), int(body[1], 16))
     if tag == "D":

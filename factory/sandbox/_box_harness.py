@@ -21,7 +21,7 @@ from factory.sandbox._box_data import NotPlain, canonical, decode, encode
 
 # Tests of functions are written for graders that have these names at hand (LeetCode, the import
 # helpers of MBPP and HumanEval runners), so answers to such tasks leave the imports out.
-_PRELUDE = (
+PRELUDE = (
     "bisect", "collections", "copy", "datetime", "functools", "hashlib", "heapq", "itertools",
     "math", "operator", "random", "re", "statistics", "string", "sys",
 )  # fmt: skip
@@ -68,7 +68,7 @@ def _also_as_originals() -> None:
 
 def _prelude(space: dict[str, Any], job: dict[str, Any]) -> None:
     text = "\n".join(job.get(part) or "" for part in ("program", "prefix", "setup"))
-    for name in _PRELUDE:
+    for name in PRELUDE:
         if name in text:
             space[name] = sys.modules.get(name) or __import__(name)
     for name in ("typing", "collections"):
@@ -164,6 +164,8 @@ class _Calls:
             return {"ok": encode(target, self.ref)}
         args = [decode(x, self.find) for x in request.get("args", ())]
         kwargs = {k: decode(v, self.find) for k, v in request.get("kwargs", {}).items()}
+        if request.get("spread") and len(args) == 1 and not _accepts(target, 1):
+            args = args[0] if _accepts(target, len(args[0])) else args
         before = [json.dumps(x) for x in request.get("args", ())] if request.get("watch") else []
         if operation == "call":
             value = target(*args, **kwargs)
@@ -181,6 +183,17 @@ class _Calls:
                 for after, old in zip([encode(x, self.ref) for x in args], before, strict=True)
             ]  # fmt: skip
         return out
+
+
+def _accepts(function: Any, n: int) -> bool:
+    """Tell whether a plain function or method takes ``n`` positional arguments."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return n == 1
+    bound = 1 if getattr(function, "__self__", None) is not None else 0
+    most = code.co_argcount - bound
+    least = most - len(function.__defaults__ or ())
+    return n >= least and (n <= most or bool(code.co_flags & 4))  # 4: takes *args
 
 
 def run_calls(job: dict[str, Any]) -> None:

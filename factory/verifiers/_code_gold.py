@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.sandbox._box_data import NotPlain, canonical, encode
+from factory.sandbox._box_harness import PRELUDE
 
 
 class BadGold(ValueError):
@@ -198,6 +199,8 @@ def _fn_call(
             wanted.append(encode(expected[0]))
     except NotPlain as error:
         raise BadGold(f"an fn_call case holds a {error}") from None
+    if isinstance(case.get("input"), str) and len(args) == 1 and isinstance(args[0], list):
+        request["spread"] = True  # one line of text may hold the argument, or all of them
     return Check(request, lambda got: any(same(got, one, tolerance) for one in wanted))
 
 
@@ -281,15 +284,24 @@ def _asserts(codes: list[str], entry_point: str | None) -> tuple[list[Check], st
 
 
 def _free_names(trees: list[ast.Module], entry_point: str | None) -> tuple[str, ...]:
-    used: set[str] = {entry_point} if entry_point else set()
-    bound: set[str] = set()
+    """Return the names that the candidate is asked for: used, and neither bound nor built in.
+
+    A module such as ``math`` that is only reached into is the test's own, imported or not.
+    """
+    used: set[str] = set()
+    bound: set[str] = set(dir(builtins))
+    reached_into: set[int] = set()
     for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in PRELUDE:
+            reached_into.add(id(node.value))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            if id(node) not in reached_into:
+                used.add(node.id)
+        elif isinstance(node, ast.Name):
+            bound.add(node.id)
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             bound.add(node.name)
-    asked = used - bound - set(dir(builtins))
-    return tuple(sorted(asked | ({entry_point} if entry_point else set())))
+    return tuple(sorted(used - bound | ({entry_point} if entry_point else set())))
 
 
 def _turn_module(tree: ast.Module, entry_point: str | None) -> list[Check]:

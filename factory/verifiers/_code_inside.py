@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import secrets
 
 from factory.sandbox import Limits, Tier, borrow
@@ -38,6 +39,11 @@ def entry_point(gold: CodeGold) -> str | None:
         for node in ast.parse(gold.tests).body
     )
     return gold.entry_point if defines and not calls_itself else None
+
+
+def is_about_printing(tests: str) -> bool:
+    """Tell whether the tests look at what is printed, which only a shared process shows them."""
+    return re.search(r"\bstdout\b|\bredirect_stdout\b|\bStringIO\b", tests) is not None
 
 
 def hardened(tests: str) -> str:

@@ -208,8 +208,11 @@ def _tests(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
     sample = {**candidate(program, gold), "batch": False}
     tests = {
         "tests": gold.tests, "prefix": gold.prefix, "setup": gold.setup,
-        "asked": gold.asked, "entry_point": _code_inside.entry_point(gold),
+        "asked": gold.asked, "wanted": gold.entry_point,
+        "entry_point": _code_inside.entry_point(gold),
     }  # fmt: skip
+    if _code_inside.is_about_printing(gold.tests):
+        return Found(_code_inside.run(program, gold, tier=tier, limits=limits), "tests_inside")
     frame: dict[str, Any] | None = None
     with borrow(tier) as theirs, borrow(tier) as ours:
         with theirs.talk("calls", sample, limits) as (ask, answers):
@@ -242,7 +245,10 @@ def _relay(tests: _Reader, told: int, candidate: _Reader, ask: int) -> dict[str,
         line = tests.line()
         if line is None:
             return None
-        frame = json.loads(line)  # written by our own code before any model-written text ran there
+        try:
+            frame = json.loads(line)
+        except ValueError:  # the test code itself wrote into our pipe
+            return {"failed": "tests_disturbed"}
         if "op" not in frame:
             return dict(frame)
         try:
