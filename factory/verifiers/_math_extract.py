@@ -258,7 +258,7 @@ def _conclusion(text: str) -> str | None:
         if not _is_prose(inside):
             tail = last[formula.end() :]
             if not _NUMBER.search(tail) or not _CONCLUDES.search(tail):
-                return inside
+                return _worked_out(inside)
     sentences = [s for s in re.split(r"(?<=[.!?])\s+|[。！？]|\n", last) if s.strip()]
     sentence = sentences[-1] if sentences else ""
     if not _CONCLUDES.search(sentence):
@@ -267,10 +267,23 @@ def _conclusion(text: str) -> str | None:
     return number.group() if number else None
 
 
+def _worked_out(formula: str) -> str:
+    r"""Return the last side of a calculation such as ``\\sqrt{8} = 2\\sqrt{2}``.
+
+    An equation between names (``y = 2x``) is an answer itself and stays whole.
+    """
+    head, equals, tail = formula.rpartition("=")
+    letters = re.sub(r"\\(?:sqrt|frac|dfrac|tfrac|cdot|times|left|right|pi|[!,;:$% ])", "", head)
+    return tail if equals and tail.strip() and not re.search(r"[A-Za-z<>]", letters) else formula
+
+
 def _narrow(piece: str) -> str:
     """Reduce a piece of a sentence to its formula, or to its number where prose surrounds it."""
     piece = piece.strip().strip("*").strip()
     if not _is_prose(piece):
+        first = _NUMBER.match(piece)
+        if first and re.search(r"[^\W\d_]{3,}.*[0-9]", piece[first.end() :]) and "\\" not in piece:
+            return first.group()  # "60 dollars for 10 jars"
         return piece
     formula = _MATH.search(piece)
     if formula and re.search(r"[0-9A-Za-z]", _first_group(formula)):

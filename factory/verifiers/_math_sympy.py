@@ -8,6 +8,7 @@ on importing sympy. It is checked by a thread of ours and works on any thread; s
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 import threading
 import time
@@ -106,10 +107,22 @@ def compare(gold: str, answer: str) -> Outcome:
         same = equal(ours, theirs, **precision) and equal(theirs, ours, **precision)
         return "equal" if same else "different"
 
+    _warm()
     try:
         return limited(work, CPU_LIMIT_S)
     except OverLimit:
         return "checker_timeout"
+
+
+@functools.cache
+def _warm() -> None:
+    """Have sympy's lazy imports and the parser's tables loaded before any clock runs."""
+    from math_verify import parse
+    from math_verify import verify as equal
+
+    for text in (r"$\frac{x}{2}+\sum_{k=1}^{n} k$", r"$\{1, 2\} \cup (3, 4]$", r"$x + 1 = 2$"):
+        parsed = parse(text, parsing_timeout=None)
+        equal(parsed, parse(text + " ", parsing_timeout=None), timeout_seconds=None)
 
 
 def _expressions(parsed: list[Any]) -> list[Any]:

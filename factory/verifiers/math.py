@@ -1,9 +1,11 @@
 r"""Math: the final answer of a completion against a gold, by a cascade whose steps are recorded.
 
 Steps, cheapest first (``decided_by``): ``extract`` (there is no answer to judge), ``text``
-(the same normal form), ``number`` (two plain numbers, exactly), ``sympy`` (math-verify, both ways
-round). The first two run in the caller's process; ``verify`` runs in a pool worker that the parent
-kills at the deadline, because no library's own time limit holds off the main thread.
+(the same normal form), ``number`` (two plain numbers, exactly), ``type`` (a tuple is no number),
+``value`` (our grammar: structures, exact rationals, many digits), ``caps`` (too big, malformed or
+unevaluated: not given to sympy), ``sympy`` (math-verify, both ways round). All but the last are
+bounded and run in the caller's process; ``verify`` runs in a pool worker that the parent kills at
+the deadline, because no library's own time limit holds off the main thread.
 
 Model text is never given to ``eval``, ``sympify`` or ``parse_expr``; sizes are capped before any
 parser sees it.
@@ -91,7 +93,7 @@ def quick(item: Item, *, mode: str = "boxed") -> Verdict | None:
             return Verdict.failed("wrong", decided_by="text", extracted=shown)
     if len(shown) > MAX_PARSED_CHARS:
         return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])
-    return _by_value(gold, found.parts, shown)
+    return _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
 
 
 def as_completion(gold: Any, *, mode: str = "boxed") -> str:
@@ -210,7 +212,19 @@ def _parse_parts(parts: tuple[str, ...], *, thousands: bool = True) -> Node | No
 
 
 def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict:
-    """Compare what the grammar does not know by math-verify, behind its caps."""
+    """Compare what the grammar does not know by math-verify."""
+    parsable = _parsed(gold) is not None
+    outcome = last.compare(_joined(gold), _joined(parts))
+    if outcome == "equal":
+        return Verdict.passed(decided_by="sympy", extracted=shown)
+    if outcome == "gold_unparsable" and not parsable:
+        return Verdict.unscored("gold_unparsable", decided_by="sympy", extracted=shown)
+    reason = outcome if outcome in ("unparsable", "checker_timeout") else "wrong"
+    return Verdict.failed(reason, decided_by="sympy", extracted=shown)
+
+
+def _by_caps(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict | None:
+    """Settle what is not given to sympy: too big, malformed, or still to be worked out."""
     ours, theirs = _joined(gold), _joined(parts)
     node, gold_node = _parse_parts(parts), _parsed(gold)
     if last.too_big(theirs) or (node is not None and is_huge(node)):
@@ -224,13 +238,7 @@ def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
         return Verdict.failed("unparsable", decided_by="caps", extracted=shown)
     if last.is_unevaluated(theirs) and not last.is_unevaluated(ours):
         return Verdict.failed("unevaluated", decided_by="caps", extracted=shown)
-    outcome = last.compare(ours, theirs)
-    if outcome == "equal":
-        return Verdict.passed(decided_by="sympy", extracted=shown)
-    if outcome == "gold_unparsable" and not parsable:
-        return Verdict.unscored("gold_unparsable", decided_by="sympy", extracted=shown)
-    reason = outcome if outcome in ("unparsable", "checker_timeout") else "wrong"
-    return Verdict.failed(reason, decided_by="sympy", extracted=shown)
+    return None
 
 
 def _joined(parts: tuple[str, ...]) -> str:
