@@ -1,0 +1,56 @@
+"""Documents are tested: every verb is in the README, every command in it exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from factory.cli import VERBS, build_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("verb", [name for name, _, _ in VERBS])
+def test_every_verb_is_in_the_readme_and_has_help(verb: str) -> None:
+    assert re.search(rf"`?factory {verb}\b", README), f"factory {verb} is not in README.md"
+    with pytest.raises(SystemExit) as stop:
+        build_parser().parse_args([verb, "--help"])
+    assert stop.value.code == 0
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```(?:console|bash|sh)\n(.*?)```", README, re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = [re.sub(r"^\$ ", "", line).split("  #")[0] for line in lines]
+    return [c for c in found if re.match(r"(\.venv/bin/)?factory ", c)]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_of_the_readme_parse(command: str) -> None:
+    import shlex
+
+    argv = shlex.split(command)[1:]
+    build_parser().parse_args(argv)
+
+
+def test_the_file_tree_of_the_readme_exists() -> None:
+    tree = re.search(r"## The tree\n+```\n(.*?)```", README, re.S)
+    assert tree, "the README has a section 'The tree'"
+    for line in tree.group(1).splitlines():
+        name = line.split("  ")[0].strip()
+        if name and not line.startswith(" "):
+            for part in name.split():
+                assert (ROOT / part).exists(), f"{part} is in the README, but not here"
+
+
+def test_the_top_level_holds_only_what_it_should() -> None:
+    allowed = {
+        "pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "requirements", "factory",
+        "pipelines", "distill", "tests", "catalogs", "data", "build",
+    }  # fmt: skip
+    found = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
+    extra = {n for n in found - allowed if not n.endswith(".egg-info") and n != "__pycache__"}
+    assert not extra
