@@ -72,7 +72,7 @@ def main(recipe: Recipe) -> None:
     from factory.engines.vllm import Engine, prepare_environment
     from factory.records import Sampling
     from factory.stages.export import export
-    from factory.stages.facts import score_store
+    from factory.stages.facts import score_store, verify_shape
     from factory.stages.generate import generate
     from factory.stages.policy import Policy
     from factory.stages.release import release
@@ -83,7 +83,7 @@ def main(recipe: Recipe) -> None:
 
     begun = time.monotonic()
     scores = ["length", "language", "repetition", "dynamics"]
-    check_filters(recipe.filters, verifiers=["math"], scores=scores)
+    check_filters(recipe.filters, verifiers=["math", "format"], scores=scores)
     device = prepare_environment()
     say(f"device: {device} ({os.cpu_count()} cores); store: {recipe.store}")
     store = Store(recipe.store)
@@ -116,6 +116,7 @@ def main(recipe: Recipe) -> None:
             )
         progress_done()
         made.append(generated)
+        verify_shape(store, "format", trace_ids=generated.universe["trace_id"])
         score_store(store, scores, trace_ids=generated.universe["trace_id"])
 
         step(f"round {number}: keep what is right, well-formed and in one language")
@@ -124,7 +125,7 @@ def main(recipe: Recipe) -> None:
             store,
             Selection(filters=recipe.filters, cap_per_prompt=recipe.cap_per_prompt,
                       prefer="reasoning_words, sample_index"),
-            trace_ids=series(wanted), verifiers=["math"], scores=scores,
+            trace_ids=series(wanted), verifiers=["math", "format"], scores=scores,
         )  # fmt: skip
         release_name = f"{recipe.name}-round{number}"
         dataset = release(store, release_name, selected, recipe=recipe.model_dump(mode="json"))

@@ -96,6 +96,47 @@ def verify_store(
     return counts
 
 
+def verify_shape(
+    store: Store,
+    verifier: str = "format",
+    *,
+    options: Mapping[str, Any] | None = None,
+    trace_ids: pl.Series | None = None,
+) -> FactCounts:
+    """Run a verifier that needs no gold over stored traces (``<verifier>_status`` in wide).
+
+    Args:
+        store: where traces are and verdicts go.
+        verifier: such as ``format``.
+        options: its options.
+        trace_ids: only these; None means all.
+    """
+    counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
+    checker = Checker(verifier, options)
+    table = store.table(f"verdicts.{checker.label}")
+    present = store.table("traces").keys()
+    if trace_ids is not None:
+        present = present.filter(present.is_in(trace_ids.implode()))
+    nobody = PromptSource(prompt_id="", source="", item="")
+    keys = {verdict_key(t, nobody, checker): t for t in present}
+    missing = table.missing(list(keys))
+    counts.present[checker.label] += len(keys) - len(missing)
+    with table.writer(counts.run_id) as writer:
+        for rows in _texts(store, [keys[k] for k in missing], batch=2048):
+            verdicts = checker.check([item_of(Prompt(messages=()), nobody, r) for r in rows])
+            writer.append(
+                [
+                    verdict_row(row["trace_id"], nobody, checker, verdict, counts.run_id)
+                    for row, verdict in zip(rows, verdicts, strict=True)
+                ]
+            )
+            counts.new[checker.label] += len(rows)
+            counts.by_status.update(v.status for v in verdicts)
+    table.seal()
+    store.end_run(counts.run_id, {"new": dict(counts.new)})
+    return counts
+
+
 def ids_stem(name: str) -> str:
     """Return the verifier name that stored sources use for ``name``: a path's stem.
 

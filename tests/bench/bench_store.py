@@ -31,9 +31,8 @@ BATCH = 64
 def traces(n: int) -> list[dict[str, object]]:
     """Rows of about 4 KB whose text compresses as reasoning does (words drawn with repetition)."""
     generator = random.Random(0)
-    words = [
-        f"{a}{b}" for a in (["so", "we", "add", "mult", "now", "the", "then", "wait", "check", "hence"]) for b in "xyzuv"
-    ]
+    stems = ["so", "we", "add", "mult", "now", "the", "then", "wait", "check", "hence"]
+    words = [a + b for a in stems for b in "xyzuv"]
     rows = []
     for i in range(n):
         text = " ".join(f"{generator.choice(words)} {generator.randrange(100)}" for _ in range(480))
@@ -70,9 +69,12 @@ def appends(folder: Path, rounds: int) -> None:
         a.unlink()
         b.unlink()
     ratios.sort()
-    print(f"append, fsync every {BATCH}: {statistics.median(ratios):.2f} x the rate of raw JSON Lines "
-          f"(median of {rounds}; quartiles {ratios[rounds // 4]:.2f} to {ratios[-rounds // 4]:.2f}), "
-          f"{statistics.median(sizes):.2f} x its size")  # fmt: skip
+    low, high = ratios[rounds // 4], ratios[-rounds // 4]
+    print(
+        f"append, fsync every {BATCH}: {statistics.median(ratios):.2f} x the rate of raw JSON "
+        f"Lines (median of {rounds}; quartiles {low:.2f} to {high:.2f}), "
+        f"{statistics.median(sizes):.2f} x its size"
+    )
 
 
 def million(folder: Path, n: int) -> None:
