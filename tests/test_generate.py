@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from factory.errors import UsageError
-from factory.records import Trace
 from factory.requests import Failure
 from factory.stages.generate import Generated, generate, plan
 from factory.stages.policy import Policy
@@ -188,61 +180,3 @@ def test_a_policy_without_its_numbers_is_refused(values: dict[str, object]) -> N
 def test_a_policy_that_needs_verdicts_refuses_to_go_without(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs verdicts"):
         run(new_store(tmp_path), 3, UNTIL, verify=False)
-
-
-KILLED = """
-import sys, json
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.helpers_run import *
-from factory.stages.generate import generate
-from factory.stages.policy import Policy
-import random
-store = Store({store!r})
-pairs = problems(40)
-random.Random({number}).shuffle(pairs)
-engine = replay(40, 8, slots=8, seconds_per_token=0.0005, calls={calls!r})
-policy = Policy(**json.loads({policy!r}))
-result = generate(store, pairs, engine, sampling=SAMPLING, policy=policy, n_workers=1)
-print(result.missing)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", [FIXED, UNTIL, ADAPTIVE], ids=lambda p: p.kind)
-def test_kill_9_at_random_moments_loses_and_repeats_nothing_committed(
-    tmp_path: Path, policy: Policy
-) -> None:
-    root = str(Path(__file__).parent.parent)
-    calls = tmp_path / "calls"
-    expected = run(Store(tmp_path / "calm"), 40, policy).universe
-    generator = random.Random(3)
-    kills = 0
-    for number in range(60):
-        code = KILLED.format(
-            root=root, store=str(tmp_path / "data"), number=number, calls=str(calls),
-            policy=json.dumps(policy.model_dump(exclude_none=True)),
-        )  # fmt: skip
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "POLARS_MAX_THREADS": "1"},
-        )  # fmt: skip
-        time.sleep(0.5 + generator.random() * 1.5)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        out, err = process.communicate()
-        if process.returncode == 0:
-            assert out.strip() == b"0", err
-            break
-        assert process.returncode == -9, err
-    store = Store(tmp_path / "data")
-    final = run(store, 40, policy)
-    assert final.universe.sort("trace_id").equals(expected.sort("trace_id"))
-    keys = store.table("traces").read(["trace_id"])["trace_id"]
-    assert keys.n_unique() == len(keys)
-    asked = calls.read_text().split()
-    assert kills >= 2
-    assert len(asked) <= len(set(asked)) + kills * (8 + 64)
-    for trace in store.table("traces").read().iter_rows(named=True):
-        assert Trace(**{k: trace[k] for k in trace if k not in ("text_hash", "run_id")})
