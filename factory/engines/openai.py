@@ -170,7 +170,7 @@ class Engine:
         return "\n".join(f"[{m['role']}] {m.get('content')}" for m in body["messages"])
 
 
-def identity(model: str, **options: Any) -> tuple[str, str, str | None]:
+def identify(model: str, **options: Any) -> tuple[str, str, str | None]:
     """Return model, revision and template as they enter the keys, without connecting."""
     engine = Engine(model, **options)
     return engine.model, engine.revision, engine.template

@@ -47,7 +47,7 @@ class Engine:
         self.model = model
         self.revision = revision
         self._answers = read_answers(answers) if isinstance(answers, str) else answers
-        self._slots = slots
+        self._slots = self.slots = slots
         self._seconds_per_token = seconds_per_token
         self._calls = Path(calls) if calls else None
         self._cancelled: set[str] = set()

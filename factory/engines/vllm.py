@@ -114,7 +114,8 @@ class Engine:
         self.model = models.name_of(model)
         self.revision = models.revision_of(model, revision)
         self.device = prepare_environment()
-        self._slots = max_num_seqs + queued
+        self._slots = self.slots = max_num_seqs + queued
+        self.n_devices = 0 if self.device == "cpu" else tensor_parallel_size
         settings: dict[str, Any] = {
             "model": model,
             "trust_remote_code": False,
