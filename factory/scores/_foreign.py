@@ -86,7 +86,9 @@ class Judge:
             if log < np.log(rule.least) and mine < 2:
                 continue
             odds = max(log, _FLOOR) - max(float(logs[self.index[own]]), _FLOOR)
-            weight = odds + rule.per_function_word * (mine - others) - handicap
+            # A single one may be a name or a chance ("Dan", "die"): it weighs little.
+            bonus = mine if mine >= 2 else 0.25 * mine
+            weight = odds + rule.per_function_word * (bonus - others) - handicap
             weight -= rule.attractor * (lang in ATTRACTORS)
             if weight > most:
                 best, most = lang, float(weight)
