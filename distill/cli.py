@@ -84,9 +84,10 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--top-p", type=float, default=0.95)
     p.add_argument("--max-tokens", type=int, default=32_768)
     p.add_argument("--prefill", default="", help="text that every completion begins with")
+    p.add_argument("--engine", metavar="NAME", default="vllm", help="vllm, openai, ray, replay")
     p.add_argument("--chat-template", metavar="FILE", help="Jinja file; 'plain' joins the messages")
     p.add_argument("--engine-option", metavar="KEY=VALUE", action="append", default=[],
-                   help="option of the vLLM engine, e.g. max_num_seqs=64")  # fmt: skip
+                   help="argument of the engine, e.g. max_num_seqs=64")  # fmt: skip
     p.add_argument("--allow-missing", action="store_true",
                    help="measure what exists where samples could not be made")  # fmt: skip
     p.add_argument("--plan", action="store_true", help="say what is missing, and stop")

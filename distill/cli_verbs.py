@@ -36,7 +36,7 @@ def evaluate(args: Namespace) -> int:
     from distill import benchmarks
     from distill.evaluate import evaluate as measure
     from distill.evaluate import unique_pairs
-    from factory import models
+    from factory.stages.engines import identify, open_engine
     from factory.stages.generate import plan
     from factory.stages.policy import Policy
 
@@ -57,29 +57,23 @@ def evaluate(args: Namespace) -> int:
         prefill=args.prefill,
     )  # fmt: skip
     pairs = unique_pairs(pairs)
-    template = args.chat_template
-    if template and template != "plain":
-        template = Path(template).read_text(encoding="utf-8")
+    settings: dict[str, Any] = {}
+    if args.revision:
+        settings["revision"] = args.revision
+    if args.chat_template:
+        plain = args.chat_template == "plain"
+        text = "plain" if plain else Path(args.chat_template).read_text(encoding="utf-8")
+        settings["chat_template"] = text
+    for assignment in args.engine_option:
+        apply_override(settings, assignment)
     if args.plan:
-        own = None if template == "plain" else template or models.chat_template(args.model)
-        stub = Namespace(
-            model=models.name_of(args.model),
-            revision=models.revision_of(args.model, args.revision),
-            template=models.template_hash(own),
-        )  # fmt: skip
-        counts = plan(
-            store, pairs, engine=stub, sampling=sampling, policy=Policy(kind="fixed", n=k)
-        )
+        who = identify(args.engine, args.model, settings)
+        counts = plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
         say(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
         for key, value in counts.items():
             say(f"  {key.replace('_', ' '):28} {value:,}")
         return 0
-    from factory.engines.vllm import Engine
-
-    options: dict[str, Any] = {}
-    for assignment in args.engine_option:
-        apply_override(options, assignment)
-    engine = Engine(args.model, revision=args.revision, chat_template=template, **options)
+    engine = open_engine(args.engine, args.model, settings)
     try:
         found = measure(
             store, pairs, engine, benchmark=name, k=k, sampling=sampling,

@@ -294,3 +294,37 @@ def test_a_wrong_name_or_shape_is_named(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         list(benchmarks.load(name, path=_file(tmp_path, [row])))
+
+
+def test_the_table_of_models_is_a_query(tmp_path: Path) -> None:
+    from catalogs import catalog
+
+    store = new_store(tmp_path)
+    out = _evaluate(store, k=2)
+    with catalog.connect(store) as con:
+        sql = "SELECT benchmark, model, k, pass_at_1, n_samples FROM evaluations"
+        assert con.execute(sql).fetchall() == [("sums", "recorded-model", 2, out.pass_at_1, 20)]
+
+
+def test_the_command_plans_samples_and_prints_counts(tmp_path: Path, capsys: Any) -> None:
+    from distill.cli import main
+    from pipelines._r1_common import write_pairs
+
+    write_pairs(problems(5), tmp_path / "mine.jsonl")
+    record = tmp_path / "answers.jsonl"
+    rows = []
+    for key, row in answers(5, 4).items():
+        prompt_id, _, index = key.partition(":")
+        rows.append({**row, "prompt_id": prompt_id, "sample_index": int(index)})
+    record.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    command = ["evaluate", "--model", "recorded", "--engine", "replay", "--engine-option",
+               f"answers={record}", "--prompts", str(tmp_path / "mine.jsonl"), "--k", "4",
+               "--store", str(tmp_path / "data"), "--prefill", "<think>\n"]  # fmt: skip
+    assert main([*command, "--plan"]) == 0
+    assert "nothing was started" in capsys.readouterr().out
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("mine: 5 prompts x k=4 = 20 samples of recorded")
+    assert "pass@1" in said
+    assert main(["evaluate", "--model", "m", "--store", str(tmp_path / "data")]) == 2
+    assert "which prompts?" in capsys.readouterr().err
