@@ -130,7 +130,9 @@ def grow(config: GrowConfig, *, say: Callable[[str], None] = print) -> Path:
     if finished(config.out, inputs=config.inputs):
         return config.out
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     crawl = list(documents(n=config.n_documents, seed=config.seed))
