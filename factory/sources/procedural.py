@@ -5,6 +5,7 @@ Their golds are scored by the ``logic`` verifier with the task's own scorer.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ def prompts(
     Raises:
         UsageError: no such task, or parameters that it does not take.
     """
-    import reasoning_gym
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a dependency of its compiles with SyntaxWarnings
+        import reasoning_gym
 
     try:
         dataset = reasoning_gym.create_dataset(task, size=n, seed=seed, **(params or {}))
