@@ -100,8 +100,8 @@ def _score(p: argparse.ArgumentParser) -> None:
 def _dedup(p: argparse.ArgumentParser) -> None:
     _files(p)
     p.add_argument("--column", default="text", help="text column (default: text, else completion)")
-    p.add_argument("--threshold", type=float, default=0.7, help="Jaccard similarity (default: 0.7)")
-    p.add_argument("--ngram", type=int, default=5, help="words per n-gram (default: 5)")
+    p.add_argument("--threshold", type=float, help="Jaccard similarity (default: 0.7; short: 0.55)")
+    p.add_argument("--ngram", type=int, help="words per n-gram (default: 5; short texts: 2)")
     p.set_defaults(run="factory.cli_files:dedup")
 
 

@@ -24,8 +24,8 @@ def dedup_file(
     out: str,
     *,
     column: str,
-    threshold: float,
-    ngram: int,
+    threshold: float | None,
+    ngram: int | None,
     mapping: Mapping[str, str],
     prefix: str = "",
 ) -> Tally:
@@ -35,25 +35,31 @@ def dedup_file(
         source: path (no standard input: the file is read twice).
         out: path or ``-``.
         column: text column.
-        threshold: Jaccard similarity of word n-grams at and above which two texts are one.
-        ngram: words per n-gram.
+        threshold: Jaccard similarity of word n-grams at and above which two texts are one; None:
+            0.7, or 0.55 for short texts.
+        ngram: words per n-gram; None: 5, or 2 for short texts.
         mapping: name that we read → column of the input.
         prefix: put before the written columns.
     """
-    from factory.sets.near_duplicates import near_duplicates
+    from factory.sets.near_duplicates import cluster, mark
 
     check_paths(source, out)
     if source == "-":
         raise UsageError("dedup reads its input twice", "give a file instead of -")
-    texts: list[str | None] = []
-    for row in files.read_rows(source):
-        texts.append(None if isinstance(row, Malformed) else _text(row, column, mapping))
-    if texts and all(t is None for t in texts):
+    is_null: list[bool] = []
+
+    def texts() -> Iterator[list[str | None]]:
+        for batch in files.read_batches(source):
+            found = [None if isinstance(r, Malformed) else _text(r, column, mapping) for r in batch]
+            is_null.extend(text is None for text in found)
+            yield found
+
+    label = cluster(texts(), threshold=threshold, ngram=ngram)
+    if is_null and all(is_null):
         raise UsageError(f"no text in column {column!r}", "name it with --column or --map")
-    frame = near_duplicates(
-        pl.DataFrame({"text": texts}, schema={"text": pl.String}),
-        column="text", threshold=threshold, ngram=ngram,
-    )  # fmt: skip
+    frame = mark(pl.DataFrame({"null": is_null}, schema={"null": pl.Boolean}), label)
+    nothing = pl.when("null").then(None)
+    frame = frame.with_columns(nothing.otherwise(pl.col(c)).alias(c) for c in DEDUP_COLUMNS)
     found = frame.select(DEDUP_COLUMNS).iter_rows()
     tally = Tally()
 

@@ -78,9 +78,9 @@ def test_near_duplicates_keep_one_each(store: Store) -> None:
 
 def test_contaminated_prompts_are_dropped(store: Store, tmp_path: Path) -> None:
     benchmark = tmp_path / "bench.jsonl"
-    text = problems(20)[4][0].text + " <think>"
+    text = problems(20)[4][0].text
     benchmark.write_bytes(orjson.dumps({"prompt": text}) + b"\n")
-    plan = {"against": [str(benchmark)], "ngram": 5}
+    plan = {"against": [str(benchmark)], "ngram": 4}
     selected = select(store, recipe(filters={}, decontaminate=plan))
     lost = selected.decisions.filter(~pl.col("is_kept")).height
     assert lost == 4

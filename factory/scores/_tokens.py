@@ -87,7 +87,8 @@ def _starts_and_ends(data: npt.NDArray[np.uint8], bounds: Ints) -> tuple[Ints, I
     starts = np.flatnonzero(starts_at)
     # It ends where the next begins, or at the first space before that.
     stops = np.flatnonzero(is_space | starts_at)
-    edge = np.union1d(stops, bounds)
+    # Sorted, duplicates and all: searchsorted does not mind them, and union1d hashes.
+    edge = np.sort(np.concatenate([stops, bounds]), kind="stable")
     return starts, edge[np.searchsorted(edge, starts, side="right")]
 
 

@@ -275,7 +275,7 @@ def _uncontaminated(
         benchmarks[path] = benchmark_texts(rows)
     checker = Decontaminator(benchmarks, ngram=recipe.ngram)
     texts = texts_of(store, frame.filter(alive), with_prompt=True)
-    checked = checker.check(texts)
+    checked = checker.check(texts, columns=["prompt", "text"])
     clean = frame.select("trace_id").with_row_index("_row").join(
         texts.select("trace_id").hstack(checked.select("is_contaminated")), on="trace_id"
     )  # fmt: skip
@@ -291,18 +291,13 @@ def _unique(
     # The first in the preferred order stays: rank within the prompt, then the key.
     order = frame.select("trace_id", "prompt_id", "_rank").with_row_index("_row")
     texts = texts.join(order, on="trace_id").sort("_rank", "trace_id")
-    groups = texts.partition_by("prompt_id") if recipe.within == "prompt" else [texts]
-    kept = [
-        marked.filter(~pl.col("is_duplicate"))["_row"]
-        for group in groups
-        if (marked := near_duplicates(group, column="text", threshold=recipe.threshold)).height
-    ]
-    rows = pl.concat(kept) if kept else pl.Series([], dtype=pl.UInt32)
-    return _at(frame.height, rows, among=alive)
+    within = "prompt_id" if recipe.within == "prompt" else None
+    marked = near_duplicates(texts, threshold=recipe.threshold, ngram=5, within=within)
+    return _at(frame.height, marked.filter(~pl.col("is_duplicate"))["_row"], among=alive)
 
 
 def texts_of(store: Store, frame: pl.DataFrame, *, with_prompt: bool) -> pl.DataFrame:
-    """Return trace_id and text (prefill + completion, after the prompt's text where wanted)."""
+    """Return trace_id and text (prefill + completion), and the prompt's text where wanted."""
     wanted = frame.select("trace_id", "prompt_id")
     parts = [
         batch.join(wanted, on="trace_id", how="semi")
@@ -313,12 +308,10 @@ def texts_of(store: Store, frame: pl.DataFrame, *, with_prompt: bool) -> pl.Data
     texts = pl.concat(parts).with_columns(
         pl.concat_str([pl.col("prefill").fill_null(""), "completion"]).alias("text")
     )
-    if with_prompt:
-        prompts = store.table("prompts").read(["prompt_id", "text"]).rename({"text": "prompt"})
-        texts = texts.join(prompts, on="prompt_id", how="left").with_columns(
-            pl.concat_str([pl.col("prompt").fill_null(""), "text"], separator="\n\n").alias("text")
-        )
-    return texts.select("trace_id", "text")
+    if not with_prompt:
+        return texts.select("trace_id", "text")
+    prompts = store.table("prompts").read(["prompt_id", "text"]).rename({"text": "prompt"})
+    return texts.join(prompts, on="prompt_id", how="left").select("trace_id", "prompt", "text")
 
 
 def _all_true(flags: Sequence[pl.Series], height: int) -> pl.Series:
