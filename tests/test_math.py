@@ -27,6 +27,44 @@ def test_which_box_counts(gold: str, text: str, status: str, reason: str | None,
     assert (verdict.status, verdict.reason) == (status, reason), why
 
 
+def test_an_answer_cut_off_by_our_own_limit_may_be_left_unscored() -> None:
+    cut = Item(text="<think>I begin", gold="5", finish_reason="length")
+    assert math.verify(cut).status == "fail"
+    assert math.verify(cut, truncated="unscored").status == "unscored"
+    stopped = Item(text="<think>I begin</think>", gold="5", finish_reason="stop")
+    assert math.verify(stopped, truncated="unscored").status == "fail"
+    done = Item(text="\\boxed{4} and", gold="5", finish_reason="length")
+    assert math.verify(done, truncated="unscored").status == "fail"
+
+
+AUTO = [
+    ("25", "It rises by 25%.\nA: 25", "pass", "GSM8K verifier form"),
+    ("72", "so 48+24 = 72\n#### 72", "pass", "GSM8K form"),
+    ("15", "Therefore, Ingrid drinks #### 15 gallons of water in 30 days.", "pass", "first number"),
+    ("1/2", "The answer is $\\frac{1}{2}$, as wanted.", "pass", "formula after a cue"),
+    ("9", "Thus, 196 has **9** positive divisors.", "pass", "bold in a conclusion"),
+    ("192", "因此，开始之前的体重是192公斤。", "pass", "a concluding sentence"),
+    ("14", '{"reasoning": "2 times 7", "answer": "14"}', "pass", "JSON"),
+    ("4", "<answer>4</answer>", "pass", "answer tags"),
+    ("4", "<Thought>2+2</Thought>\n<Output>4</Output>", "pass", "another family's tags"),
+    (r"\frac{10}{9}", r"\frac{10}{9}", "pass", "a bare formula"),
+    ("1000.99", "1,000.99€", "pass", "a bare amount"),
+    (r"2\sqrt{2}", "We see that\n\\[\n\\sqrt{8} = 2\\sqrt{2}\n\\]", "pass", "worked out"),
+    ("5", "The question mentions 5", "fail", "a number that concludes nothing"),
+    ("5", r"the answer is 5. \boxed{}", "fail", "an empty box decides in every mode"),
+    ("5", r"<think>the answer is 5</think>", "fail", "only in the thinking"),
+    ("5", "<think>the answer is 5", "fail", "the thinking never ended"),
+    ("5", "I cannot answer that.", "fail", "a refusal"),
+    ("5", "#### Step 5: the rest", "fail", "a Markdown heading"),
+    ("3", "The answer is 3 or 4.", "fail", "two answers"),
+]
+
+
+@pytest.mark.parametrize(("gold", "text", "status", "why"), AUTO)
+def test_mode_auto_reads_a_final_answer(gold: str, text: str, status: str, why: str) -> None:
+    assert math.verify(Item(text=text, gold=gold), mode="auto").status == status, why
+
+
 @pytest.mark.parametrize("gold", [None, "", "  ", "see figure", r"\boxed{}", r"\frac{1}{", {}, "?"])
 def test_a_gold_that_is_none_is_never_scored(gold: object) -> None:
     for text in (r"\boxed{5}", r"\boxed{see figure}", ""):

@@ -264,7 +264,14 @@ def _conclusion(text: str) -> str | None:
     if not _CONCLUDES.search(sentence):
         return None
     number = _last(_NUMBER, sentence)
-    return number.group() if number else None
+    if not number:
+        return None
+    cue = _CONCLUDES.search(sentence)
+    assert cue is not None
+    # "Step 5: the rest" is a heading; "In total: 5" concludes.
+    if cue.group() in ":：" and cue.start() >= number.end():
+        return None
+    return number.group()
 
 
 def _worked_out(formula: str) -> str:
@@ -284,6 +291,9 @@ def _narrow(piece: str) -> str:
         first = _NUMBER.match(piece)
         if first and re.search(r"[^\W\d_]{3,}.*[0-9]", piece[first.end() :]) and "\\" not in piece:
             return first.group()  # "60 dollars for 10 jars"
+        begin = _MATH.match(piece)
+        if begin and re.fullmatch(r"\s*[,;]\s*(?!and\b|or\b)[A-Za-z ]+", piece[begin.end() :]):
+            return _first_group(begin)  # "$x$, as wanted"
         return piece
     formula = _MATH.search(piece)
     if formula and re.search(r"[0-9A-Za-z]", _first_group(formula)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from factory.verifiers._math_cursor import Cursor
 from factory.verifiers._math_nodes import (
-    MAX_DEPTH,
     MAX_ITEMS,
     SCALAR,
     Node,
@@ -20,7 +20,7 @@ from factory.verifiers._math_nodes import (
     show,
     signed,
 )
-from factory.verifiers._math_tokens import ALIAS, FUNCTIONS, GREEK, Token
+from factory.verifiers._math_tokens import ALIAS, FUNCTIONS, GREEK
 
 _MATRICES = frozenset(
     (
@@ -31,69 +31,8 @@ _MATRICES = frozenset(
 _CALLED = frozenset("fgFGPQpquvyRTh")
 
 
-class Factors:
-    """Recursive descent over the tokens; ``at`` is the next token's index.
-
-    The structures around factors (sums, relations, lists) are the subclass ``Parser``.
-    """
-
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = [*tokens, ("end", "")]
-        self.at = 0
-        self.depth = 0
-        self.bars = 0
-
-    # ---- helpers
-
-    def peek(self) -> Token:
-        return self.tokens[self.at]
-
-    def next(self) -> Token:
-        token = self.tokens[self.at]
-        self.at += 1
-        return token
-
-    def take(self, *values: str) -> bool:
-        token = self.tokens[self.at]
-        if token[1] in values and token[0] in ("op", "cmd"):
-            self.at += 1
-            return True
-        return False
-
-    def expect(self, value: str) -> None:
-        if not self.take(value):
-            raise ParseError(f"expected {value}")
-
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise ParseError("nested too deep")
-
-    # ---- what the subclass defines
-
-    def items(self, stops: tuple[str, ...]) -> list[Node]:
-        """Parse relations between commas."""
-        raise NotImplementedError
-
-    def relation(self) -> Node:
-        """Parse sides between relation signs."""
-        raise NotImplementedError
-
-    def sum(self) -> Node:
-        """Parse terms between plus and minus."""
-        raise NotImplementedError
-
-    def signed_factor(self) -> Node:
-        """Parse a factor with its signs."""
-        raise NotImplementedError
-
-    def unit_text(self) -> str:
-        """Parse the words of a unit."""
-        raise NotImplementedError
-
-    def nested(self, tokens: list[Token]) -> Node:
-        """Parse other tokens."""
-        raise NotImplementedError
+class Factors(Cursor):
+    """The inner grammar; sums, relations and lists around it are the subclass ``Parser``."""
 
     # ---- factors
 

@@ -205,6 +205,13 @@ class Parser(Factors):
                 right = self.factor()
                 if right_is_number and previous[0] == "num":
                     left = self.mixed(left, right)
+                elif (
+                    previous[0] == "num"
+                    and value == "frac"
+                    and right[0] in ("pct", "deg")
+                    and is_mixed(left, right[1])
+                ):
+                    left = (right[0], add([left, right[1]]))
                 elif previous[0] == "num" and value == "frac" and is_mixed(left, right):
                     left = add([left, right]) if left[1] >= 0 else add([left, negate(right)])
                 else:

@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 
 from factory.verifiers._math_nodes import Node, ParseError, add, negate
-from factory.verifiers._math_value import Peak, Unsettled, approximate, symbols
+from factory.verifiers._math_numbers import Peak, Unsettled, approximate, symbols
 
 INF: Node = ("const", "inf")
 STRUCTURES = frozenset(

@@ -7,16 +7,9 @@ import math
 from fractions import Fraction
 
 from factory.verifiers._math_nodes import Node
+from factory.verifiers._math_numbers import NotRational, Unsettled, exact, point, symbols
 from factory.verifiers._math_plain import INF, difference, float_of, kind_of, simplify, strip
-from factory.verifiers._math_value import (
-    N_POINTS,
-    NotRational,
-    Unsettled,
-    equal,
-    exact,
-    point,
-    symbols,
-)
+from factory.verifiers._math_value import N_POINTS, equal
 
 INEQUALITIES = frozenset(("<", ">", "<=", ">=", "!="))
 

@@ -12,6 +12,14 @@ import re
 from fractions import Fraction
 
 from factory.verifiers._math_nodes import Node, ParseError, divide, multiply
+from factory.verifiers._math_numbers import (
+    NotRational,
+    Unsettled,
+    exact,
+    has_constant,
+    precise,
+    symbols,
+)
 from factory.verifiers._math_plain import (
     STRUCTURES,
     difference,
@@ -28,16 +36,7 @@ from factory.verifiers._math_regions import (
     variables,
 )
 from factory.verifiers._math_units import unit_factor
-from factory.verifiers._math_value import (
-    N_POINTS,
-    NotRational,
-    Unsettled,
-    equal,
-    exact,
-    has_constant,
-    precise,
-    symbols,
-)
+from factory.verifiers._math_value import N_POINTS, equal
 
 MAX_PAIRS = 1500
 

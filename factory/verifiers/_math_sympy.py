@@ -62,7 +62,8 @@ def is_malformed(text: str) -> bool:
     >>> is_malformed("5<x<"), is_malformed("5 7"), is_malformed("5 x")
     (True, True, False)
     """
-    return _MALFORMED.search(text) is not None
+    # A forgiving parser skips signs that it does not know, such as a stroke through a digit.
+    return not text.isascii() or _MALFORMED.search(text) is not None
 
 
 def is_unevaluated(text: str) -> bool:

@@ -129,9 +129,11 @@ def text_key(text: str) -> str:
     text = _FRAC_HALF.sub(r"\\frac{\1}{", text)
     text = _SQRT_SHORT.sub(r"\\sqrt{\1}", text)
     text = text.replace("\\leq", "\\le").replace("\\geq", "\\ge").replace("\\lt", "<")
+    text = _LONE.sub(r"\1", text)
     return text.replace("\\gt", ">").replace("^{\\circ}", "^\\circ").replace("\\degree", "^\\circ")
 
 
+_LONE = re.compile(r"\{([0-9A-Za-z])\}")
 _WORD = re.compile(r"\(?([^\W\d_](?:[^\W\d_]|[-' ])*)\)?\.?")
 
 

@@ -33,6 +33,7 @@ _PREPARE = (
     (re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=[\W_a-z0-9]|$)"), " "),
     (re.compile(r"(?<=[0-9])(?:\{,\}|,?\\[!,;: ]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
     (re.compile(r"(?<!\\)\\(?:[!,;:> ]|displaystyle|textstyle|limits|nolimits)"), " "),
+    (re.compile(r"\\(?:underline|color\{\w+\}|textcolor\{\w+\}|mathstrut)"), " "),
     (re.compile(r"\\[hv]space\{[^{}]*\}"), " "),
     (re.compile(r"\\q?quad|~|\\newline"), " "),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
@@ -53,6 +54,7 @@ _TOKEN = re.compile(
     r"|\\(?:mathrm|operatorname\*?|mathit|mathsf)\s*\{(?P<roman>[^{}]*)\}"
     r"|\\vec_(?P<vec>[A-Za-z]{1,2})"
     r"|\\(?P<cmd>[a-zA-Z]+)|(?P<esc>\\.)"
+    r"|(?P<cjk>[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+)"
     r"|(?P<word>[A-Za-z]+)|(?P<op>[<>!]=|\*\*|:=|=>|.)"
     r")",
     re.DOTALL,
@@ -103,7 +105,7 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         at = found.end()
         if kind == "word":
             _cut_word(value, tokens, spaced)
-        elif kind == "text":
+        elif kind in ("text", "cjk"):
             _cut_text(value, tokens)
         elif kind == "roman":
             _cut_roman(value, tokens)

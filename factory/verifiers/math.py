@@ -29,10 +29,10 @@ from factory.verifiers._math_same import same
 from factory.verifiers._math_value import is_huge
 
 VERSION = 1
-OPTIONS = ("mode",)
+OPTIONS = ("mode", "truncated")
 # A fresh worker spends seconds on importing sympy; the comparison itself has 0.8 s of CPU.
 DEADLINE_S = 30.0
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 512 << 20
 MAX_PARSED_CHARS = 512
 
 _NO_GOLD = re.compile(
@@ -42,18 +42,20 @@ _NO_GOLD = re.compile(
 )
 
 
-def verify(item: Item, *, mode: str = "boxed") -> Verdict:
+def verify(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdict:
     r"""Judge a completion.
 
     Args:
         item: its gold is text (LaTeX or plain) or a number.
         mode: ``boxed``: only the last box after the thinking counts; ``auto``: without a box,
             ``####``, "the answer is …", tags and a short bare answer count too.
+        truncated: ``unscored`` where an answer that is missing because our own length limit
+            ended the completion shall not count against it.
 
     >>> verify(Item(text=r"so \boxed{\frac{1}{2}}", gold="0.5")).status
     'pass'
     """
-    verdict = quick(item, mode=mode)
+    verdict = quick(item, mode=mode, truncated=truncated)
     if verdict is not None:
         return verdict
     gold = _gold(_gold_text(item.gold) or "")
@@ -62,10 +64,12 @@ def verify(item: Item, *, mode: str = "boxed") -> Verdict:
     return _by_sympy(gold, found.parts, shown)
 
 
-def quick(item: Item, *, mode: str = "boxed") -> Verdict | None:
+def quick(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdict | None:
     """Judge by the steps that are safe and cheap; None where they do not settle it."""
     if mode not in ("boxed", "auto"):
         return Verdict.unscored(f"unknown_mode: {mode}")
+    if truncated not in ("fail", "unscored"):
+        return Verdict.unscored(f"unknown_option: truncated={truncated}")
     gold_text = _gold_text(item.gold)
     if gold_text is None:
         return Verdict.unscored("gold_empty")
@@ -73,6 +77,8 @@ def quick(item: Item, *, mode: str = "boxed") -> Verdict | None:
     if not gold:
         return Verdict.unscored("gold_unparsable")
     found = _extracted(item, mode)
+    if found.error and truncated == "unscored" and item.finish_reason == "length":
+        return Verdict.unscored("truncated", decided_by="extract")
     if found.error:
         return Verdict.failed(found.error, decided_by="extract")
     shown = ", ".join(found.parts)
@@ -96,13 +102,13 @@ def quick(item: Item, *, mode: str = "boxed") -> Verdict | None:
     return _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
 
 
-def as_completion(gold: Any, *, mode: str = "boxed") -> str:
+def as_completion(gold: Any, *, mode: str = "boxed", truncated: str = "fail") -> str:
     r"""Write the gold as a completion that must pass.
 
     >>> as_completion("1/2")
     'The answer is $\\boxed{1/2}$.'
     """
-    del mode
+    del mode, truncated
     text = _gold_text(gold) or ""
     if "\\boxed" in text:
         return text
