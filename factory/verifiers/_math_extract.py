@@ -212,7 +212,7 @@ def _hashes(text: str) -> str | None:
         return None
     line = found.group(1).strip()
     # A Markdown heading of level four is no answer.
-    if _HASH_START.match(line) or (len(line) <= 20 and found.end() >= len(text)):
+    if _HASH_START.match(line) or (" " not in line and found.end() >= len(text)):
         return _narrow(line)
     return None
 

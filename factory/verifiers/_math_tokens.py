@@ -85,7 +85,7 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         or "%" in text
         or "base" in text
         or "{,}" in text
-        or "°" in text
+        or not text.isascii()
     ):
         for pattern, replacement in _PREPARE:
             text = pattern.sub(replacement, text)
