@@ -69,6 +69,12 @@ def test_mode_auto_reads_what_was_said(gold: str, text: str, status: str) -> Non
     assert choice.verify(Item(text=text, gold=gold), mode="auto").status == status
 
 
+def test_a_gold_may_carry_the_name_of_its_option() -> None:
+    for gold in ("C Cecile", "C. Cecile", "(C) Cecile", "Alina and the answer is\n(C) Cecile"):
+        assert choice.verify(Item(text="C", gold=gold), mode="auto").status == "pass"
+        assert choice.verify(Item(text="B", gold=gold), mode="auto").status == "fail"
+
+
 def test_option_texts_stand_for_their_letters() -> None:
     options = ["Paris", "Rome", "Berlin", "Oslo"]
     for gold in ("B", "Rome", "B. Rome"):

@@ -37,6 +37,7 @@ _CUE = re.compile(
     r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?[\s(]*([A-Za-z])(?![A-Za-z'’])",
     re.IGNORECASE,
 )
+_NAMED = re.compile(r"([A-Z])\s+[A-Z][^\n]*$")
 _TAG_CLOSE = re.compile(r"</(answer|output|final_answer|final)>", re.IGNORECASE)
 _OTHERS = re.compile(
     r"(?:\band\b|\bor\b|,|/|;|、|和|或|与|&|\+)\s*[\"'*_`$({\[]*([A-Z])(?![A-Za-z'’])"
@@ -119,6 +120,11 @@ def _gold(gold: Any, texts: Mapping[str, str]) -> str | None:
         return None
     plain = _unwrapped(gold.translate(_FULL_WIDTH)).strip()
     letter, _ = _letter(plain, texts)
+    if letter is None and (said := _said(plain, texts)) is not None:
+        plain = said.strip()
+        letter, _ = _letter(plain, texts)
+    if letter is None and (named := _NAMED.match(plain)) and named.group(1) in texts:
+        return named.group(1)  # "C Cecile": letter and name, as some sources write their golds
     return letter
 
 
