@@ -13,7 +13,7 @@ if [ -e "$stamp" ] && [ ! "$here/pyproject.toml" -nt "$stamp" ] && [ ! "$here/re
   exit 0
 fi
 
-echo "setting up $venv for $device ($(uname -m), $(nproc) cores)"
+echo "setting up $venv for $device ($(uname -m), $(nproc --all) cores)"
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
   echo "Python 3.11 or newer is needed; set PYTHON to one" >&2; exit 2; }
