@@ -198,11 +198,12 @@ def score_file(
         mapping: name that we read → column of the input.
         prefix: put before the written columns.
     """
-    from factory.stages.score import Scorer
+    from factory.stages.score import INPUTS, Scorer
 
     check_paths(source, out)
     scorer = Scorer(list(scores) if scores is not None else plugins.names("scores"), params)
-    columns = [prefix + c for c in scorer.columns]
+    # A score may write what it also reads (target_language): there the input's own value stays.
+    columns = [prefix + c for c in scorer.columns if prefix + c not in INPUTS]
     tally = Tally()
 
     def handle(batch: Batch) -> list[Row]:
@@ -247,7 +248,8 @@ def _score_batch(
             out.append(line | fields)
         else:
             tally.add("no_text" if text is None else "scored", unhandled=False)
-            out.append({**row, **fields})
+            given = {c: row[c] for c in fields if row.get(c) is not None}
+            out.append({**row, **fields, **given})
     return out
 
 

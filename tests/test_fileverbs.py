@@ -88,6 +88,19 @@ def test_score_gives_nulls_for_what_has_no_text(tmp_path: Path) -> None:
     assert rows[0]["completion_words"] > 0
 
 
+def test_a_given_target_language_is_read_and_stays(tmp_path: Path) -> None:
+    text = "<think>我先算二加三，得到五，然后检查一遍。</think> 答案是五。"
+    rows = [
+        {"completion": text, "target_language": "en"},
+        {"completion": text, "prompt": "二加三是多少？"},
+    ]
+    source, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    assert main(["score", source, "--out", str(out), "--scores", "language"]) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (found[0]["target_language"], found[1]["target_language"]) == ("en", "zh")
+    assert found[0]["target_fraction"] < 0.1 < 0.9 < found[1]["target_fraction"]
+
+
 def test_dedup_and_decontaminate(tmp_path: Path) -> None:
     text = "the quick brown fox jumps over the lazy dog near the old river bank at dawn"
     other = "an entirely different sentence about numbers and proofs and many other lemmas today"
