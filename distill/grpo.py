@@ -369,6 +369,8 @@ class _Run:
         resume = last_checkpoint(config.out / "checkpoints", inputs=self.inputs)
         if resume is not None:
             self.say(f"grpo {config.out.name}: going on from {resume.name}")
+        # Starting an engine is no training: budgets and costs begin here.
+        setup, self.cpu = cpu_s() - self.cpu, cpu_s()
         self.trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         self.trainer.save_model(str(config.out))
         self.tokenizer.save_pretrained(str(config.out))
@@ -383,6 +385,7 @@ class _Run:
             "alarms": self.alarms,
             "weights_apart_nats": self.sampler.worst_nats if self.sampler else None,
             "cpu_s": round(cpu_s() - self.cpu, 2),
+            "setup_cpu_s": round(setup, 2),
             "wall_s": round(time.monotonic() - self.began, 2),
         }
         write_run(
