@@ -73,7 +73,9 @@ class Engine:
                     yield None
                 continue
             ready = min(busy, key=lambda entry: entry[0])
-            time.sleep(max(0.0, ready[0] - time.monotonic()))
+            wait_s = ready[0] - time.monotonic()
+            if wait_s > 0:
+                time.sleep(wait_s)
             busy.remove(ready)
             if ready[1].trace_id in self._cancelled:
                 self._cancelled.discard(ready[1].trace_id)
