@@ -123,6 +123,8 @@ def _verify_batch(
             verdicts[position] = Verdict.unscored(f"{kind}: {error}"[:300])
             continue
         own = {o: view[o] for o in checker.known if view.get(o) is not None and o not in options}
+        if name == "math" and "mode" not in options:
+            own.setdefault("mode", "auto")  # plain files hold answers in any form
         groups.setdefault(str(name), []).append((position, item, own))
     for name, members in groups.items():
         checker = _checker(name, options if verifier else {}, n_workers)

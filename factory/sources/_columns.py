@@ -98,6 +98,9 @@ def source_of(
         own = orjson.loads(own)
     chosen = verifier or row.get("verifier") or (default_verifier(gold) if gold else None)
     merged = {**(own if isinstance(own, dict) else {}), **options}
+    if chosen == "math":
+        # Traces of others answer in many forms; our own recipes ask for a box and say so.
+        merged.setdefault("mode", "auto")
     if isinstance(own, list) and chosen == "choice":
         merged.setdefault("options", own)
     item = first(row, ITEM_NAMES)
