@@ -94,6 +94,8 @@ def _values(a: Node, b: Node) -> bool | None:
         if factor is None:
             return False
         return equal(x, y) if factor == 1 else _close(x, y, factor)
+    if x_kind and y_kind and x_kind != y_kind:
+        return False  # 20 % is not 20 cm^2
     plain = equal(x, y)
     if plain is not False or x_kind == y_kind:
         return plain
