@@ -99,6 +99,8 @@ def generate(
         StoreError: the disk is full or gone; what was committed is kept.
     """
     sampling = dataclasses.replace(sampling, template=engine.template)
+    if sampling.thinking_budget is not None:
+        raise UsageError("no engine keeps a thinking budget yet", "leave thinking_budget out")
     if policy.needs_verdicts and not verify:
         raise UsageError(f"policy {policy.kind!r} needs verdicts", "leave verify on")
     if max_cost is not None and price is None:
