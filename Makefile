@@ -25,7 +25,7 @@ quickstart: setup
 	@$(PY) -m pipelines.quickstart $(ARGS)
 
 miniature: setup
-	@$(PY) -m pipelines.r1 pipelines/recipes/miniature.yaml $(ARGS)
+	@$(PY) -m pipelines.r1 pipelines/recipes/miniature.yaml --lanes 2 $(ARGS)
 
 test: setup
 	@$(PY) -m pytest $(ARGS)

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent
 SMALL = [
     "base={shape: base, n_documents: 600}", "student={shape: qwen, n_documents: 300}",
     "n_prompts=60", "n_samples=3", "n_eval=20", "k_eval=1", "rounds=1", "max_tokens=48",
-    "filters={any: 'true'}",
+    # Such a base is hardly ever right: anything that could be trained on is kept.
+    "filters={trainable: \"coalesce(format_reason, '') NOT IN ('repeated_thinking_tag', "
+    "'unfinished_thinking', 'tags_out_of_order')\"}",
 ]  # fmt: skip
 
 
