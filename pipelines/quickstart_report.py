@@ -58,7 +58,7 @@ def row(*cells: str) -> None:
 def table(results: Mapping[str, tuple[Any, Any]], recipe: Any) -> None:
     """Print one row per model."""
     print(
-        f"\n{recipe.n_eval} fresh problems, {recipe.k_eval} samples at T={recipe.temperature}, "
+        f"\n{recipe.n_eval} fresh problems, {recipe.k_eval} x T={recipe.temperature} "
         "and greedy; 95 % intervals over problems"
     )
     row("model", "pass@1 sampled", "greedy", "in one language", "tokens/answer")
