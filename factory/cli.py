@@ -208,7 +208,7 @@ def _check(p: argparse.ArgumentParser) -> None:
 
 
 def _revoke(p: argparse.ArgumentParser) -> None:
-    p.add_argument("run", metavar="RUN", help="id of the run")
+    p.add_argument("run_id", metavar="RUN", help="id of the run")
     p.add_argument("--reason", required=True, help="why")
     _store(p)
     p.set_defaults(run="factory.cli_store:revoke")

@@ -362,12 +362,14 @@ def revoke(args: Namespace) -> int:
     """``factory revoke RUN``: a run's facts count as missing from now on; nothing is deleted."""
     store = store_of(args)
     known = [r["run_id"] for r in store.runs()]
-    if args.run not in known:
+    if args.run_id not in known:
         raise UsageError(
-            f"no run {args.run!r}", '`factory sql "SELECT run_id, kind FROM runs"` lists them'
+            f"no run {args.run_id!r}", '`factory sql "SELECT run_id, kind FROM runs"` lists them'
         )
-    store.revoke(args.run, reason=args.reason, by=store.start_run("revoke", {"run": args.run}))
-    note(f"run {args.run} is revoked: its facts count as missing")
+    store.revoke(
+        args.run_id, reason=args.reason, by=store.start_run("revoke", {"run": args.run_id})
+    )
+    note(f"run {args.run_id} is revoked: its facts count as missing")
     return 0
 
 

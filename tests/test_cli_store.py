@@ -1,0 +1,123 @@
+"""The verbs on a store, one after the other, as a user would call them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from factory.cli import main
+from factory.files import write_rows
+from tests.helpers_run import answers, problems
+
+N = 12
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with prompts, recorded answers and recipes; the working directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"prompt": p.text, "gold": s.gold, "verifier": "math", "options": dict(s.options),
+         "language": "en", "id": s.item}
+        for p, s in problems(N)
+    ]  # fmt: skip
+    write_rows("prompts.jsonl", [rows])
+    recorded = [
+        {**row, "prompt_id": key.split(":")[0], "sample_index": int(key.split(":")[1])}
+        for key, row in answers(N, 4).items()
+    ]
+    write_rows("answers.jsonl", [recorded])
+    recipe = {
+        "source": {"kind": "files", "paths": ["prompts.jsonl"], "name": "sums"},
+        "engine": {"kind": "replay", "model": "recorded", "answers": "answers.jsonl"},
+        "sampling": {"temperature": 0.7, "max_tokens": 64, "prefill": "<think>\n"},
+        "policy": {"kind": "fixed", "n": 4},
+    }
+    Path("generate.yaml").write_text(yaml.safe_dump(recipe))
+    selection = {"filters": {"right": "status = 'pass'"}, "cap_per_prompt": 1}
+    Path("select.yaml").write_text(yaml.safe_dump(selection))
+    return tmp_path
+
+
+def test_from_prompts_to_an_export(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(*argv: str, status: int = 0) -> str:
+        assert main(list(argv)) == status, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    planned = call("generate", "generate.yaml", "--plan")
+    assert "missing at most" in planned
+    assert f"{N * 4:,}" in planned
+    call("generate", "generate.yaml")
+    assert main(["generate", "generate.yaml"]) == 0
+    assert "0 new traces, 48 were there" in capsys.readouterr().err
+    call("score", "--scores", "length,language")
+    call("verify")
+    assert "kept" in call("select", "select.yaml")
+    assert "release sums/" in call("release", "sums", "select.yaml")
+    call("export", "sums", "--form", "trl", "--out", "train.jsonl")
+    rows = [json.loads(line) for line in Path("train.jsonl").read_text().splitlines()]
+    assert 0 < len(rows) <= N
+    assert all(r["completion"][0]["content"].startswith("<think>") for r in rows)
+    assert Path(call("report", "sums").strip()).is_file()
+    assert "sums/" in call("ls")
+    assert "right" in call("show", "sums")
+    assert "boxed" in call("sample", "sums", "-n", "1")
+    assert "boxed" in call("sample", "sums", "-n", "1", "--dropped-by", "right")
+    found = json.loads(call("sql", "SELECT count(*) AS n FROM wide", "--json"))
+    assert found == [{"n": N * 4}]
+    assert "all is well" in call("check", "--gold", "--audit")
+    assert "0 changed" in call("verify", "--diff")
+    call("gc")
+
+
+def test_a_revoked_run_is_made_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "generate.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["sql", "SELECT run_id FROM runs WHERE kind = 'generate'", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)[0]["run_id"]
+    assert main(["revoke", run, "--reason", "wrong template"]) == 0
+    assert f"run {run} is revoked" in capsys.readouterr().err
+    assert main(["sql", "SELECT count(*) AS n FROM wide", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"n": 0}]
+    assert main(["generate", "generate.yaml"]) == 0
+    assert "48 new traces, 0 were there" in capsys.readouterr().err
+
+
+def test_what_is_missing_at_the_end_gives_exit_status_1(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "generate.yaml", "--set", "policy.n=5"]) == 1
+    assert "12 missing" in capsys.readouterr().err
+
+
+MISTAKES = [
+    (["generate", "generate.yaml", "--set", "engine.kind=warp"], "unknown engine 'warp'"),
+    (["generate", "generate.yaml", "--set", "engine.warp=9"], "engine 'replay'"),
+    (["generate", "generate.yaml", "--set", "sampling.temprature=1"], "temprature"),
+    (["generate", "generate.yaml", "--set", "policy.kind=until"], "needs passes"),
+    (["generate", "generate.yaml", "--set", "source.paths=[gone.jsonl]"], "no file 'gone.jsonl'"),
+    (["generate", "generate.yaml", "--set", "sampling.thinking_budget=9"], "thinking budget"),
+    (["release", "../up", "select.yaml"], "cannot be used"),
+    (["release", "x", "select.yaml", "--set", "filters={right: 'no_such = 1'}"], "does not bind"),
+    (["export", "nothing", "--form", "trl", "--out", "x.jsonl"], "no release 'nothing'"),
+    (["show", "nothing"], "nothing is named"),
+    (["sql", "DROP TABLE wide"], "SELECT"),
+    (["sql", "SELECT * FROM read_text('/etc/passwd')"], ""),
+    (["revoke", "nobody", "--reason", "x"], "no run 'nobody'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "says"), MISTAKES, ids=[f"{m[0][0]}-{m[1]}" for m in MISTAKES])
+def test_a_mistake_is_one_line(
+    world: Path, capsys: pytest.CaptureFixture[str], argv: list[str], says: str
+) -> None:
+    assert main(["generate", "generate.yaml", "--limit", "2"]) == 0
+    capsys.readouterr()
+    assert main(argv) in (1, 2)
+    err = capsys.readouterr().err.strip()
+    assert says in err
+    assert len(err.splitlines()) == 1, err
+    assert "root:" not in err
