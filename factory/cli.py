@@ -137,6 +137,7 @@ def _generate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--limit", type=int, metavar="N", help="take the first N prompts")
     p.add_argument("--seed", type=int, help="base of the sampling seeds (part of the key)")
     p.add_argument("--max-tokens", type=int, metavar="N", help="stop in order after N new tokens")
+    p.add_argument("--max-cost", type=float, metavar="M", help="the same, by the recipe's price")
     p.set_defaults(run="factory.cli_store:generate")
 
 

@@ -90,6 +90,8 @@ class GenerateRecipe(Config):
     """``kind`` (fixed, until, adaptive) with its numbers."""
     verify: bool = True
     """Verify while sampling."""
+    price: dict[str, float] | None = None
+    """``per_million_prompt_tokens``, ``per_million_completion_tokens``, ``per_gpu_hour``."""
 
 
 def generate(args: Namespace) -> int:
@@ -121,7 +123,8 @@ def generate(args: Namespace) -> int:
         with draining() as stop:
             made = run(
                 store, prompts, engine, sampling=sampling, policy=policy, verify=recipe.verify,
-                max_tokens=args.max_tokens, on_progress=view, stop=stop,
+                max_tokens=args.max_tokens, max_cost=args.max_cost, price=_price(recipe.price),
+                on_progress=view, on_prompt=_show_first, stop=stop,
             )  # fmt: skip
     finally:
         view.close()
@@ -133,6 +136,19 @@ def generate(args: Namespace) -> int:
         + (f"; stopped: {made.stopped}" if made.stopped else "")
     )
     return 1 if made.missing and not made.stopped else 0
+
+
+def _price(fields: dict[str, float] | None) -> Any:
+    from factory.stages.ledger import Price
+
+    try:
+        return None if fields is None else Price(**fields)
+    except TypeError as error:
+        raise UsageError(f"price: {error}", "see GenerateRecipe") from None
+
+
+def _show_first(text: str) -> None:
+    note(f"first prompt, as the model sees it: {text!r}")
 
 
 def _sampling(fields: dict[str, Any], *, seed: int | None) -> Any:

@@ -93,6 +93,14 @@ def test_what_is_missing_at_the_end_gives_exit_status_1(
     assert "12 missing" in capsys.readouterr().err
 
 
+def test_a_cost_limit_stops_in_order(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    price = "price={per_million_completion_tokens: 1000000}"
+    argv = ["generate", "generate.yaml", "--set", price, "--set", "engine.slots=2"]
+    assert main([*argv, "--max-cost", "100"]) == 0
+    assert "stopped: max_cost" in capsys.readouterr().err
+    assert main(argv) == 0
+
+
 MISTAKES = [
     (["generate", "generate.yaml", "--set", "engine.kind=warp"], "unknown engine 'warp'"),
     (["generate", "generate.yaml", "--set", "engine.warp=9"], "engine 'replay'"),
@@ -100,6 +108,8 @@ MISTAKES = [
     (["generate", "generate.yaml", "--set", "policy.kind=until"], "needs passes"),
     (["generate", "generate.yaml", "--set", "source.paths=[gone.jsonl]"], "no file 'gone.jsonl'"),
     (["generate", "generate.yaml", "--set", "sampling.thinking_budget=9"], "thinking budget"),
+    (["generate", "generate.yaml", "--max-cost", "1"], "a cost limit needs a price"),
+    (["generate", "generate.yaml", "--set", "price={per_token: 1}"], "price"),
     (["release", "../up", "select.yaml"], "cannot be used"),
     (["release", "x", "select.yaml", "--set", "filters={right: 'no_such = 1'}"], "does not bind"),
     (["export", "nothing", "--form", "trl", "--out", "x.jsonl"], "no release 'nothing'"),
