@@ -23,8 +23,6 @@ def verify(args: Namespace) -> int:
     options = pairs(args.option, flag="--option")
     if args.mode is not None:
         options["mode"] = args.mode
-    if options and args.verifier is None:
-        args.verifier = "math"
     tally = verify_file(
         args.input,
         args.out,

@@ -83,6 +83,8 @@ def verify_file(
     check_paths(source, out)
     if verifier is not None:
         _checker(verifier, options, n_workers)
+    else:
+        _refuse_unknown(options)
     tally = Tally()
     columns = [prefix + name for name in VERDICT_FIELDS]
 
@@ -122,9 +124,11 @@ def _verify_batch(
             kind = "unknown_verifier" if isinstance(error, PluginError) else "refused"
             verdicts[position] = Verdict.unscored(f"{kind}: {error}"[:300])
             continue
-        own = {o: view[o] for o in checker.known if view.get(o) is not None and o not in options}
-        if name == "math" and "mode" not in options:
-            own.setdefault("mode", "auto")  # plain files hold answers in any form
+        # Plain files hold answers in any form; then the row's own options, then the caller's.
+        own: dict[str, Any] = {"mode": "auto"} if name in _HAVE_AUTO else {}
+        nested = view.get("options")
+        for values in (nested if isinstance(nested, dict) else {}, view, options):
+            own |= {o: values[o] for o in checker.known if values.get(o) is not None}
         groups.setdefault(str(name), []).append((position, item, own))
     for name, members in groups.items():
         checker = _checker(name, options if verifier else {}, n_workers)
@@ -140,6 +144,7 @@ def _verify_batch(
     return out
 
 
+_HAVE_AUTO = ("math", "choice")
 _CHECKERS: dict[tuple[str, str], Any] = {}
 
 
@@ -151,6 +156,20 @@ def _checker(name: str, options: Mapping[str, Any], n_workers: int | None) -> An
     if key not in _CHECKERS:
         _CHECKERS[key] = Checker(name, options, n_workers=n_workers)
     return _CHECKERS[key]
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Refuse an option that no verifier has; rows may name any verifier."""
+    from factory.stages.verify import known_options
+
+    known = {
+        o for n in plugins.names("verifiers") for o in known_options(plugins.load("verifiers", n))
+    }
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise UsageError(
+            f"no verifier has option {', '.join(unknown)}", f"known: {', '.join(sorted(known))}"
+        )
 
 
 def _item(view: Row) -> Item | None:

@@ -57,6 +57,21 @@ def test_each_rows_own_verifier_is_used_and_an_unknown_one_is_named(tmp_path: Pa
     assert "nobody" in rows[1]["reason"]
 
 
+def test_options_of_the_call_reach_each_verifier_that_takes_them(tmp_path: Path) -> None:
+    rows = [
+        {"completion": "the answer is 4", "gold": "4"},
+        {"completion": "ANSWER: B", "gold": "B", "verifier": "choice"},
+        {"completion": "the answer is 4", "gold": "4", "options": {"mode": "boxed"}},
+    ]
+    source, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    assert main(["verify", source, "--out", str(out)]) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["status"] for r in found] == ["pass", "pass", "fail"], "auto, its own, the row's"
+    assert main(["verify", source, "--out", str(out), "--mode", "boxed"]) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert found[0]["status"] == "fail", "no box"
+
+
 def test_a_verifier_from_outside_is_loaded_into_workers_by_path(tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.jsonl", ROWS[:2]), tmp_path / "out.jsonl"
     assert main(["verify", source, "--out", str(out), "--verifier", EXTERNAL]) == 0
@@ -126,7 +141,10 @@ MISTAKES = [
     (["verify", "in.jsonl", "--out", "in.jsonl"], "both input and output"),
     (["verify", "in.jsonl", "--out", "o.jsonl", "--verifier", "maths"], "unknown verifier 'maths'"),
     (["verify", "in.jsonl", "--out", "o.jsonl", "--verifier", "x/y.py"], "no plug-in file"),
-    (["verify", "in.jsonl", "--out", "o.jsonl", "--option", "mood=x"], "has no option mood"),
+    (
+        ["verify", "in.jsonl", "--out", "o.jsonl", "--option", "mood=x"],
+        "no verifier has option mood",
+    ),
     (["verify", "in.jsonl", "--out", "o.jsonl", "--map", "completion"], "write it as --map"),
     (["verify", "in.jsonl", "--out", "o.jsonl", "--map", "completion=nope"], "no column 'nope'"),
     (["verify", "taken.jsonl", "--out", "o.jsonl"], "already has status"),
