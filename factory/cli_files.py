@@ -45,18 +45,12 @@ def score(args: Namespace) -> int:
 
         return cli_store.score(args)
 
-    params: dict[str, dict[str, Any]] = {}
-    for key, value in pairs(args.param, flag="--param").items():
-        name, dot, parameter = key.rpartition(".")
-        if not dot:
-            raise UsageError(f"--param {key}", "write it as SCORE.KEY=VALUE")
-        params.setdefault(name, {})[parameter] = value
     names = None if args.scores is None else [s for s in args.scores.split(",") if s]
     tally = score_file(
         args.input,
         args.out,
         scores=names,
-        params=params,
+        params=score_params(args.param),
         mapping=columns(args.map),
         prefix=args.prefix,
     )
@@ -132,6 +126,21 @@ def pairs(assignments: list[str], *, flag: str) -> dict[str, Any]:
         except yaml.YAMLError:
             out[key] = text
     return out
+
+
+def score_params(assignments: list[str]) -> dict[str, dict[str, Any]]:
+    """Read ``SCORE.KEY=VALUE`` words of ``--param``.
+
+    >>> score_params(["language.min_words=3"])
+    {'language': {'min_words': 3}}
+    """
+    params: dict[str, dict[str, Any]] = {}
+    for key, value in pairs(assignments, flag="--param").items():
+        name, dot, parameter = key.rpartition(".")
+        if not dot:
+            raise UsageError(f"--param {key}", "write it as SCORE.KEY=VALUE")
+        params.setdefault(name, {})[parameter] = value
+    return params
 
 
 def columns(assignments: list[str]) -> dict[str, str]:

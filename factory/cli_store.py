@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.cli import DEFAULT_STORE
-from factory.cli_files import columns, pairs
+from factory.cli_files import columns, pairs, score_params
 from factory.config import Config, read_yaml
 from factory.errors import UsageError
 from factory.store import Store
@@ -46,23 +46,20 @@ def import_(args: Namespace) -> int:
     store = store_of(args, create=True)
     mapping = columns(args.map)
     if args.dataset:
-        rows = hub.rows(
+        named = hub.rows(
             args.dataset,
             revision=args.revision,
             config=args.config,
             split=args.split,
             mapping=mapping,
         )
-        rows_named = rows
     else:
         if not args.inputs:
             raise UsageError("nothing to import", "give files, or --dataset NAME")
-        rows_named = (
-            (files.stem(path), n, row) for path, n, row in files.rows(args.inputs, mapping)
-        )
+        named = ((files.stem(path), n, row) for path, n, row in files.rows(args.inputs, mapping))
     done = import_rows(
         store,
-        rows_named,
+        named,
         source=args.source,
         model=args.model,
         verifier=args.verifier,
@@ -231,11 +228,7 @@ def score(args: Namespace) -> int:
     from factory.stages.facts import score_store
 
     names = args.scores.split(",") if args.scores else plugins.names("scores")
-    params: dict[str, dict[str, Any]] = {}
-    for key, value in pairs(args.param, flag="--param").items():
-        name, _, parameter = key.rpartition(".")
-        params.setdefault(name, {})[parameter] = value
-    counts = score_store(store_of(args), names, params=params)
+    counts = score_store(store_of(args), names, params=score_params(args.param))
     for label in sorted({*counts.new, *counts.present}):
         note(f"{label}: {counts.new[label]} new, {counts.present[label]} were there")
     return 0

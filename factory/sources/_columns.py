@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from factory import ids
+from factory.errors import UsageError
 from factory.records import Message, Prompt, PromptSource, Trace, join_reasoning, message_list
 
 Row = Mapping[str, Any]
@@ -117,6 +118,46 @@ def source_of(
         level=None if level is None else str(level),
         language=language or _text(first(row, ("language", "lang", "lang_prompt"))),
     )
+
+
+def pairs_of(
+    rows: Iterable[tuple[str, int, Row]],
+    *,
+    split: str | None,
+    verifier: str | None,
+    options: Mapping[str, Any] | None,
+    language: str | None,
+    limit: int | None,
+    nothing: UsageError,
+) -> Iterator[tuple[Prompt, PromptSource]]:
+    """Yield the prompts of (source, row number, row) with where they come from.
+
+    Args:
+        rows: of one or more sources; those without a prompt are left out.
+        split: of all rows; like the next three it wins over a row's own column.
+        verifier: of all golds.
+        options: of that verifier.
+        language: of all prompts.
+        limit: at most so many prompts.
+        nothing: raised where no row has a prompt.
+    """
+    n = 0
+    for source, number, row in rows:
+        prompt = prompt_of(row)
+        if prompt is None:
+            continue
+        if limit is not None and n >= limit:
+            return
+        n += 1
+        yield (
+            prompt,
+            source_of(
+                row, prompt, source=source, number=number, split=split, verifier=verifier,
+                options=options or {}, language=language,
+            ),
+        )  # fmt: skip
+    if n == 0:
+        raise nothing
 
 
 def completions_of(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -57,32 +57,19 @@ def prompts(
     Raises:
         UsageError: a file is missing, or none of its rows has a prompt.
     """
-    n = 0
-    for path, number, row in rows(paths, mapping):
-        prompt = _columns.prompt_of(row)
-        if prompt is None:
-            continue
-        if limit is not None and n >= limit:
-            return
-        n += 1
-        yield (
-            prompt,
-            _columns.source_of(
-                row,
-                prompt,
-                source=name or stem(path),
-                number=number,
-                split=split,
-                verifier=verifier,
-                options=options or {},
-                language=language,
-            ),
-        )
-    if n == 0:
-        raise UsageError(
+    named = ((name or stem(path), number, row) for path, number, row in rows(paths, mapping))
+    yield from _columns.pairs_of(
+        named,
+        split=split,
+        verifier=verifier,
+        options=options,
+        language=language,
+        limit=limit,
+        nothing=UsageError(
             f"no prompt in {paths if isinstance(paths, str) else ', '.join(paths)}",
             f"name its column with --map prompt=COLUMN (known: {', '.join(_columns.PROMPT_NAMES)})",
-        )
+        ),
+    )
 
 
 def stem(path: str) -> str:

@@ -85,29 +85,14 @@ def prompts(
     limit: int | None = None,
 ) -> Iterator[tuple[Prompt, PromptSource]]:
     """Yield prompts with where they come from; arguments as ``rows`` and ``files.prompts``."""
-    n = 0
-    found = rows(dataset, revision=revision, config=config, split=split, mapping=mapping)
-    for label, number, row in found:
-        prompt = _columns.prompt_of(row)
-        if prompt is None:
-            continue
-        if limit is not None and n >= limit:
-            return
-        n += 1
-        yield (
-            prompt,
-            _columns.source_of(
-                row,
-                prompt,
-                source=label,
-                number=number,
-                split=split,
-                verifier=verifier,
-                options=options or {},
-                language=language,
-            ),
-        )
-    if n == 0:
-        raise UsageError(
+    yield from _columns.pairs_of(
+        rows(dataset, revision=revision, config=config, split=split, mapping=mapping),
+        split=split,
+        verifier=verifier,
+        options=options,
+        language=language,
+        limit=limit,
+        nothing=UsageError(
             f"no prompt in dataset {dataset!r}", "name its column: mapping prompt=COLUMN"
-        )
+        ),
+    )

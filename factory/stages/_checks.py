@@ -176,7 +176,7 @@ class Checks:
                 for (state, _, row, _), verdict in zip(items, verdicts, strict=True)
             ]
             # Our own faults are no facts: they are tried again by the next run.
-            writer.append([r for r in rows if not _ours(r["reason"])])
+            writer.append([r for r in rows if not is_no_fact(r["reason"])])
             done: Done = [
                 (state, index, verdict.status, fresh)
                 for (state, index, _, fresh), verdict in zip(items, verdicts, strict=True)
@@ -187,7 +187,8 @@ class Checks:
             self._done.put(error)
 
 
-def _ours(reason: str | None) -> bool:
+def is_no_fact(reason: str | None) -> bool:
+    """Tell whether a verdict is our own fault for now: not stored, so the next run tries again."""
     return (reason or "").startswith("dead_worker")
 
 

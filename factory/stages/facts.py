@@ -16,7 +16,7 @@ import polars as pl
 from factory import ids
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, score_form
-from factory.stages._checks import item_of, verdict_key, verdict_row
+from factory.stages._checks import is_no_fact, item_of, verdict_key, verdict_row
 from factory.stages.score import Scorer, frame_of
 from factory.stages.verify import Checker
 from factory.store import Store, Table
@@ -84,7 +84,7 @@ def verify_store(
                     verdict_row(row["trace_id"], source, checker, verdict, counts.run_id)
                     for (row, source), verdict in zip(pairs, verdicts, strict=True)
                 ]
-                kept = [r for r in out if not (r["reason"] or "").startswith("dead_worker")]
+                kept = [r for r in out if not is_no_fact(r["reason"])]
                 writer.append(kept)
                 counts.new[checker.label] += len(kept)
                 counts.by_status.update(r["status"] for r in kept)
