@@ -201,6 +201,14 @@ def _sample(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli_store:sample")
 
 
+def _diff(p: argparse.ArgumentParser) -> None:
+    p.add_argument("before", metavar="A", help="release or release/version")
+    p.add_argument("after", metavar="B", help="release or release/version")
+    _store(p)
+    _form(p)
+    p.set_defaults(run="factory.cli_store:diff")
+
+
 def _check(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gold", action="store_true", help="every gold must pass its own verifier")
     p.add_argument("--audit", action="store_true", help="run the catalog's audits")
@@ -265,6 +273,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("ls", "list releases, tables and named queries", _ls),
     ("show", "describe a release, table, run or query", _show),
     ("sample", "print some traces of a release, or that a filter dropped", _sample),
+    ("diff", "say what changed between two releases, and why", _diff),
     ("check", "re-hash the store; check golds; run audits", _check),
     ("revoke", "exclude every fact of a bad run", _revoke),
     ("gc", "remove leftovers of killed runs", _gc),

@@ -339,6 +339,14 @@ def sample(args: Namespace) -> int:
     return 0
 
 
+def diff(args: Namespace) -> int:
+    """``factory diff A B``: what changed between two releases, and why."""
+    from catalogs.diff import diff as compare
+
+    out(compare(store_of(args), args.before, args.after, form=args.form))
+    return 0
+
+
 # ---- keeping house
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from catalogs import answers, catalog, verbs
 from catalogs.answers import Answer
+from catalogs.diff import diff
 from factory.durable import write_json
 from factory.errors import UsageError
 from factory.store import Store
@@ -71,6 +72,58 @@ def test_sample_shows_what_a_filter_dropped(store: Store) -> None:
     assert rows[0]["completion"].startswith("所以")
     assert "dropped by readable" in verbs.sample(store, "sums", dropped_by="readable")
     assert verbs.sample(store, "sums", dropped_by="off").startswith("no trace of sums")
+
+
+def test_diff_says_which_rows_came_and_went_and_why(tmp_path: Path) -> None:
+    store = made.make_store(tmp_path / "data")
+    made.make_release(store)
+    # A second version: another predicate, one trace not in its universe, one undefined, one new.
+    kept = [r["trace_id"] for r in json.loads(verbs.sample(store, "sums", n=99, form="json"))]
+    dropped = json.loads(verbs.sample(store, "sums", n=1, dropped_by="readable", form="json"))
+    outside, undefined, short = kept[:3]
+    new = dropped[0]["trace_id"]
+    folder = store.root / "releases" / "sums" / "v2"
+    folder.mkdir()
+    rows = [*kept[3:], new]
+    pl.DataFrame({"trace_id": rows}).write_parquet(folder / "part-00000.parquet")
+    decisions = [(key, True, [], []) for key in rows]
+    decisions += [(undefined, False, ["short"], ["right"]), (short, False, ["short"], [])]
+    texts = pl.List(pl.String)
+    schema = {"trace_id": pl.String, "is_kept": pl.Boolean, "dropped_by": texts}
+    pl.DataFrame(decisions, {**schema, "undefined_by": texts}, orient="row").write_parquet(
+        folder / "decisions.parquet"
+    )
+    manifest = json.loads((folder.parent / "v1" / "manifest.json").read_text())
+    manifest |= {"version": "v2", "rows": len(rows), "created_at": "2026-11-20T13:00:00+00:00"}
+    manifest["parts"] = [{"name": "part-00000.parquet", "rows": len(rows)}]
+    manifest["filters"][1:] = [{"name": "short", "sql": "completion_words < 9"}]
+    manifest["plugins"] = {**manifest["plugins"], "math": "math@2"}
+    write_json(folder / "manifest.json", manifest)
+
+    found = json.loads(diff(store, "sums/v1", "sums", form="json"))
+    counts = {r["what"]: (r["in_both"], r["gone"], r["new"]) for r in found["sums/v1 -> sums/v2"]}
+    assert counts == {"rows": (10, 3, 1), "universe": (13, 11, 0)}
+    gone = {r["why"]: r["a_trace_id"] for r in found["gone: why sums/v2 lacks them"]}
+    assert gone == {
+        "not in its universe": outside,
+        "right (undefined), short": undefined,
+        "short": short,
+    }
+    assert [(r["why"], r["a_trace_id"]) for r in found["new: why sums/v1 lacked them"]] == [
+        ("readable", new)
+    ]
+    changes = {(r["what"], r["name"]): (r["before"], r["after"])
+               for r in found["what decided differently"]}  # fmt: skip
+    assert changes == {
+        ("filter", "readable"): ("language_consistency = 1", None),
+        ("filter", "off"): ("completion_words < 9  (off)", None),
+        ("filter", "short"): (None, "completion_words < 9"),
+        ("version of", "math"): ("math@1", "math@2"),
+    }
+    same = diff(store, "sums", "sums/v2")
+    assert "gone" not in same.split("\n", 3)[3]
+    with pytest.raises(UsageError, match="no release 'other': `factory ls`"):
+        diff(store, "sums", "other")
 
 
 MISTAKES = [
