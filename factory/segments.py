@@ -78,11 +78,13 @@ class SegmentWriter:
         """
         if not rows:
             return
-        payload = self._compressor.compress(encode_rows(rows))
-        frame = _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+        lines = encode_rows(rows)
         with self._lock:
             if self._fd < 0:
                 raise StoreError(f"{self.path} is closed", "open another writer")
+            # A zstd compressor is not thread-safe: two at once crash or write rubbish.
+            payload = self._compressor.compress(lines)
+            frame = _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
             try:
                 view = memoryview(frame)
                 while view:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -48,6 +49,26 @@ def test_rows_survive_append_seal_and_reading_in_any_state(store: Store) -> None
     assert frame["n"].to_list() == list(range(25))
     assert frame["s"][3] == "text 3 é中" * 3
     assert not list(table.folder.glob("segment-*"))
+
+
+def test_threads_may_share_one_writer(store: Store) -> None:
+    table = store.table("t", FORM)
+    generator = random.Random(0)
+    batches = [
+        [{"k": key_of(n), "n": n, "s": generator.randbytes(1500).hex()} for n in range(b, b + 32)]
+        for b in range(0, 32 * 80, 32)
+    ]
+    with table.writer("r") as writer:
+        threads = [
+            threading.Thread(target=lambda t=t: [writer.append(b) for b in batches[t::4]])
+            for t in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(table.read(["n"])["n"]) == list(range(32 * 80))
+    assert not table.check()
 
 
 def test_missing_is_wanted_minus_present_in_order(store: Store) -> None:
