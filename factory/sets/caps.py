@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import polars as pl
@@ -15,6 +16,33 @@ CHOICES: Mapping[str, tuple[str, bool]] = {
     "most_readable": ("readability", True),
 }
 """Name → (column, whether the highest value is best)."""
+_BY_COLUMN = re.compile(r"(highest|lowest)\s+([A-Za-z_][A-Za-z0-9_]*)")
+
+
+def order_sql(choose: str) -> str:
+    """Return the SQL order of a choice; null and not-a-number come last.
+
+    Args:
+        choose: a name of ``CHOICES``, ``highest COLUMN`` or ``lowest COLUMN`` (such as a reward
+            model's score), or a SQL order, which is returned as it is.
+
+    >>> order_sql("shortest")
+    'completion_words ASC NULLS LAST'
+    >>> order_sql("highest rm_score")
+    'CASE WHEN NOT isnan(rm_score::DOUBLE) THEN rm_score END DESC NULLS LAST'
+    """
+    by_column = _BY_COLUMN.fullmatch(choose.strip())
+    if by_column:
+        column, descending = by_column[2], by_column[1] == "highest"
+        value = f"CASE WHEN NOT isnan({column}::DOUBLE) THEN {column} END"
+    elif choose in CHOICES:
+        column, descending = CHOICES[choose]
+        value = column
+        if choose == "most_readable":
+            value = f"CASE WHEN NOT isnan({column}) THEN {column} END"
+    else:
+        return choose
+    return f"{value} {'DESC' if descending else 'ASC'} NULLS LAST"
 
 
 def cap(

@@ -1,14 +1,17 @@
 """The funnel: named SQL predicates over traces, every one evaluated for every trace.
 
 A predicate that is NULL does not keep the row and is counted as undefined. Since no filter hides
-a row from the next, the counts do not depend on their order and say what each alone would drop.
+a row from the next, what a filter drops, and what it alone would drop, does not depend on the
+order; only ``n_in`` and ``n_dropped_here``, which tell the way from top to bottom, do.
+
+``select`` counts its own steps (caps, duplicates) with the same code as ``funnel``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -21,22 +24,46 @@ RELATION = "wide"
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """What one filter does to the rows.
+class Step:
+    """One reason to drop.
 
     Attributes:
-        n_in: rows before any filter; the same for all.
-        n_dropped: rows that it does not keep (false or undefined).
-        n_dropped_only: rows that it does not keep and all others do.
+        name: unique name.
+        sql: the predicate, or what the step does in words.
+        is_on: False: evaluated and counted, but drops nothing.
+        passed: nullable Boolean, one per row; null is undefined.
+    """
+
+    name: str
+    sql: str
+    is_on: bool
+    passed: pl.Series
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What one step does to the rows.
+
+    Attributes:
+        n_in: rows that the steps before it left.
+        n_dropped_here: those of them that it drops.
+        n_dropped: rows, of all, that it does not keep (false or undefined).
+        n_dropped_only: rows that it does not keep and all other steps do.
         n_undefined: rows for which it is NULL; part of ``n_dropped``.
     """
 
     name: str
     sql: str
+    is_on: bool
     n_in: int
     n_dropped: int
+    n_dropped_here: int
     n_dropped_only: int
     n_undefined: int
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a manifest holds it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +82,45 @@ class Funnel:
 
     def table(self) -> pl.DataFrame:
         """Return the counts as a frame."""
-        return pl.DataFrame([asdict(count) for count in self.counts])
+        return pl.DataFrame([count.row() for count in self.counts])
 
 
 def check_filters(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) -> None:
     """Bind every predicate against ``wide``, which may be empty, before any work.
 
     Raises:
-        UsageError: one is no Boolean expression over its columns; the message names it.
+        UsageError: one is no Boolean expression over the columns of one row; the message names it.
     """
     import duckdb
 
+    width = len(con.execute(f"SELECT * FROM {RELATION} LIMIT 0").description or [])
     for name, sql in filters.items():
+        # All columns beside it, so that an aggregate does not bind.
+        query = f"SELECT *, {predicate(sql)} FROM {RELATION} LIMIT 0"
         try:
-            # A line break, so that a comment at the end of a predicate hides nothing.
-            bound = con.execute(f"SELECT (\n{sql}\n) FROM {RELATION} LIMIT 0")
+            if len(con.extract_statements(query)) != 1:
+                raise UsageError(
+                    f"filter {name!r} is more than one statement", "give one expression"
+                )
+            columns = con.execute(query).description or []
         except duckdb.Error as error:
-            why = " ".join(str(error).split("LINE 1")[0].split())
+            why = " ".join(str(error).split("LINE 1")[0].split())[:240]
+            if "GROUP BY" in why:
+                why = "a filter speaks of one row: no aggregate"
             raise UsageError(f"filter {name!r} ({sql}) does not bind: {why}") from None
-        columns = bound.description or []
-        kind = str(columns[0][1]).upper() if len(columns) == 1 else "several columns"
+        kind = str(columns[-1][1]).upper() if len(columns) == width + 1 else "several columns"
         if kind not in ("BOOLEAN", "BOOL", '"NULL"', "NULL"):
             raise UsageError(f"filter {name!r} ({sql}) gives {kind}", "write a comparison")
+
+
+def predicate(sql: str) -> str:
+    """Return a filter as one SQL expression; a comment at its end hides nothing after it."""
+    return f"(\n{sql}\n)"
+
+
+def failed_on_a_row(error: duckdb.Error) -> UsageError:
+    """Explain a filter that binds and fails on some value, such as a cast."""
+    return UsageError(f"a filter fails on a row: {str(error).splitlines()[0][:240]}")
 
 
 def evaluate(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) -> pl.DataFrame:
@@ -90,12 +134,14 @@ def evaluate(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) -> pl.D
     import duckdb
 
     check_filters(con, filters)
-    columns = ", ".join(f"(\n{sql}\n)::BOOLEAN AS {_quoted(name)}" for name, sql in filters.items())
+    columns = ", ".join(
+        f"{predicate(sql)}::BOOLEAN AS {_quoted(name)}" for name, sql in filters.items()
+    )
     try:
         relation = con.sql(f"SELECT {columns or 'true AS __none'} FROM {RELATION}")
         frame = pl.DataFrame(relation.to_arrow_table())
     except duckdb.Error as error:
-        raise UsageError(f"a filter fails on a row: {str(error).splitlines()[0]}") from None
+        raise failed_on_a_row(error) from None
     return frame if filters else frame.drop("__none")
 
 
@@ -114,13 +160,13 @@ def funnel(source: pl.DataFrame | duckdb.DuckDBPyConnection, filters: Mapping[st
         UsageError: a filter does not bind; the message names it.
 
     >>> frame = pl.DataFrame({"n": [1, 5, None, 9], "ok": [True, True, True, False]})
-    >>> funnel(frame, {"short": "n < 6", "right": "ok"}).table().rows()
-    [('short', 'n < 6', 4, 2, 1, 1), ('right', 'ok', 4, 1, 0, 0)]
+    >>> counts = funnel(frame, {"short": "n < 6", "right": "ok"}).table()
+    >>> counts.select("name", "n_in", "n_dropped", "n_dropped_only", "n_undefined").rows()
+    [('short', 4, 2, 1, 1), ('right', 2, 1, 0, 0)]
     """
     if not isinstance(source, pl.DataFrame):
-        n_rows = source.execute(f"SELECT count(*) FROM {RELATION}").fetchone()
-        flags = evaluate(source, filters)
-        return _funnel(flags, filters, int(n_rows[0]) if n_rows else 0)
+        found = source.execute(f"SELECT count(*) FROM {RELATION}").fetchone()
+        return _funnel(evaluate(source, filters), filters, int(found[0]) if found else 0)
     import duckdb
 
     with duckdb.connect(config={"enable_external_access": "false"}) as con:
@@ -129,29 +175,53 @@ def funnel(source: pl.DataFrame | duckdb.DuckDBPyConnection, filters: Mapping[st
 
 
 def _funnel(flags: pl.DataFrame, filters: Mapping[str, str], n_rows: int) -> Funnel:
-    names = list(filters)
-    if names and flags.height != n_rows:
+    if filters and flags.height != n_rows:
         raise UsageError(
             f"the filters give {flags.height} values for {n_rows} rows",
             "a filter speaks of one row: no aggregate, no unnest",
         )
-    n_failed = pl.sum_horizontal(
-        pl.lit(0, dtype=pl.Int64), *((~pl.col(n).fill_null(False)).cast(pl.Int64) for n in names)
-    )
-    keep = flags.select((n_failed == 0).alias("keep")).to_series()
-    if not names:
-        keep = pl.repeat(True, n_rows, dtype=pl.Boolean, eager=True).alias("keep")
-    failed_one = flags.select((n_failed == 1).alias("one")).to_series() if names else keep
+    steps = [Step(name, sql, True, flags[name]) for name, sql in filters.items()]
+    return Funnel(count_steps(steps, n_rows), keep_all(steps, n_rows), flags)
+
+
+def keep_all(steps: Sequence[Step], n_rows: int) -> pl.Series:
+    """Return which rows every step that is on keeps: Boolean, never null."""
+    keep = pl.repeat(True, n_rows, dtype=pl.Boolean, eager=True).alias("keep")
+    for step in steps:
+        if step.is_on:
+            keep = keep & step.passed.fill_null(False)
+    return keep.alias("keep")
+
+
+def count_steps(steps: Sequence[Step], n_rows: int) -> list[Count]:
+    """Count for each step, in order, what it drops: by itself, after the others, alone.
+
+    A step that is off drops nothing; its ``n_dropped`` says what it would not keep.
+    """
+    n_failed = pl.repeat(0, n_rows, dtype=pl.Int32, eager=True)
+    for step in steps:
+        if step.is_on:
+            n_failed = n_failed + (~step.passed.fill_null(False)).cast(pl.Int32)
     counts = []
-    for name in names:
-        failed = ~flags[name].fill_null(False)
+    alive = keep_all([], n_rows)
+    for step in steps:
+        dropped = ~step.passed.fill_null(False)
+        n_only = int((dropped & (n_failed == 1)).sum()) if step.is_on else 0
         counts.append(
             Count(
-                name, filters[name], n_rows, int(failed.sum()),
-                int((failed & failed_one).sum()), flags[name].null_count(),
+                name=step.name,
+                sql=step.sql,
+                is_on=step.is_on,
+                n_in=int(alive.sum()),
+                n_dropped=int(dropped.sum()),
+                n_dropped_here=int((alive & dropped).sum()) if step.is_on else 0,
+                n_dropped_only=n_only,
+                n_undefined=step.passed.null_count(),
             )
-        )  # fmt: skip
-    return Funnel(counts, keep, flags)
+        )
+        if step.is_on:
+            alive = alive & ~dropped
+    return counts
 
 
 def compose(

@@ -109,14 +109,19 @@ def mixture(
         rows = rows.filter(among.fill_null(False))
     counts = dict(rows.group_by(by).len().iter_rows())
     quota = quotas({str(d): n for d, n in counts.items()}, shares, total=total)
-    order = rows.with_columns(pl.Series("__draw", _draws(rows[key], seed), dtype=pl.UInt64))
+    order = rows.with_columns(pl.Series("__draw", draws(rows[key], seed), dtype=pl.UInt64))
     order = order.sort("__draw", key, "__row")
     limit = pl.col(by).replace_strict(quota, default=0, return_dtype=pl.Int64)
     kept = order.filter(pl.int_range(pl.len()).over(by) < limit)["__row"]
     return _mask(df.height, kept)
 
 
-def _draws(keys: pl.Series, seed: int) -> list[int]:
+def draws(keys: pl.Series, seed: int) -> list[int]:
+    """Return a number for each key: the same for the same key and seed, in any set and order.
+
+    >>> draws(pl.Series(["a", "b"]), 0)[1] == draws(pl.Series(["b"]), 0)[0]
+    True
+    """
     # Not Polars' own hash, which may change from one version to the next.
     import hashlib
 

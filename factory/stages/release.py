@@ -4,10 +4,14 @@
 (every trace of the universe: kept, or dropped by what) and ``manifest.json``, written last: a
 release without it does not exist. The version is a hash of the sorted (trace_id, text hash,
 categorical columns); no floats, no file bytes, so the same decision gives the same version.
+
+Memory: one part at a time. Rows and texts are first dealt out to one file per part, in the order
+in which the store holds them, so that each text is read once however many parts there are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import shutil
@@ -22,11 +26,12 @@ import polars as pl
 from factory.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json
 from factory.errors import StoreError, UsageError
 from factory.records import split_reasoning
-from factory.stages.select import Selected
+from factory.stages.select import CATEGORICAL, Selected
 from factory.store import Store, check_name, now
 
-CATEGORICAL = ("source", "split", "domain", "level", "prompt_language", "verifier", "status")
 PART_ROWS = 20_000
+PART_TEXT_BYTES = 96 << 20
+_MOST_PARTS = 400  # files that are open at once
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,14 @@ def release(
         UsageError: a name that cannot be used, or nothing was kept.
     """
     check_name(name, what="release")
-    if selected.kept.is_empty():
+    keys = selected.keys
+    if keys.is_empty():
         strictest = max(selected.funnel, key=lambda f: f["n_dropped"], default=None)
         hint = f"; filter {strictest['name']!r} drops most" if strictest else ""
         raise UsageError(
             f"nothing is kept of {selected.decisions.height} traces{hint}", "loosen the filters"
         )
-    version = version_of(selected.kept)
+    version = version_of(keys)
     folder = store.root / "releases" / name / version
     if (folder / "manifest.json").exists():
         return open_release(store, name, version)
@@ -82,9 +88,9 @@ def release(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     parts = []
-    for number, frame in enumerate(_rows(store, selected.kept)):
+    for number, frame in enumerate(_rows(store, selected, work)):
         path = work / f"part-{number:05d}.parquet"
-        frame.write_parquet(path, compression="zstd")
+        frame.write_parquet(path, compression="zstd", row_group_size=2048)
         size = path.stat().st_size
         parts.append(
             {"name": path.name, "rows": frame.height, "bytes": size, "sha256": sha256_file(path)}
@@ -94,8 +100,8 @@ def release(
         "name": name,
         "version": version,
         "created_at": now(),
-        "rows": selected.kept.height,
-        "prompts": selected.kept["prompt_id"].n_unique(),
+        "rows": keys.height,
+        "prompts": keys["prompt_id"].n_unique(),
         "n_universe": selected.decisions.height,
         "parts": parts,
         "decisions_sha256": sha256_file(work / "decisions.parquet"),
@@ -170,29 +176,103 @@ def open_release(store: Store, name: str, version: str | None = None) -> Release
     return Release(name, path.parent.name, path.parent, orjson.loads(path.read_bytes()))
 
 
-def _rows(store: Store, kept: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield the kept rows with their texts, in the order of their keys, ``PART_ROWS`` at a time."""
-    prompts = store.table("prompts").read(["prompt_id", "messages"])
-    golds = store.table("prompt_sources").read(["prompt_id", "source", "item", "gold"])
-    golds = golds.unique(["prompt_id", "source", "item"], keep="first", maintain_order=True)
-    scores = [c for c in kept.columns if not c.startswith("_")]
-    for start in range(0, kept.height, PART_ROWS):
-        part = kept[start : start + PART_ROWS].select(scores)
-        texts = [
-            batch.join(part, on="trace_id", how="semi")
-            for batch in store.table("traces").batches(["trace_id", "prefill", "completion"])
-        ]
-        frame = part.join(pl.concat(texts), on="trace_id").join(prompts, on="prompt_id", how="left")
-        keys = [c for c in ("prompt_id", "source", "item") if c in frame.columns]
-        frame = frame.join(golds, on=keys, how="left", nulls_equal=True)
-        full = [(p or "") + c for p, c in frame.select("prefill", "completion").iter_rows()]
-        halves = [split_reasoning(t) for t in full]
-        yield (
-            frame.drop("prefill")
-            .with_columns(
-                pl.Series("completion", full),
-                pl.Series("reasoning", [h.reasoning for h in halves]),
-                pl.Series("answer", [h.answer for h in halves]),
-            )
-            .sort("trace_id")
-        )
+def _rows(store: Store, selected: Selected, work: Path) -> Iterator[pl.DataFrame]:
+    """Yield the kept rows with their texts, in the order of their keys, one part at a time."""
+    keys = selected.keys
+    n_parts = -(-keys.height // _part_rows(store, keys.height))
+    per_part = -(-keys.height // n_parts)
+    row = pl.int_range(pl.len(), dtype=pl.UInt32)
+    owner = keys.select("trace_id", (row // per_part).cast(pl.UInt32).alias("_part"))
+    dealt = work / ".dealt"
+    dealt.mkdir()
+    by_prompt = keys.select("prompt_id", owner["_part"]).unique()
+    with _Deal(dealt, "wide", owner, on="trace_id") as deal:
+        for frame in selected.batches():
+            deal.write(frame.select(c for c in frame.columns if not c.startswith("_")))
+    for name, table, columns in (
+        ("text", "traces", ["trace_id", "prefill", "completion"]),
+        ("prompt", "prompts", ["prompt_id", "messages"]),
+        ("gold", "prompt_sources", [*_GOLD_KEYS, "gold"]),
+    ):
+        key = columns[0]
+        with _Deal(dealt, name, owner if key == "trace_id" else by_prompt, on=key) as deal:
+            for frame in store.table(table).batches(columns):
+                deal.write(frame)
+    for number in range(n_parts):
+        paths = {name: dealt / f"{name}-{number}" for name in ("wide", "text", "prompt", "gold")}
+        parts = {name: pl.read_ipc_stream(path.read_bytes()) for name, path in paths.items()}
+        for path in paths.values():
+            path.unlink()
+        yield _joined(parts)
+    dealt.rmdir()
+
+
+_GOLD_KEYS = ["prompt_id", "source", "item"]
+
+
+def _joined(parts: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    frame = parts["wide"].join(parts["text"], on="trace_id")
+    full = [(p or "") + c for p, c in frame.select("prefill", "completion").iter_rows()]
+    halves = [split_reasoning(t) for t in full]
+    frame = frame.drop("prefill").with_columns(
+        pl.Series("completion", full, dtype=pl.String),
+        pl.Series("reasoning", [h.reasoning for h in halves], dtype=pl.String),
+        pl.Series("answer", [h.answer for h in halves], dtype=pl.String),
+    )
+    golds = parts["gold"].unique(_GOLD_KEYS, keep="first", maintain_order=True)
+    frame = frame.join(parts["prompt"], on="prompt_id", how="left")
+    frame = frame.join(golds, on=_GOLD_KEYS, how="left", nulls_equal=True)
+    return frame.sort("trace_id")
+
+
+def _part_rows(store: Store, n_rows: int) -> int:
+    """Return rows per part: fewer where traces are long."""
+    import pyarrow.parquet as pq
+
+    n = size = 0
+    for path in store.table("traces").part_paths():
+        meta = pq.read_metadata(path)
+        at = meta.schema.names.index("completion")
+        n += meta.num_rows
+        groups = range(meta.num_row_groups)
+        size += sum(meta.row_group(g).column(at).total_uncompressed_size for g in groups)
+    fitting = PART_TEXT_BYTES * n // max(1, size)
+    return max(1, min(PART_ROWS, fitting), -(-n_rows // _MOST_PARTS))
+
+
+class _Deal:
+    """Deals rows out to one file per part, in batches of any order.
+
+    Args:
+        folder: where the files go.
+        name: ``<name>-<part>``.
+        owner: key → ``_part``, several where a row goes to several; other rows are left out.
+        on: the key.
+    """
+
+    def __init__(self, folder: Path, name: str, owner: pl.DataFrame, *, on: str) -> None:
+        self._folder, self._name, self._owner, self._on = folder, name, owner, on
+        self._writers: dict[int, Any] = {}
+        self._files = contextlib.ExitStack()
+
+    def __enter__(self) -> _Deal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Deal out a batch."""
+        import pyarrow as pa
+
+        mine = frame.join(self._owner, on=self._on, how="inner")
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        for (part,), rows in mine.partition_by("_part", as_dict=True, include_key=False).items():
+            table = rows.to_arrow()
+            if part not in self._writers:
+                path = self._folder / f"{self._name}-{part}"
+                sink = self._files.enter_context(pa.OSFile(str(path), "wb"))
+                self._writers[part] = self._files.enter_context(
+                    pa.ipc.new_stream(sink, table.schema, options=options)
+                )
+            self._writers[part].write_table(table)
