@@ -87,6 +87,8 @@ class GenerateRecipe(Config):
     """``kind`` (fixed, until, adaptive) with its numbers."""
     verify: bool = True
     """Verify while sampling."""
+    scores: tuple[str, ...] = ()
+    """Scores to measure while sampling."""
     price: dict[str, float] | None = None
     """``per_million_prompt_tokens``, ``per_million_completion_tokens``, ``per_gpu_hour``."""
 
@@ -120,6 +122,7 @@ def generate(args: Namespace) -> int:
         with draining() as stop:
             made = run(
                 store, prompts, engine, sampling=sampling, policy=policy, verify=recipe.verify,
+                scores=recipe.scores,
                 max_tokens=args.max_tokens, max_cost=args.max_cost, price=_price(recipe.price),
                 on_progress=view, on_prompt=_show_first, stop=stop,
             )  # fmt: skip

@@ -38,17 +38,13 @@ def canonical_json(value: object) -> str:
     >>> canonical_json({"b": 1, "a": 1.0, "unset": None})
     '{"a":1.0,"b":1}'
     """
-    return json.dumps(
-        _canonical(value),
-        sort_keys=True,
-        ensure_ascii=False,
-        separators=(",", ":"),
-        allow_nan=False,
-    )
+    return _ENCODER.encode(_canonical(value))
 
 
 def _canonical(value: object) -> object:
     if value is None or value is True or value is False:
+        return value
+    if type(value) is str and value.isascii():
         return value
     if isinstance(value, str):
         text = str(value)

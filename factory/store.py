@@ -219,7 +219,7 @@ class Table:
         Returns:
             Number of rows that were new.
         """
-        frame = frame.select(list(self.form.columns)).cast(pl.Schema(self._polars_schema()))
+        frame = frame.select(list(self.form.columns)).cast(pl.Schema(self.polars_schema()))
         frame = frame.unique(self.form.key, keep="first", maintain_order=True)
         with self._lock():
             new = self.missing_frame(frame)
@@ -343,7 +343,8 @@ class Table:
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.folder / ".lock")
 
-    def _polars_schema(self) -> dict[str, Any]:
+    def polars_schema(self) -> dict[str, Any]:
+        """Return the columns with their Polars types."""
         return {name: _POLARS[kind] for name, kind in self.form.columns.items()}
 
     def _manifest(self) -> tuple[list[Part], list[str]]:
@@ -414,7 +415,7 @@ class Table:
                 yield counted.select(names)
 
     def _segment_frames(self, path: Path, handle: BinaryIO) -> Iterator[pl.DataFrame]:
-        schema = self._polars_schema()
+        schema = self.polars_schema()
         buffer: list[bytes] = []
         size = 0
         for payload in itertools.chain(read_payloads(handle, path), [None]):

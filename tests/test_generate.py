@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from factory.errors import UsageError
+from factory.errors import PluginError, UsageError
 from factory.requests import Failure
+from factory.stages.facts import score_store
 from factory.stages.generate import Generated, generate, plan
 from factory.stages.policy import Policy
 from factory.store import Store
@@ -180,3 +181,41 @@ def test_a_policy_without_its_numbers_is_refused(values: dict[str, object]) -> N
 def test_a_policy_that_needs_verdicts_refuses_to_go_without(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs verdicts"):
         run(new_store(tmp_path), 3, UNTIL, verify=False)
+
+
+SCORED = ["length", "readability"]  # the second reads what a verifier took out of the answer
+
+
+def scored(store: Store) -> list[pl.DataFrame]:
+    return [
+        store.table(t).read().drop("run_id").sort("trace_id")
+        for t in store.tables()
+        if t.startswith("scores.")
+    ]
+
+
+def test_scores_beside_the_engine_are_those_of_a_score_run_after_it(tmp_path: Path) -> None:
+    beside, after = new_store(tmp_path), Store(tmp_path / "after")
+    made = run(beside, 12, UNTIL, scores=SCORED)
+    run(after, 12, UNTIL)
+    score_store(after, SCORED)
+    frames = scored(beside)
+    assert [f.height for f in frames] == [made.progress.n_new] * 2
+    assert all(a.equals(b) for a, b in zip(frames, scored(after), strict=True))
+
+
+def test_traces_of_an_earlier_run_without_scores_get_them(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    run(store, 5, FIXED)
+    again = run(store, 5, FIXED, scores=["length"])
+    assert again.progress.n_new == 0
+    assert scored(store)[0].height == 20
+    runs = len(store.runs())
+    run(store, 5, FIXED, scores=["length"])
+    assert len(store.runs()) == runs + 1, "nothing is scored twice"
+
+
+def test_a_score_that_is_unknown_ends_the_run_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="unknown score"):
+        run(new_store(tmp_path), 3, FIXED, scores=["beauty"], calls=str(tmp_path / "calls"))
+    assert not (tmp_path / "calls").exists()

@@ -6,8 +6,8 @@ Answers come from a file of traces (JSON Lines or Parquet with ``completion`` an
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ class Engine:
         self, requests: Iterator[Request | None], on_partial: OnPartial | None = None
     ) -> Iterator[Trace | Failure | None]:
         """Answer in the order in which the recorded answers would have ended."""
-        busy: deque[tuple[float, Request]] = deque()
+        busy: list[tuple[float, int, Request]] = []
+        n_begun = 0
         more = True
         while more or busy:
             while more and len(busy) < self._slots:
@@ -67,21 +68,21 @@ class Engine:
                     break
                 if request is None:
                     break
-                busy.append((self._begin(request), request))
+                n_begun += 1
+                heapq.heappush(busy, (self._begin(request), n_begun, request))
             if not busy:
                 if more:
                     yield None
                 continue
-            ready = min(busy, key=lambda entry: entry[0])
-            wait_s = ready[0] - time.monotonic()
+            wait_s = busy[0][0] - time.monotonic()
             if wait_s > 0:
                 time.sleep(wait_s)
-            busy.remove(ready)
-            if ready[1].trace_id in self._cancelled:
-                self._cancelled.discard(ready[1].trace_id)
+            request = heapq.heappop(busy)[2]
+            if request.trace_id in self._cancelled:
+                self._cancelled.discard(request.trace_id)
                 yield None
                 continue
-            yield self._answer(ready[1], on_partial)
+            yield self._answer(request, on_partial)
 
     def cancel(self, trace_ids: Iterable[str]) -> None:
         """Forget requests that are under way."""

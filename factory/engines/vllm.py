@@ -151,15 +151,21 @@ class Engine:
         self.template: str | None = models.template_hash(self._template)
         self.max_model_len = int(self._llm.model_config.max_model_len)
         self._flights: dict[str, _Flight] = {}
+        self._rendered: tuple[tuple[str, str], list[int]] | None = None
 
     def render(self, request: Request) -> list[int]:
         """Return the token ids of the prompt, prefill included."""
-        return models.render(
-            self._tokenizer,
-            request.messages,
-            template=self._template,
-            prefill=request.sampling.prefill,
-        )
+        key = (request.prompt_id, request.sampling.prefill)
+        if self._rendered is None or self._rendered[0] != key:
+            # The samples of a prompt are asked one after the other: one rendering serves them all.
+            tokens = models.render(
+                self._tokenizer,
+                request.messages,
+                template=self._template,
+                prefill=request.sampling.prefill,
+            )
+            self._rendered = (key, tokens)
+        return self._rendered[1]
 
     def rendered_text(self, request: Request) -> str:
         """Return the prompt exactly as the model sees it, to be shown before money is spent."""

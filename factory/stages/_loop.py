@@ -21,7 +21,8 @@ from factory.errors import FactoryError
 from factory.records import Sampling, Trace
 from factory.requests import Engine, Failure, OnPartial, Request
 from factory.stages._checks import Checks, SampleState
-from factory.stages._commit import Committed, Committer
+from factory.stages._commit import COMMIT_ROWS, Committed, Committer
+from factory.stages._scores import Scores
 from factory.stages.ledger import Price
 from factory.stages.policy import Policy
 from factory.stages.progress import Progress
@@ -29,6 +30,10 @@ from factory.store import Store
 
 MAX_ATTEMPTS = 3
 REPORT_S = 0.2
+TURN_TRACES = COMMIT_ROWS // 2
+"""Finished traces after which the loop looks at its other threads, where answers come fast."""
+TURN_S = 0.005
+"""Seconds after which it does so anyhow."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -67,6 +72,7 @@ class Loop:
         *,
         run_id: str,
         verify: bool,
+        scores: Scores | None,
         n_workers: int | None,
         limits: Limits,
     ) -> None:
@@ -75,11 +81,14 @@ class Loop:
         self.stopped: str | None = None
         self.progress = Progress(n_prompts=len(states), n_wanted_at_most=len(states) * policy.limit)
         self._sampling_id = sampling.sampling_id
+        self._limit, self._needs_verdicts = policy.limit, policy.needs_verdicts
+        self._turned_at = 0.0
         self._begun = time.monotonic()
         self._traces = store.table("traces")
         self._segments = (self._traces.writer(run_id), store.table("failures").writer(run_id))
         self._committer = Committer(*self._segments, run_id)
         self._checks = Checks(store, run_id, n_workers) if verify else None
+        self._scores = scores
         self._by_trace: dict[str, tuple[SampleState, int]] = {}
         self._ready: deque[SampleState] = deque(states)
         self._again: deque[tuple[SampleState, int]] = deque()
@@ -139,7 +148,12 @@ class Loop:
                 self._take_verdicts(wait=True, enough=1)
             elif not self._n_with_engine:
                 self._take_commits(all_of_them=True)
-            self._turn()
+            if (
+                answer is None
+                or self._committer.n_waiting >= TURN_TRACES
+                or time.monotonic() - self._turned_at >= TURN_S
+            ):
+                self._turn()
         self._take_commits(all_of_them=True)
         self._take_verdicts(wait=True)
         self._report()
@@ -160,33 +174,41 @@ class Loop:
 
     def universe(self) -> tuple[pl.DataFrame, int]:
         """Return the wanted traces that exist, and the number of those that do not."""
-        rows = []
+        keys: list[str] = []
+        prompts: list[str] = []
+        indices: list[int] = []
         missing = 0
         for state in self.states:
-            statuses: list[str] = []
-            while self.policy.wants(statuses):
-                index = len(statuses)
+            index = n_pass = 0
+            while self.policy.wants_after(index, n_pass):
                 if index in state.have:
-                    rows.append((state.trace_ids[index], state.prompt_id, index))
+                    keys.append(state.trace_ids[index])
+                    prompts.append(state.prompt_id)
+                    indices.append(index)
                 else:
                     missing += 1
                     if self.policy.needs_verdicts:
                         break  # what comes after it depends on it
-                statuses.append(state.statuses[index] or "unscored")
+                n_pass += state.statuses[index] == "pass"
+                index += 1
         schema = {"trace_id": pl.String, "prompt_id": pl.String, "sample_index": pl.Int64}
-        return pl.DataFrame(rows, schema=schema, orient="row"), missing
+        columns = dict(zip(schema, (keys, prompts, indices), strict=True))
+        return pl.DataFrame(columns, schema=schema), missing
 
     # ---- what to ask
 
     def _requests(self) -> Iterator[Request | None]:
         while True:
-            self._turn()
             if self._must_stop():
+                self._turn()
                 if not self._by_trace:
                     return
                 yield None
                 continue
             request = self._next_request()
+            if request is None:
+                self._turn()  # what has been done since may give something to ask
+                request = self._next_request()
             if request is None and not self._open():
                 return
             yield request
@@ -210,17 +232,17 @@ class Loop:
         return None
 
     def _next_index(self, state: SampleState) -> int | None:
-        known = state.known() if self.policy.needs_verdicts else None
-        if known is not None and not self.policy.wants(known):
+        policy, index = self.policy, state.asked
+        if state.is_done:
             return None
-        while state.asked in state.have:
-            state.asked += 1
-        index = state.asked
-        if index >= self.policy.limit:
+        while index in state.have:
+            index += 1
+        state.asked = index
+        if index >= self._limit:
             return None
-        if known is not None and index >= len(known) + self.policy.ahead:
+        if self._needs_verdicts and index >= state.n_known + policy.ahead:
             return None
-        state.asked += 1
+        state.asked = index + 1
         return index
 
     def _ask(self, state: SampleState, index: int) -> Request:
@@ -267,9 +289,10 @@ class Loop:
 
     def _turn(self) -> None:
         """Take what the other threads have done, and report now and then."""
+        self._turned_at = time.monotonic()
         self._take_commits(all_of_them=False)
         self._take_verdicts(wait=False)
-        if time.monotonic() - self._reported_at >= REPORT_S:
+        if self._turned_at - self._reported_at >= REPORT_S:
             self._report()
 
     def _take_commits(self, *, all_of_them: bool) -> None:
@@ -278,17 +301,23 @@ class Loop:
 
     def _committed(self, committed: Committed) -> None:
         """Act on traces that are on disk."""
-        progress = self.progress
+        progress, checks = self.progress, self._checks
+        n_prompt = n_completion = 0
         for trace, row in committed:
             state, index = self._by_trace.pop(trace.trace_id)
             state.have.add(index)
-            progress.n_new += 1
-            progress.n_truncated += trace.finish_reason == "length"
-            progress.n_aborted += trace.finish_reason == "abort"
-            progress.n_prompt_tokens += trace.n_prompt_tokens or 0
-            progress.n_completion_tokens += trace.n_completion_tokens or 0
-            if self._checks is None or not self._checks.submit(state, index, row, fresh=True):
+            if trace.finish_reason != "stop":
+                progress.n_truncated += trace.finish_reason == "length"
+                progress.n_aborted += trace.finish_reason == "abort"
+            n_prompt += trace.n_prompt_tokens or 0
+            n_completion += trace.n_completion_tokens or 0
+            if checks is None or not checks.submit(state, index, row, fresh=True):
                 self._known(state, index, "unscored")
+                if self._scores is not None:
+                    self._scores.submit(state, row, None)
+        progress.n_new += len(committed)
+        progress.n_prompt_tokens += n_prompt
+        progress.n_completion_tokens += n_completion
 
     def _failed(self, failure: Failure) -> None:
         attempt = self._attempts.get(failure.trace_id, 0) + 1
@@ -304,21 +333,26 @@ class Loop:
     def _take_verdicts(self, *, wait: bool, enough: int | None = None) -> None:
         if self._checks is None:
             return
-        for state, index, status, fresh in self._checks.results(wait=wait, enough=enough):
-            if fresh:
-                self.progress.n_pass += status == "pass"
-                self.progress.n_fail += status == "fail"
-                self.progress.n_unscored += status == "unscored"
-            self._known(state, index, status)
+        progress = self.progress
+        for known in self._checks.results(wait=wait, enough=enough):
+            if known.is_fresh:
+                progress.n_pass += known.status == "pass"
+                progress.n_fail += known.status == "fail"
+                progress.n_unscored += known.status == "unscored"
+                if self._scores is not None:
+                    self._scores.submit(known.state, known.row, known.extracted)
+            self._known(known.state, known.index, known.status)
 
     def _known(self, state: SampleState, index: int, status: str) -> None:
         state.statuses[index] = status
-        self._note_done(state)
-        if self.policy.needs_verdicts and not state.is_done:
-            self._ready.append(state)
+        if index == state.n_known:  # else one before it is still open
+            self._note_done(state)
+            if self._needs_verdicts and not state.is_done:
+                self._ready.append(state)
 
     def _note_done(self, state: SampleState) -> None:
-        if not state.is_done and not self.policy.wants(state.known()):
+        state.advance()
+        if not state.is_done and not self.policy.wants_after(state.n_known, state.n_pass):
             state.is_done = True
             self.progress.n_prompts_done += 1
 

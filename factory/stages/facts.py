@@ -199,7 +199,7 @@ def score_store(
     scorer = Scorer(scores, params)
     counts = FactCounts(store.start_run("score", {"scores": list(scores), "params": scorer.params}))
     prompts = _messages(store)
-    languages, extracted = _languages(store), None
+    languages, extracted = languages_of(store), None
     for name in scorer.modules:
         table = score_table(store, scorer, name)
         label = table.name.removeprefix("scores.")
@@ -271,7 +271,8 @@ def _messages(store: Store) -> Callable[[str], tuple[Any, ...]]:
     return lambda prompt_id: tuple(orjson.loads(texts.get(prompt_id, "[]")))
 
 
-def _languages(store: Store) -> dict[str, str]:
+def languages_of(store: Store) -> dict[str, str]:
+    """Return the language of each prompt that has one, by prompt id."""
     frame = store.table("prompt_sources").read(["prompt_id", "language"]).drop_nulls()
     return dict(frame.sort("prompt_id", "language").iter_rows())
 

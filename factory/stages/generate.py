@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from factory.records import Prompt, PromptSource, Sampling
 from factory.requests import Engine, OnPartial
 from factory.stages._checks import SampleState
 from factory.stages._loop import Limits, Loop
+from factory.stages._scores import Scores
 from factory.stages.aborts import rule_of
 from factory.stages.ledger import Price
 from factory.stages.policy import Policy
@@ -64,6 +65,8 @@ def generate(
     sampling: Sampling,
     policy: Policy,
     verify: bool = True,
+    scores: Sequence[str] = (),
+    score_params: Mapping[str, Mapping[str, Any]] | None = None,
     n_workers: int | None = None,
     max_tokens: int | None = None,
     max_cost: float | None = None,
@@ -83,6 +86,8 @@ def generate(
         sampling: settings; its ``template`` is filled in from the engine.
         policy: how many samples each prompt gets.
         verify: verify traces as they come, where the source names a verifier and has a gold.
+        scores: measure the traces with these while the engine samples.
+        score_params: score → its parameters.
         n_workers: processes for verification; default: the machine's cores.
         max_tokens: stop in order once this run has made so many completion tokens; what is in
             flight then is finished and kept.
@@ -114,6 +119,7 @@ def generate(
     run_id = store.start_run("generate", details)
     states = _states(pairs, engine, sampling, policy)
     _record_inputs(store, states, sampling, run_id)
+    measuring = Scores(store, run_id, scores, score_params) if scores else None
     limits = Limits(max_tokens=max_tokens, max_cost=max_cost, price=price, stop=stop)
     loop = Loop(
         store,
@@ -123,6 +129,7 @@ def generate(
         policy,
         run_id=run_id,
         verify=verify,
+        scores=measuring,
         n_workers=n_workers,
         limits=limits,
     )
@@ -131,11 +138,15 @@ def generate(
         _show_first(loop, engine, on_prompt)
         loop.run(on_partial, on_progress)
     except BaseException:
+        if measuring is not None:
+            measuring.abandon()
         _end(loop, store, "failed")
         raise
     _end(loop, store, None)
     _seal(store)
     universe, missing = loop.universe()
+    if measuring is not None:
+        measuring.finish(universe["trace_id"])
     return Generated(
         universe=universe,
         run_id=run_id,

@@ -64,13 +64,13 @@ class Policy(Config):
 
     def wants(self, statuses: Sequence[str]) -> bool:
         """Tell whether sample ``len(statuses)`` is wanted, given the verdicts before it."""
-        i = len(statuses)
-        if i >= self.limit:
-            return False
+        return self.wants_after(len(statuses), sum(s == "pass" for s in statuses))
+
+    def wants_after(self, i: int, n_pass: int) -> bool:
+        """Tell whether sample ``i`` is wanted, given how many of those before it have passed."""
         if self.kind == "fixed":
-            return True
-        n_pass = sum(s == "pass" for s in statuses)
-        if n_pass >= (self.passes or 0):
+            return i < (self.n or 0)
+        if i >= (self.max_samples or 0) or n_pass >= (self.passes or 0):
             return False
         gives_up = self.kind == "adaptive" and n_pass == 0 and i >= (self.give_up_after or i + 1)
         return not gives_up

@@ -74,16 +74,25 @@ class Checker:
             options: shape (N,), each item's own options over those of the checker; unknown names
                 give an ``unscored`` verdict that says so.
         """
-        merged = (
-            [{**self.options, **o} for o in options] if options else [self.options] * len(items)
-        )
-        verdicts = [self._cheap(item, o) for item, o in zip(items, merged, strict=True)]
+        own = options or [{}] * len(items)
+        verdicts = [self.check_cheap(item, o) for item, o in zip(items, own, strict=True)]
         hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
         if hard:
-            settled = self._in_pool([(items[i], merged[i]) for i in hard])
+            settled = self.check_hard([items[i] for i in hard], [own[i] for i in hard])
             for i, verdict in zip(hard, settled, strict=True):
                 verdicts[i] = verdict
         return [v for v in verdicts if v is not None]
+
+    def check_cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
+        """Return the verdict that needs no deadline, in this process; None where there is none."""
+        return self._cheap(item, {**self.options, **options})
+
+    def check_hard(
+        self, items: Sequence[Item], options: Sequence[Mapping[str, Any]]
+    ) -> list[Verdict]:
+        """Return the verdicts of items that ``check_cheap`` left open, from the pool."""
+        merged = [{**self.options, **o} for o in options]
+        return self._in_pool(list(zip(items, merged, strict=True)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "options": self.options, "n_workers": self.n_workers}
