@@ -77,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None: ...
 
+    def do_GET(self) -> None:
+        self._raw(b"ok") if self.path == "/health" else self._status(404, "")
+
     def do_POST(self) -> None:
         owner: Server = self.server.owner  # type: ignore[attr-defined]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

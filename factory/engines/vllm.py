@@ -63,6 +63,23 @@ def prepare_environment() -> str:
     return "cpu"
 
 
+def cpu_settings(
+    model: str, max_model_len: int | None = None, kv_cache_bytes: int = 256 << 20
+) -> dict[str, Any]:
+    """Return the engine arguments that make vLLM's CPU build work."""
+    return {
+        "dtype": "float32",
+        "enforce_eager": True,
+        # Prefixes shorter than a block are never shared, and 128 is the default.
+        "block_size": 32,
+        "kv_cache_memory_bytes": kv_cache_bytes,
+        # A seeded request whose prompt is cut over two steps ends vLLM 0.31 on CPU
+        # ("CPU Generator does not use offset"): prompts go in whole.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(4096, max_model_len or models.context_of(model)),
+    }
+
+
 @dataclass
 class _Flight:
     """A request under way."""
@@ -127,17 +144,7 @@ class Engine:
         if not models.is_local(model):
             settings["revision"] = self.revision
         if self.device == "cpu":
-            # block_size 32: prefixes shorter than a block are never shared, and 128 is the default.
-            settings |= {
-                "dtype": "float32",
-                "enforce_eager": True,
-                "block_size": 32,
-                "kv_cache_memory_bytes": kv_cache_bytes,
-                # A seeded request whose prompt is cut over two steps ends vLLM 0.31 on CPU
-                # ("CPU Generator does not use offset"): prompts go in whole.
-                "enable_chunked_prefill": False,
-                "max_num_batched_tokens": max(4096, max_model_len or models.context_of(model)),
-            }
+            settings |= cpu_settings(model, max_model_len, kv_cache_bytes)
         else:
             settings |= {
                 "gpu_memory_utilization": gpu_memory_utilization,
