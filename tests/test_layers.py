@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "trl", "vllm", "ray", "datasets", "transformers", "sympy", "math_verify", "jieba")
+HEAVY = ("torch", "trl", "vllm", "ray", "datasets", "transformers", "sympy", "math_verify", "jieba",
+         "numba")  # fmt: skip
 LAYERS = [
     ("factory.records", "factory.ids", "factory.errors"),
-    ("factory.config", "factory.plugins", "factory.store", "factory.segments", "factory.parts",
+    ("factory.compiled",
+     "factory.config", "factory.plugins", "factory.store", "factory.segments", "factory.parts",
      "factory.durable", "factory.releases", "factory.pool", "factory.files", "factory.sandbox",
      "factory.metrics", "factory.requests", "factory.models"),
     ("factory.engines", "factory.verifiers", "factory.scores", "factory.sources", "factory.sets"),
@@ -75,8 +78,36 @@ def test_a_module_imports_only_from_its_layer_or_below(path: Path) -> None:
             if name.startswith(leaf + "."):
                 own = module.startswith(leaf)
                 assert own or layer_of(module) > 2, f"the leaf {module} imports the leaf {name}"
+    if module == "factory.compiled" or module in compiled_modules():
+        return
     for name in imports(tree, top_only=True):
         assert name.split(".")[0] not in HEAVY, f"{module} imports {name} at its top"
+        assert name not in compiled_modules(), f"{module} imports kernels ({name}) at its top"
+
+
+@functools.cache
+def compiled_modules() -> set[str]:
+    """Modules of kernels: they load numba, and others import them inside functions."""
+    found = set()
+    for path in SOURCES:
+        names = imports(ast.parse(path.read_text()), top_only=True)
+        if "factory.compiled" in names or "numba" in names:
+            found.add(module_of(path))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_kernels_call_only_what_their_own_file_holds(path: Path) -> None:
+    # What is kept on disk is dropped when the file of the kernel changes, not when another does.
+    names = imports(ast.parse(path.read_text()), top_only=True)
+    if "factory.compiled" in names:
+        assert {n for n in names if n.startswith("factory")} <= {
+            "factory.compiled", "factory.compiled.inlined", "factory.compiled.kernel",
+        }  # fmt: skip
+
+
+def test_kernels_are_known_as_such() -> None:
+    assert "factory.scores._token_kernels" in compiled_modules()
 
 
 def test_importing_the_factory_loads_nothing_heavy() -> None:

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import collections
+import random
+import re
+import time
+
 import polars as pl
 import pytest
 
 from factory.scores import repetition
+from factory.stages.score import Scorer, frame_of
 
 
 def measure(*texts: str | None) -> pl.DataFrame:
@@ -78,3 +84,96 @@ def test_a_text_longer_than_one_sort_batch() -> None:
     row = measure(words + " " + words[:2000]).row(0, named=True)
     assert not row["has_loop"]
     assert 0 < row["dup_10gram_fraction"] < 0.02
+
+
+PIECES = ["a", "b ", "the ", "wait, ", " ", "\n", "\n\n", "\u3000", "3.14 ", "\r\n", "\t", "\x85"]
+PIECES += ["好", "の", "ไทย", "မြ", "x" * 70, "é", "€", "😀", "ab" * 40, "\u2028", "|"]
+
+
+def random_texts(n_texts: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    out = []
+    for _ in range(n_texts):
+        some = rng.sample(PIECES, rng.choice([2, 4, 8, len(PIECES)]))
+        out.append("".join(rng.choice(some) for _ in range(rng.choice([1, 5, 20, 60, 200]))))
+    return out
+
+
+def tokens_of(text: str) -> list[tuple[int, int, bytes]]:
+    """Begin, end and bytes of each token: the definition, told slowly."""
+    found = []
+    alone = "[\u0e00-\u0fff\u1000-\u10bf\u10c0-\u10ff\u1780-\u17ff\u3000-\u9fff]"
+    for match in re.finditer(rf"{alone}|(?:(?!{alone})[^ \t-\r])+", text):
+        begin = len(text[: match.start()].encode())
+        raw = match[0].encode()
+        step = 8 if len(raw) > 64 else len(raw)
+        for k in range(0, len(raw), step):
+            found.append((begin + k, min(begin + k + step, begin + len(raw)), raw[k : k + step]))
+    return found
+
+
+def shares_of(text: str) -> dict[str, float]:
+    tokens, size = tokens_of(text), len(text.encode())
+    out = {}
+    for n in range(2, 11):
+        grams = [tuple(t[2] for t in tokens[p : p + n]) for p in range(len(tokens) - n + 1)]
+        if n <= 4:
+            count = collections.Counter(grams)
+            spans = [
+                (count[gram], tokens[p + n - 1][1] - tokens[p][0])
+                for p, gram in enumerate(grams)
+                if grams.index(gram) == p
+            ]
+            times, span = max(spans, default=(0, 0))
+            out[f"top_{n}gram_fraction"] = times * span / size
+        if n >= 5:
+            again = [p for p, gram in enumerate(grams) if grams.index(gram) < p]
+            inside = {q for p in again for q in range(p, p + n)}
+            out[f"dup_{n}gram_fraction"] = sum(tokens[q][1] - tokens[q][0] for q in inside) / size
+    for unit, split in (("line", "\n"), ("paragraph", "\n\n")):
+        pieces = [p for p in (strip(piece) for piece in text.split(split)) if p]
+        again_bytes = [len(p.encode()) for i, p in enumerate(pieces) if p in pieces[:i]]
+        out[f"dup_{unit}_fraction"] = len(again_bytes) / len(pieces) if pieces else 0.0
+        out[f"dup_{unit}_char_fraction"] = sum(again_bytes) / size
+    return out
+
+
+def strip(text: str) -> str:
+    # str.strip also takes U+001C to U+001F, which Unicode does not count as white space.
+    return text.strip(" \t\n\x0b\x0c\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"
+                      + "".join(map(chr, range(0x2000, 0x200B))))  # fmt: skip
+
+
+def test_every_share_is_what_the_definition_says() -> None:
+    texts = random_texts(400, seed=3)
+    table = measure(*texts)
+    for text, row in zip(texts, table.rows(named=True), strict=True):
+        for name, share in shares_of(text).items():
+            assert (row[name] or 0.0) == pytest.approx(share, abs=1e-12), (name, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ab\ufffdcd " * 300, "\x00" * 5000, "\n" * 5000, "好" * 5000, "\u200b" * 4000],
+    ids=["broken", "zeros", "line breaks", "Han", "zero width"],
+)
+def test_odd_text_is_measured_or_null_and_leaves_its_neighbours_alone(text: str) -> None:
+    frame = frame_of([PROSE, text, None, PROSE])
+    out = Scorer(["repetition"]).score(frame)
+    assert out.row(0) == out.row(3) == measure(PROSE).row(0)
+    assert set(out.row(2)) == {None}
+
+
+@pytest.mark.parametrize("n_bytes", [4 << 20, pytest.param(100 << 20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["loop", "prose", "one word", "breaks"])
+def test_a_huge_text_takes_bounded_time(kind: str, n_bytes: int) -> None:
+    rng = random.Random(1)
+    words = " ".join(rng.choice("abcdefgh") * rng.randrange(1, 9) for _ in range(200_000))
+    unit = {"loop": "Wait, again. ", "prose": words, "one word": "x", "breaks": "a\n"}[kind]
+    text = unit * (n_bytes // len(unit))
+    measure("warm")
+    begin = time.process_time()
+    row = measure(text).row(0, named=True)
+    # A few hundred nanoseconds for a byte, whatever stands in it.
+    assert time.process_time() - begin < 4 + n_bytes * 4e-7
+    assert row["has_loop"] or kind == "prose"

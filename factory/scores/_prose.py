@@ -2,25 +2,25 @@
 
 The rules of counting are those of textstat 0.7.8, so that values can be compared: a word is what
 white space parts, punctuation removed; a sentence ends at ``.``, ``!`` or ``?``, and one of fewer
-than three words is not counted. Syllables are looked up once for each distinct word.
+than three words is not counted. Syllables are found once for each distinct word.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from factory.scores._function_words import by_word
 from factory.scores._syllables import n_syllables
-from factory.scores._tokens import Bools, Ints, utf8
+from factory.scores._tokens import Ints, utf8
 
 Floats = npt.NDArray[np.float64]
-_LETTER, _DIGIT, _BLANK, _STOP, _OTHER = range(5)
+Places = npt.NDArray[np.int32]
 
 # base, weight of words per sentence, weight of syllables per word: Flesch (1948); Amstad (1978);
 # Fernández Huerta (1959); Franchina and Vacca (1986); Kandel and Moles (1958); Oborneva (2006).
@@ -39,19 +39,6 @@ _VOWELS = re.compile("[aeiouyàâäáãåæéèêëíìîïóòôöõøœúùû�
 _RUSSIAN_VOWELS = re.compile("[аеёиоуыэюя]")
 
 
-def _classes() -> npt.NDArray[np.uint8]:
-    table = np.full(256, _OTHER, dtype=np.uint8)
-    table[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = _LETTER
-    table[0x80:] = _LETTER
-    table[list(b"0123456789_")] = _DIGIT
-    table[list(b" \t\n\r\x0b\x0c")] = _BLANK
-    table[list(b".!?")] = _STOP
-    return table
-
-
-_CLASS = _classes()
-
-
 @dataclass(frozen=True, slots=True)
 class Prose:
     """Counts for each of D texts, as floats; ``lang_D`` is one of ``LANGUAGES`` or None."""
@@ -66,20 +53,54 @@ class Prose:
     lang_D: list[str | None]
 
 
-def _per_text(at: Ints, bounds: Ints, weights: npt.NDArray[np.generic] | None = None) -> Floats:
-    """Sum ``weights`` (ones) over ascending byte positions ``at`` within each text."""
-    cut = np.searchsorted(at, bounds)
-    if weights is None:
-        return np.diff(cut).astype(np.float64)
-    total = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
-    return np.diff(total[cut])
+class _Words:
+    """What is known of the words met so far, by their number.
+
+    Words are told apart by 64 bits made from their bytes. What is known of a word follows from the
+    word alone, so that it does not matter which texts brought it.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.n = 0
+        self.key = np.zeros(2 * room, dtype=np.uint64)
+        self.number = np.zeros(2 * room, dtype=np.int32)
+        self.english = np.zeros(room, dtype=np.int32)
+        self.plain = np.zeros(room, dtype=np.int32)
+        self.flags = np.zeros(room, dtype=np.uint8)
+
+    def grown(self) -> _Words:
+        """Return the same words with twice the room."""
+        from factory.scores import _prose_kernels as kernels
+
+        out = _Words(2 * len(self.english))
+        kernels.grow(self.key, self.number, out.key, out.number)
+        out.n = self.n
+        for name in ("english", "plain", "flags"):
+            getattr(out, name)[: self.n] = getattr(self, name)[: self.n]
+        return out
+
+    def learn(self, words: list[bytes]) -> None:
+        """Add words, numbered from ``n`` on."""
+        from factory.scores._prose_kernels import PLURAL, SINGULAR
+
+        for code, raw in enumerate(words, start=self.n):
+            word = raw.decode(errors="ignore").lower()
+            flag = sum(
+                1 << LANGUAGES.index(lang) for lang in by_word().get(word, ()) if lang in _FLESCH
+            )
+            plain = word.replace("’", "'")
+            flag |= SINGULAR if plain in _SINGULAR else PLURAL if plain in _PLURAL else 0
+            self.flags[code] = flag
+            if len(word) > 1:
+                self.english[code], self.plain[code] = n_syllables(word), _vowel_groups(word)
+        self.n += len(words)
 
 
-def _intervals(separators: Bools, inside: npt.NDArray[np.int32]) -> Ints:
-    """Return the starts of those intervals between separators that hold something inside."""
-    start = np.flatnonzero(separators)
-    held = np.diff(np.append(inside[start], inside[-1]))
-    return start[held > 0]
+_ROOM = 1 << 15
+# More words than these are forgotten at the end of a call: the memory of a long run is bounded.
+_MOST_WORDS = 1 << 19
+_LOCK = threading.Lock()
+_known = _Words(_ROOM)
 
 
 def measure(texts: pl.Series) -> Prose:
@@ -89,121 +110,40 @@ def measure(texts: pl.Series) -> Prose:
     >>> prose.words.tolist(), prose.sentences.tolist(), prose.syllables.tolist(), prose.lang_D
     ([12.0, 0.0], [2.0, 0.0], [13.0, 0.0], ['en', None])
     """
-    data, bounds = utf8(texts)
+    return measure_bytes(*utf8(texts))
+
+
+def measure_bytes(data: npt.NDArray[np.uint8], bounds: Ints) -> Prose:
+    """Count words, sentences and syllables of texts given as one buffer and D + 1 offsets."""
+    from factory.scores import _prose_kernels as kernels
+
+    global _known
     n_texts = len(bounds) - 1
-    if not len(data):
-        zero = np.zeros(n_texts)
-        return Prose(zero, zero, zero, zero, zero, zero, zero, [None] * n_texts)
-    kind = _CLASS[data]
-    _punctuate(data, kind)
-    in_word = kind <= _DIGIT
-    total = np.zeros(len(data) + 1, dtype=np.int32)
-    np.cumsum(in_word, out=total[1:])
-    blank = kind == _BLANK
-    starts = np.zeros(len(data), dtype=np.bool_)
-    starts[bounds[:-1][bounds[:-1] < len(data)]] = True
-    words = _per_text(_intervals(blank | starts, total), bounds)
-    stop = kind == _STOP
-    pieces = _intervals(blank | starts | stop, total)
-    ends = np.flatnonzero(stop | starts)
-    of_end = np.searchsorted(ends, pieces, side="right") - 1
-    size = np.bincount(of_end, minlength=len(ends))
-    sentences = _per_text(ends[size > 2], bounds)
-    sentences = np.where(words > 0, np.maximum(sentences, 1), 0)
-    runs = _letter_runs(data, kind, bounds)
-    # "f(x)" or "3*a" is one word of one syllable: single letters count where nothing else does.
-    spelled = np.zeros(len(data) + 1, dtype=np.int32)
-    spelled[runs.start[runs.length > 1] + 1] = 1
-    np.cumsum(spelled, out=spelled)
-    n_spelled = _per_text(_intervals(blank | starts, spelled), bounds)
-    return _with_syllables(runs, bounds, words, sentences, words - n_spelled)
-
-
-def _punctuate(data: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8]) -> None:
-    """Signs beyond ASCII are no letters: U+00A0 to U+00BF, × and ÷, U+2000 to U+2BFF, emoji."""
-    lead = np.flatnonzero(data >= 0xC2)
-    lead = lead[lead < len(data) - 3]
-    first, second = data[lead], data[lead + 1]
-    two = lead[(first == 0xC2) | ((first == 0xC3) & ((second == 0x97) | (second == 0xB7)))]
-    three = lead[((first == 0xE2) & (second < 0xB0)) | ((first == 0xE3) & (second == 0x80))]
-    four = lead[(first == 0xF0) & (second == 0x9F)]
-    for width, at in ((2, two), (3, three), (4, four)):
-        for k in range(width):
-            kind[at + k] = _OTHER
-    curly = three[(data[three + 1] == 0x80) & (data[three + 2] == 0x99)]
-    for k in range(3):
-        kind[curly + k] = _LETTER  # the apostrophe ’
-
-
-@dataclass(frozen=True, slots=True)
-class _Runs:
-    start: Ints
-    code: npt.NDArray[np.int32]
-    length: Ints
-    vocabulary: list[bytes]
-
-
-def _letter_runs(data: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8], bounds: Ints) -> _Runs:
-    letter = kind == _LETTER
-    # An apostrophe between letters belongs to the word.
-    quote = np.flatnonzero(data[1:-1] == 0x27) + 1 if len(data) > 2 else np.zeros(0, np.int64)
-    letter[quote[letter[quote - 1] & letter[quote + 1]]] = True
-    is_edge = np.empty(len(data) + 1, dtype=np.bool_)
-    is_edge[1:-1] = letter[1:] != letter[:-1]
-    is_edge[bounds] = True
-    edge = np.flatnonzero(is_edge)
-    slices = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(edge) - 1, [None, pa.py_buffer(edge), pa.py_buffer(data)]
-    )
-    coded = slices.dictionary_encode()
-    code = coded.indices.to_numpy(zero_copy_only=False)
-    keep = np.flatnonzero(letter[edge[:-1]])
-    return _Runs(edge[:-1][keep], code[keep], np.diff(edge)[keep], coded.dictionary.to_pylist())
-
-
-def _with_syllables(
-    runs: _Runs, bounds: Ints, words: Floats, sentences: Floats, n_others: Floats
-) -> Prose:
-    used = np.zeros(len(runs.vocabulary), dtype=np.bool_)
-    used[runs.code] = True
-    lower = [
-        word.decode(errors="ignore").lower() if use else ""
-        for word, use in zip(runs.vocabulary, used.tolist(), strict=True)
-    ]
-    hits = {lang: np.zeros(len(lower)) for lang in LANGUAGES}
-    singular, plural = np.zeros(len(lower)), np.zeros(len(lower))
-    for code, word in enumerate(lower):
-        for lang in by_word().get(word, ()):
-            if lang in hits:
-                hits[lang][code] = 1.0
-        if word.replace("’", "'") in _SINGULAR:
-            singular[code] = 1.0
-        elif word.replace("’", "'") in _PLURAL:
-            plural[code] = 1.0
-    share = np.array(
-        [_per_text(runs.start, bounds, flag[runs.code]) for flag in hits.values()]
-    ) / np.maximum(words, 1)
-    best = share.argmax(axis=0)
-    is_known = share.max(axis=0) >= _LEAST_FUNCTION_WORDS
-    lang_D = [LANGUAGES[i] if ok else None for i, ok in zip(best.tolist(), is_known, strict=True)]
-    english = np.array([n_syllables(x) if len(x) > 1 else 0 for x in lower], dtype=np.float64)
-    count = english[runs.code]
-    if any(lang not in ("en", None) for lang in lang_D):
-        plain = np.array([_vowel_groups(word) for word in lower], dtype=np.float64)
-        is_english = np.array([lang == "en" for lang in lang_D])
-        owner = np.searchsorted(bounds, runs.start, side="right") - 1
-        count = np.where(is_english[owner], count, plain[runs.code])
-    return Prose(
-        words,
-        sentences,
-        # A number or a symbol counts as one syllable, as in textstat.
-        _per_text(runs.start, bounds, count) + n_others,
-        _per_text(runs.start, bounds, count >= 3),
-        _per_text(runs.start, bounds, runs.length > 6),
-        _per_text(runs.start, bounds, singular[runs.code]),
-        _per_text(runs.start, bounds, plural[runs.code]),
-        lang_D,
-    )  # fmt: skip
+    counts = np.zeros((n_texts, 4), dtype=np.int64)
+    sums = np.zeros((n_texts, 5), dtype=np.int64)
+    runs = np.empty(len(data) // 2 + n_texts + 1, dtype=np.int32)
+    first_run = np.zeros(n_texts + 1, dtype=np.int64)
+    with _LOCK:
+        known, at = _known, 0
+        while True:
+            new = np.empty((len(known.english) - known.n, 2), dtype=np.int64)
+            at, n_known = kernels.read_prose(
+                data, bounds, at, known.key, known.number, known.n, counts, runs, first_run, new
+            )
+            spans = new[: n_known - known.n].tolist()
+            known.learn([data[begin:end].tobytes() for begin, end in spans])
+            if at == n_texts:
+                break
+            known = known.grown()
+        kernels.sum_words(
+            runs, first_run, counts, known.english, known.plain, known.flags, len(LANGUAGES),
+            _LEAST_FUNCTION_WORDS, sums,
+        )  # fmt: skip
+        _known = known if known.n <= _MOST_WORDS else _Words(_ROOM)
+    words, sentences, _, long_words = counts.T.astype(np.float64)
+    syllables, hard, singular, plural = sums.T[:4].astype(np.float64)
+    lang_D = [LANGUAGES[i] if i >= 0 else None for i in sums[:, kernels.LANGUAGE].tolist()]
+    return Prose(words, sentences, syllables, hard, long_words, singular, plural, lang_D)
 
 
 _SINGULAR = frozenset(("i", "i'm", "i'll", "i've", "i'd", "me", "my", "myself", "mine"))
@@ -212,7 +152,7 @@ _PLURAL = frozenset(("we", "we're", "we'll", "we've", "we'd", "us", "our", "ours
 
 def _vowel_groups(word: str) -> int:
     russian = len(_RUSSIAN_VOWELS.findall(word))
-    return max(russian or len(_VOWELS.findall(word)), 1) if len(word) > 1 else 0
+    return max(russian or len(_VOWELS.findall(word)), 1)
 
 
 def flesch_reading_ease(prose: Prose) -> list[float | None]:

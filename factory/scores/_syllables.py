@@ -7,7 +7,6 @@ is right for nineteen words of twenty in running text.
 
 from __future__ import annotations
 
-import functools
 import re
 
 _GROUPS = re.compile(r"[aeiouy]+")
@@ -103,7 +102,6 @@ _BY_COUNT = {
 _LISTED = {word: n for n, words in _BY_COUNT.items() for word in words.split()}
 
 
-@functools.lru_cache(maxsize=1 << 17)
 def n_syllables(word: str) -> int:
     """Count the syllables of a lower-case English word; at least one.
 

@@ -33,11 +33,10 @@ import polars as pl
 
 from factory.scores import _lid, _prose
 from factory.scores._language import mixed_fractions
-from factory.scores._repeats import batches, gram_hashes, sort_grams
-from factory.scores._text import judged
-from factory.scores._tokens import tokenize
+from factory.scores._text import char_kinds, judged
+from factory.scores._tokens import Ints, utf8
 
-VERSION = 1
+VERSION = 2
 READS = ("completion", "reasoning", "answer", "extracted")
 PARAMS = ("weights", "same_script")
 WEIGHTS: Mapping[str, float] = {
@@ -72,20 +71,7 @@ WRITES = {
     "summary_list_item_fraction": "float",
 }
 Floats = npt.NDArray[np.float64]
-PARAGRAPH_WORDS, SENTENCE_WORDS, REPEAT_GRAM = 150.0, 40.0, 12
-
-_FENCE = r"(?s)```.*?(?:```|\z)"
-_HEADING = r"(?m)^[ \t]{0,3}#{1,6}[ \t]"
-_ITEM = r"(?m)^[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+"
-_MARKDOWN_LINE = (
-    r"(?m)^(?:[ \t]{0,3}#{1,6}[ \t].*|.*(?:\*\*[^*\n]+\*\*|`[^`\n]+`).*|[ \t]*\|.*\|[ \t]*"
-    r"|[ \t]*(?:[-*+•])[ \t].*|[ \t]*(?:-{3,}|\*{3,})[ \t]*)$"
-)
-# Replacement, control, private-use and zero-width characters; UTF-8 read as Latin-1.
-_BROKEN = (
-    r"[\x{FFFD}\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\x{E000}-\x{F8FF}\x{200B}\x{2060}\x{FEFF}]"
-    r"|Ã[\x{80}-\x{BF}©¼¤¶]|â€"
-)
+PARAGRAPH_WORDS, SENTENCE_WORDS = 150.0, 40.0
 
 
 def score(
@@ -126,13 +112,13 @@ def score(
         used[name] = weight
     text = df.select(judged().cast(pl.String)).to_series()
     half = df.select(pl.col("reasoning", "answer", "extracted").cast(pl.String))
-    prose = _prose.measure(text)
+    data, bounds = utf8(text)
+    markup = _markup(data, bounds, without_code=True)
     columns = {
-        **_ease(prose),
-        **_paragraphs(text),
-        **_markup(text, prose),
-        **_summary(text, half),
-        "repeated_word_fraction": _repeated(text),
+        **_ease(_prose.measure_bytes(data, bounds)),
+        **_paragraphs(data, bounds),
+        **_style(markup, bounds),
+        **_summary(markup, half),
     }
     out = pl.DataFrame([series.alias(name) for name, series in columns.items()])
     mixed = mixed_fractions(text, _lid.load(), same_script=same_script)
@@ -176,66 +162,64 @@ def _per_1k(count: Floats, words: Floats) -> Floats:
         return 1000 * count / words
 
 
-def _paragraphs(text: pl.Series) -> dict[str, pl.Series]:
-    """A paragraph ends at a line break: so a reader of a trace sees it."""
-    tokens = tokenize(text)
-    n_texts = len(tokens.bounds_D) - 1
-    newline = np.flatnonzero(tokens.data == 0x0A)
-    line = np.searchsorted(newline, tokens.start_T)
-    key = line + tokens.text_T
-    head = np.flatnonzero(np.diff(key, prepend=-1))
-    words = np.diff(np.append(head, len(key))).astype(np.float64)
-    owner = tokens.text_T[head] if len(head) else np.zeros(0, dtype=np.int64)
-    count = np.bincount(owner, minlength=n_texts)
-    total = np.bincount(owner, weights=words, minlength=n_texts)
-    short = np.bincount(
-        owner, weights=words / (1 + (words / PARAGRAPH_WORDS) ** 2), minlength=n_texts
-    )
-    longest = np.zeros(n_texts)
-    np.maximum.at(longest, owner, words)
+def _paragraphs(data: npt.NDArray[np.uint8], bounds: Ints) -> dict[str, pl.Series]:
+    from factory.scores._token_kernels import measure_paragraphs
+
+    counts = np.zeros((len(bounds) - 1, 5))
+    measure_paragraphs(data, bounds, PARAGRAPH_WORDS, counts)
+    words, n_paragraphs, longest, short, again = counts.T
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "n_paragraphs": pl.Series(count.astype(np.int64)),
-            "mean_paragraph_words": _series(total / count),
+            "n_paragraphs": pl.Series(n_paragraphs.astype(np.int64)),
+            "mean_paragraph_words": _series(words / n_paragraphs),
             "max_paragraph_words": pl.Series(longest.astype(np.int64)),
-            "_paragraph": _series(short / total),
+            "repeated_word_fraction": _series(again / words),
+            "_paragraph": _series(short / words),
         }
 
 
-def _markup(text: pl.Series, prose: _prose.Prose) -> dict[str, pl.Series]:
-    frame = pl.DataFrame({"text": text})
-    column = pl.col("text")
-    has_fence = column.str.contains("```", literal=True)
-    outside = pl.when(has_fence).then(column.str.replace_all(_FENCE, "\n")).otherwise(column)
-    size = pl.when(column.str.len_bytes() > 0).then(column.str.len_bytes().cast(pl.Float64))
-    return frame.select(
-        pl.when(has_fence).then(column.str.count_matches(_FENCE)).otherwise(0).cast(pl.Int64)
-        .alias("n_code_blocks"),
-        ((column.str.len_bytes() - outside.str.len_bytes().clip(upper_bound=column.str.len_bytes()))
-         / size).alias("code_fraction"),
-        outside.str.count_matches(_HEADING).cast(pl.Int64).alias("n_headings"),
-        outside.str.count_matches(_ITEM).cast(pl.Int64).alias("n_list_items"),
-        (outside.str.count_matches(_MARKDOWN_LINE)
-         / outside.str.count_matches(r"(?m)^.*\S.*$").clip(lower_bound=1))
-        .alias("markdown_line_fraction"),
-        (column.str.count_matches(_BROKEN) / pl.when(column.str.len_chars() > 0)
-         .then(column.str.len_chars())).alias("broken_char_fraction"),
-    ).to_dict()  # fmt: skip
+def _markup(data: npt.NDArray[np.uint8], bounds: Ints, *, without_code: bool) -> dict[str, Floats]:
+    """Count lines and characters by kind, by the names of ``_line_kernels``, shape (D,) each."""
+    from factory.scores import _line_kernels as kernels
+
+    counts = np.zeros((len(bounds) - 1, kernels.N_COUNTS), dtype=np.int64)
+    kernels.measure_markup(data, bounds, char_kinds(), without_code, counts)
+    names = (name for name in dir(kernels) if name.startswith("N_") or name == "CODE_BYTES")
+    return {
+        name: counts[:, getattr(kernels, name)].astype(np.float64)
+        for name in names
+        if name != "N_COUNTS"
+    }
 
 
-def _summary(text: pl.Series, half: pl.DataFrame) -> dict[str, pl.Series]:
-    frame = half.with_columns(text.alias("text"))
+def _style(markup: Mapping[str, Floats], bounds: Ints) -> dict[str, pl.Series]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "n_code_blocks": pl.Series(markup["N_BLOCKS"].astype(np.int64)),
+            "code_fraction": _series(markup["CODE_BYTES"] / np.diff(bounds)),
+            "n_headings": pl.Series(markup["N_HEADINGS"].astype(np.int64)),
+            "n_list_items": pl.Series(markup["N_ITEMS"].astype(np.int64)),
+            "markdown_line_fraction": _series(
+                markup["N_MARKDOWN"] / np.maximum(markup["N_LINES"], 1)
+            ),
+            "broken_char_fraction": _series(markup["N_BROKEN"] / markup["N_CHARS"]),
+        }
+
+
+def _summary(markup: Mapping[str, Floats], half: pl.DataFrame) -> dict[str, pl.Series]:
+    of_answer = _markup(*utf8(half.get_column("answer")), without_code=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = [counts["N_EASTERN"] / counts["N_LETTERS"] for counts in (markup, of_answer)]
+        items = of_answer["N_ITEMS"] / of_answer["N_LINES"]
+    # Chinese against alphabets; that languages of one script agree shows the language score.
+    same = np.where(np.isfinite(shares[0] + shares[1]), (shares[0] > 0.2) == (shares[1] > 0.2), -1)
+    frame = half.with_columns(
+        pl.Series("same", same.astype(np.int64)), _series(items).alias("items")
+    )
     answer = pl.col("answer")
     has_thinking = pl.col("reasoning").str.contains(r"\S").fill_null(False)
     has_answer = answer.str.contains(r"\S").fill_null(False)
     extracted = pl.col("extracted").str.strip_chars()
-    cjk = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
-    letters = r"\p{L}"
-    share = [
-        pl.col(name).str.count_matches(cjk) / pl.col(name).str.count_matches(letters)
-        for name in ("text", "answer")
-    ]
-    items = answer.str.count_matches(_ITEM) / answer.str.count_matches(r"(?m)^.*\S.*$")
     return frame.select(
         (has_thinking & has_answer).alias("has_summary"),
         pl.when(has_answer & (extracted != ""))
@@ -244,40 +228,11 @@ def _summary(text: pl.Series, half: pl.DataFrame) -> dict[str, pl.Series]:
         pl.when(has_answer)
         .then(answer.str.contains(r"\boxed{", literal=True))
         .alias("summary_has_boxed"),
-        # Chinese against alphabets; that languages of one script agree shows the language score.
-        pl.when(has_thinking & has_answer & share[0].is_finite() & share[1].is_finite())
-        .then((share[0] > 0.2) == (share[1] > 0.2))
+        pl.when(has_thinking & has_answer & (pl.col("same") >= 0))
+        .then(pl.col("same") == 1)
         .alias("summary_same_script"),
-        pl.when(has_answer & items.is_finite()).then(items).alias("summary_list_item_fraction"),
+        pl.when(has_answer).then(pl.col("items")).alias("summary_list_item_fraction"),
     ).to_dict()
-
-
-def _repeated(text: pl.Series) -> pl.Series:
-    """The share of tokens that lie in a 12-gram which occurred before."""
-    tokens = tokenize(text)
-    n_texts = len(tokens.bounds_D) - 1
-    share = np.full(n_texts, np.nan)
-    for batch in batches(tokens):
-        at = batch.tokens
-        owner = tokens.text_T[at] - np.int32(batch.texts.start)
-        count = np.bincount(owner, minlength=batch.texts.stop - batch.texts.start)
-        covered = np.zeros(len(owner) + 1, dtype=np.int32)
-        if len(owner) > REPEAT_GRAM:
-            hashes = tokens.hash_T[at]
-            gram = None
-            for n in range(1, REPEAT_GRAM + 1):
-                gram = gram_hashes(hashes, n, gram)
-            assert gram is not None
-            whole = np.flatnonzero(owner[: len(gram)] == owner[REPEAT_GRAM - 1 :])
-            starts = tokens.first_D[batch.texts] - at.start
-            grams = sort_grams(gram[whole], owner[whole], whole, starts, batch.is_small)
-            covered[grams.position_G[~grams.is_new_G]] = 1
-            covered[REPEAT_GRAM:] -= covered[:-REPEAT_GRAM].copy()
-        inside = np.cumsum(covered[:-1]) > 0
-        again = np.bincount(owner[inside], minlength=len(count))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share[batch.texts] = again / count
-    return _series(share)
 
 
 def _composite(

@@ -1,8 +1,8 @@
 """Repetition: n-grams, lines and paragraphs said twice, loops and where they start, compression.
 
 The n-gram and line measures follow Gopher (Rae et al. 2021, table A1) on the tokens of
-``factory.scores._tokens``: ``top_<n>gram_fraction`` is the share of the text's characters in its
-most frequent n-gram, ``dup_<n>gram_fraction`` the share of characters in n-grams that occurred
+``factory.scores._token_kernels``: ``top_<n>gram_fraction`` is the share of the text's characters in
+its most frequent n-gram, ``dup_<n>gram_fraction`` the share of characters in n-grams that occurred
 before, no character counted twice. Shares are of UTF-8 bytes.
 
 A *loop* is a stretch in which the text goes on repeating what it said one period ago: at least
@@ -18,10 +18,9 @@ import numpy.typing as npt
 import polars as pl
 import zstandard
 
-from factory.scores._loops import Loop, find_loops
-from factory.scores._repeats import LOOP_GRAM, Batch, Grams, batches, gram_hashes, sort_grams
-from factory.scores._tokens import Tokens, tokenize
+from factory.scores._tokens import Ints, utf8
 
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 VERSION = 1
@@ -44,9 +43,8 @@ WRITES = {
     "loop_period_chars": "int",
     "loop_copies": "float",
 }
-# Bytes of text handled at a time: bounds the memory of the token arrays (about 10 bytes for each).
+# Bytes of text handled at a time.
 _BLOCK_BYTES = 1 << 26
-_MAX_SPAN = 1 << 32
 
 
 def score(df: pl.DataFrame, *, min_copies: float = 4.0, min_chars: int = 400) -> pl.DataFrame:
@@ -81,98 +79,47 @@ def score(df: pl.DataFrame, *, min_copies: float = 4.0, min_chars: int = 400) ->
 
 
 def _score_block(texts: pl.Series, min_copies: float, min_chars: int) -> pl.DataFrame:
-    tokens = tokenize(texts)
-    size = np.diff(tokens.bounds_D).astype(np.float64)
-    size[size == 0] = np.nan
-    # A text too short to hold an n-gram repeats none; a blank one has no share at all.
-    shares = {name: size * 0.0 for name in WRITES if "gram" in name}
-    shares["compression_ratio"] = _compression_ratios(tokens)
-    loops: dict[int, Loop] = {}
-    for batch in batches(tokens):
-        loops.update(_score_batch(tokens, batch, size, shares, min_copies, min_chars))
-    columns = {name: pl.Series(name, values, nan_to_null=True) for name, values in shares.items()}
-    return pl.DataFrame([*columns.values(), *_lines(texts), *_loop_columns(tokens, loops)])
+    from factory.scores._line_kernels import measure_lines
+    from factory.scores._token_kernels import measure_repetition
+
+    data, bounds = utf8(texts)
+    n_texts = len(texts)
+    top = np.zeros((n_texts, len(TOP)), dtype=np.int64)
+    duplicate = np.zeros((n_texts, len(DUPLICATE)), dtype=np.int64)
+    loops = np.zeros((n_texts, 4))
+    measure_repetition(data, bounds, min_copies, min_chars, top, duplicate, loops)
+    pieces = np.zeros((n_texts, 2, 3), dtype=np.int64)
+    measure_lines(data, bounds, pieces)
+    size = np.diff(bounds).astype(np.float64)
+    columns: dict[str, Floats] = {"compression_ratio": _compression_ratios(data, bounds)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A text too short to hold an n-gram repeats none; a blank one has no share at all.
+        for k, n in enumerate(TOP):
+            columns[f"top_{n}gram_fraction"] = top[:, k] / size
+        for k, n in enumerate(DUPLICATE):
+            columns[f"dup_{n}gram_fraction"] = duplicate[:, k] / size
+        for k, unit in enumerate(("line", "paragraph")):
+            n_pieces, n_again, n_bytes = pieces[:, k].T
+            columns[f"dup_{unit}_fraction"] = n_again / n_pieces
+            columns[f"dup_{unit}_char_fraction"] = n_bytes / size
+    shares = [pl.Series(name, values, nan_to_null=True) for name, values in columns.items()]
+    return pl.DataFrame([*shares, *_loop_columns(data, bounds, loops)])
 
 
-def _score_batch(
-    tokens: Tokens,
-    batch: Batch,
-    size: Floats,
-    shares: dict[str, Floats],
-    min_copies: float,
-    min_chars: int,
-) -> dict[int, Loop]:
-    at = batch.tokens
-    text = tokens.text_T[at] - np.int32(batch.texts.start)
-    starts = tokens.first_D[batch.texts] - at.start
-    token_hashes = tokens.hash_T[at]
-    loops: dict[int, Loop] = {}
-    hashes = None
-    for n in range(1, max(*DUPLICATE, LOOP_GRAM) + 1):
-        if len(text) < n:
-            break
-        hashes = gram_hashes(token_hashes, n, hashes)
-        if n not in TOP and n not in DUPLICATE and n != LOOP_GRAM:
-            continue
-        whole = np.flatnonzero(text[: len(hashes)] == text[n - 1 :])
-        grams = sort_grams(hashes[whole], text[whole], whole, starts, batch.is_small)
-        if n in TOP:
-            chars = _top_bytes(grams, n, tokens, at, text, len(starts))
-            shares[f"top_{n}gram_fraction"][batch.texts] = chars / size[batch.texts]
-        if n in DUPLICATE:
-            chars = _duplicate_bytes(grams, n, tokens, at, text, len(starts))
-            shares[f"dup_{n}gram_fraction"][batch.texts] = chars / size[batch.texts]
-        if n == LOOP_GRAM:
-            loops = find_loops(tokens, batch, grams, min_copies=min_copies, min_bytes=min_chars)
-    return loops
-
-
-def _top_bytes(
-    grams: Grams, n: int, tokens: Tokens, at: slice, text: npt.NDArray[np.int32], n_texts: int
-) -> Floats:
-    """Bytes in the most frequent n-gram of each text: its length with spaces × its count."""
-    group = np.flatnonzero(grams.is_new_G)
-    count = np.diff(np.append(group, len(grams.position_G)))
-    first = grams.position_G[group] + at.start
-    span = np.minimum(tokens.end_T[first + n - 1] - tokens.start_T[first], _MAX_SPAN - 1)
-    best = np.zeros(n_texts, dtype=np.int64)
-    # The most frequent first, among equals the longest: one comparison of one number.
-    rank = count * _MAX_SPAN + span
-    owner = text[first - at.start]
-    head = np.flatnonzero(np.diff(owner, prepend=-1))
-    if len(head):
-        best[owner[head]] = np.maximum.reduceat(rank, head)
-    return ((best // _MAX_SPAN) * (best % _MAX_SPAN)).astype(np.float64)
-
-
-def _duplicate_bytes(
-    grams: Grams, n: int, tokens: Tokens, at: slice, text: npt.NDArray[np.int32], n_texts: int
-) -> Floats:
-    """Bytes of each text in n-grams that occurred before in it, none counted twice."""
-    again = grams.position_G[~grams.is_new_G]
-    depth = np.zeros(len(text) + 1, dtype=np.int32)
-    depth[again] = 1  # positions are distinct
-    depth[n:] -= depth[:-n].copy()
-    covered = np.cumsum(depth[:-1]) > 0
-    length = (tokens.end_T[at] - tokens.start_T[at])[covered]
-    return np.bincount(text[covered], weights=length, minlength=n_texts).astype(np.float64)
-
-
-def _compression_ratios(tokens: Tokens) -> Floats:
+def _compression_ratios(data: Bytes, bounds: Ints) -> Floats:
     compressor = zstandard.ZstdCompressor(level=1)
-    view = memoryview(tokens.data.data)
-    bounds = tokens.bounds_D.tolist()
+    view = data.data
     return np.array(
         [
             (end - begin) / len(compressor.compress(view[begin:end])) if end > begin else np.nan
-            for begin, end in itertools.pairwise(bounds)
+            for begin, end in itertools.pairwise(bounds.tolist())
         ],
         dtype=np.float64,
     )
 
 
-def _loop_columns(tokens: Tokens, loops: dict[int, Loop]) -> list[pl.Series]:
-    n_texts = len(tokens.bounds_D) - 1
+def _loop_columns(data: Bytes, bounds: Ints, loops: Floats) -> list[pl.Series]:
+    n_texts = len(loops)
     rows: dict[str, list[float | int | bool | None]] = {
         "has_loop": [False] * n_texts,
         "loop_start": [None] * n_texts,
@@ -181,17 +128,18 @@ def _loop_columns(tokens: Tokens, loops: dict[int, Loop]) -> list[pl.Series]:
         "loop_period_chars": [None] * n_texts,
         "loop_copies": [0.0] * n_texts,
     }
-    for index, loop in loops.items():
-        base, stop = (int(x) for x in tokens.bounds_D[index : index + 2])
-        inside = tokens.data[base + loop.start : base + loop.start + loop.size]
-        chars = _n_chars(inside)
+    for index in np.flatnonzero(loops[:, 1]).tolist():
+        start, size, _, copies = loops[index].tolist()
+        base, stop = bounds[index : index + 2].tolist()
+        begin = base + int(start)
+        chars = _n_chars(data[begin : begin + int(size)])
         values = {
             "has_loop": True,
-            "loop_start": _n_chars(tokens.data[base : base + loop.start]),
+            "loop_start": _n_chars(data[base:begin]),
             "loop_chars": chars,
-            "loop_fraction": chars / _n_chars(tokens.data[base:stop]),
-            "loop_period_chars": round(chars / loop.copies),
-            "loop_copies": loop.copies,
+            "loop_fraction": chars / _n_chars(data[base:stop]),
+            "loop_period_chars": round(chars / copies),
+            "loop_copies": copies,
         }
         for name, value in values.items():
             rows[name][index] = value
@@ -199,39 +147,5 @@ def _loop_columns(tokens: Tokens, loops: dict[int, Loop]) -> list[pl.Series]:
     return [pl.Series(name, values, dtype=types[WRITES[name]]) for name, values in rows.items()]
 
 
-def _n_chars(data: npt.NDArray[np.uint8]) -> int:
+def _n_chars(data: Bytes) -> int:
     return int(np.count_nonzero((data & 0xC0) != 0x80))
-
-
-def _lines(texts: pl.Series) -> list[pl.Series]:
-    """Shares of lines and paragraphs that stood before in the text, blank ones left out."""
-    size = texts.str.len_bytes().cast(pl.Float64)
-    columns = []
-    for unit, split in (("line", "\n"), ("paragraph", "\n\n")):
-        pieces = (
-            pl.DataFrame({"row": pl.int_range(len(texts), eager=True), "piece": texts})
-            .with_columns(pl.col("piece").str.split(split))
-            .explode("piece")
-            .with_columns(pl.col("piece").str.strip_chars())
-            .filter(pl.col("piece") != "")
-        )
-        again = ~pl.struct("row", "piece").is_first_distinct()
-        sums = pieces.group_by("row").agg(pl.len().alias("n"))
-        repeated = (
-            pieces.filter(again)
-            .group_by("row")
-            .agg(pl.len().alias("n_again"), pl.col("piece").str.len_bytes().sum().alias("bytes"))
-        )
-        table = (
-            pl.DataFrame({"row": pl.int_range(len(texts), eager=True), "size": size})
-            .join(sums, on="row", how="left", maintain_order="left")
-            .join(repeated, on="row", how="left", maintain_order="left")
-            .select(
-                (pl.col("n_again").fill_null(0) / pl.col("n")).alias(f"dup_{unit}_fraction"),
-                pl.when(pl.col("size") > 0)
-                .then(pl.col("bytes").fill_null(0) / pl.col("size"))
-                .alias(f"dup_{unit}_char_fraction"),
-            )
-        )
-        columns += table.get_columns()
-    return columns
