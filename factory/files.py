@@ -1,6 +1,6 @@
 """Plain files: JSON Lines (also .gz, .zst) and Parquet, row by row, in bounded memory.
 
-A line that is no JSON object becomes a ``Malformed`` row and does not stop the rest.
+A line that is no JSON object, or not UTF-8, becomes a ``Malformed`` row and does not stop the rest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 import zstandard
 
+from factory import parquet
 from factory.durable import replacing
 from factory.errors import UsageError
 
@@ -76,25 +78,35 @@ def read_rows(path: str) -> Iterator[Row | Malformed]:
         UsageError: the file as a whole cannot be read (no Parquet, broken compression).
     """
     if path.endswith(".parquet"):
-        yield from _read_parquet(path)
+        for number, row in enumerate(parquet.read(path, n_rows=BATCH_ROWS), start=1):
+            yield Malformed(number, row) if isinstance(row, str) else row
         return
     try:
         with _open_read(path) as handle:
             for number, line in enumerate(handle, start=1):
+                if number == 1:
+                    line = line.removeprefix(_BOM)
                 if line.strip():
                     yield _parse(line, number)
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise UsageError(f"{path} is cut off or damaged ({error})", "fetch it again") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})", "check the file") from None
+
+
+_BOM = b"\xef\xbb\xbf"
 
 
 def _parse(line: bytes, number: int) -> Row | Malformed:
     try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        row = parquet.loads(line)
+    except (ValueError, RecursionError):
         try:  # the standard library takes NaN and lone surrogates, which others do write
-            row = json.loads(line.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            return Malformed(number, str(error))
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            return Malformed(number, f"invalid UTF-8 ({error.reason})")
+        except (ValueError, RecursionError) as error:
+            return Malformed(number, f"no JSON ({str(error)[:80]})")
     if not isinstance(row, dict):
         return Malformed(number, f"a JSON {type(row).__name__}, not an object")
     return row
@@ -108,27 +120,51 @@ def _open_read(path: str) -> Iterator[BinaryIO]:
         with gzip.open(path, "rb") as zipped:
             yield cast(BinaryIO, zipped)
     elif path.endswith(".zst"):
-        with (
-            Path(path).open("rb") as raw,
-            zstandard.ZstdDecompressor().stream_reader(raw) as reader,
-        ):
-            yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
+        with Path(path).open("rb") as raw:
+            yield cast(BinaryIO, io.BufferedReader(_Zstd(raw), 1 << 20))
     else:
         with Path(path).open("rb") as plain:
             yield plain
 
 
-def _read_parquet(path: str) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _Zstd(io.RawIOBase):
+    """Reads zstd frames one after the other.
 
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        detail = " ".join(str(error).split())[:160]
-        raise UsageError(f"{path} is not readable Parquet ({detail})", "check the file") from None
+    Unlike the library's own reader, an end inside a frame is an error.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: Any = None
+        self._ready = b""
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer``; 0 at the end.
+
+        Raises:
+            EOFError: the file ends inside a frame.
+        """
+        while not self._ready:
+            # Small pieces: a few bytes may stand for megabytes.
+            piece = self._raw.read(1 << 14)
+            if not piece:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a frame")
+                return 0
+            while piece:
+                self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+                self._ready += self._frame.decompress(piece)
+                piece = b""
+                if self._frame.eof:
+                    piece, self._frame = self._frame.unused_data, None
+        n = min(len(buffer), len(self._ready))
+        buffer[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
 
 
 def read_batches(
@@ -189,42 +225,14 @@ def _open_write(tmp: Path, path: str) -> Iterator[BinaryIO]:
 
 
 def _write_parquet(tmp: Path, batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
-    """Spool as JSON Lines first: only then is the type of every column known."""
-    import polars as pl
-
     spool = tmp.with_name(tmp.name + ".spool")
     try:
+        waiting = parquet.Spool(spool)
         with spool.open("wb") as handle:
-            for batch in batches:
-                for row in batch:
-                    handle.write(_dump(row))
-        if spool.stat().st_size == 0:
-            pl.DataFrame().write_parquet(tmp)
-            return
-        pl.scan_ndjson(spool, infer_schema_length=None).sink_parquet(tmp, compression="zstd")
-    except pl.exceptions.ComputeError:
-        # A column that holds text here and an object there: such columns become JSON text.
-        _write_parquet_loose(spool, tmp)
+            waiting.fill(batches, _dump, handle=handle)
+        waiting.write(tmp)
     finally:
         spool.unlink(missing_ok=True)
-
-
-def _write_parquet_loose(spool: Path, tmp: Path) -> None:
-    import polars as pl
-
-    rows = [orjson.loads(line) for line in spool.read_bytes().splitlines()]
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pl.Series(name, values, strict=True)
-        except (TypeError, pl.exceptions.PolarsError):
-            texts = [
-                v if v is None or isinstance(v, str) else orjson.dumps(v).decode() for v in values
-            ]
-            columns[name] = pl.Series(name, texts, dtype=pl.String)
-    pl.DataFrame(columns).write_parquet(tmp, compression="zstd")
 
 
 def map_columns(row: Row, mapping: Mapping[str, str]) -> Row:

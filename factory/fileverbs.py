@@ -21,6 +21,7 @@ from factory.records import VERDICT_FIELDS, Item, Verdict, message_list
 A = TypeVar("A")
 B = TypeVar("B")
 Batch = list[Row | Malformed]
+_NOTES = 3
 
 
 @dataclass
@@ -31,11 +32,13 @@ class Tally:
         rows: rows read.
         counts: outcome → rows.
         unhandled: malformed rows, and those that failed through our own fault.
+        notes: why the first malformed lines could not be read.
     """
 
     rows: int = 0
     unhandled: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, outcome: str, *, unhandled: bool) -> None:
@@ -45,6 +48,13 @@ class Tally:
             self.counts[outcome] += 1
             self.unhandled += unhandled
 
+    def add_malformed(self, row: Malformed, outcome: str = "malformed") -> None:
+        """Count a row that could not be read; why is noted for the first few."""
+        self.add(outcome, unhandled=True)
+        with self._lock:
+            if len(self.notes) < _NOTES:
+                self.notes.append(f"line {row.line}: {row.why}")
+
     @property
     def exit_code(self) -> int:
         """0 when every row was handled, else 1."""
@@ -53,7 +63,8 @@ class Tally:
     def line(self) -> str:
         """Return one line for the user."""
         parts = ", ".join(f"{n} {name}" for name, n in self.counts.most_common())
-        return f"{self.rows} rows: {parts or 'nothing to do'}"
+        why = f" ({'; '.join(self.notes)})" if self.notes else ""
+        return f"{self.rows} rows: {parts or 'nothing to do'}{why}"
 
 
 def verify_file(
@@ -138,7 +149,10 @@ def _verify_batch(
     out = []
     for row, verdict in zip(batch, verdicts, strict=True):
         assert verdict is not None
-        tally.add(verdict.status, unhandled=_is_unhandled(verdict))
+        if isinstance(row, Malformed):
+            tally.add_malformed(row, verdict.status)
+        else:
+            tally.add(verdict.status, unhandled=_is_unhandled(verdict))
         fields = {prefix + key: value for key, value in verdict.to_dict().items()}
         out.append(fields | {"line": row.line} if isinstance(row, Malformed) else {**row, **fields})
     return out
@@ -242,7 +256,7 @@ def score_file(
 def _score_batch(
     batch: Batch, scorer: Any, mapping: Mapping[str, str], prefix: str, tally: Tally
 ) -> list[Row]:
-    from factory.stages.score import frame_of
+    from factory.stages.score import frame_of, too_long
 
     views: list[Row] = [
         {} if isinstance(r, Malformed) else files.map_columns(r, mapping) for r in batch
@@ -256,19 +270,21 @@ def _score_batch(
     frame = frame_of(
         texts,
         prompts=[clean(_prompt(v.get("prompt"))) for v in views],
-        target_languages=[_text(v.get("target_language")) for v in views],
-        extracted=[_text(v.get("extracted")) for v in views],
+        target_languages=[clean(_text(v.get("target_language"))) for v in views],
+        extracted=[clean(_text(v.get("extracted"))) for v in views],
     )
     rows = scorer.score(frame).to_dicts()
+    over = too_long(frame).to_list()
     out = []
-    for row, text, values in zip(batch, texts, rows, strict=True):
+    for row, text, values, is_over in zip(batch, texts, rows, over, strict=True):
         fields = {prefix + key: value for key, value in values.items()}
         if isinstance(row, Malformed):
-            tally.add("malformed", unhandled=True)
+            tally.add_malformed(row)
             line = {"status": "unscored", "reason": "malformed_row", "line": row.line}
             out.append(line | fields)
         else:
-            tally.add("no_text" if text is None else "scored", unhandled=False)
+            outcome = "no_text" if text is None else "too_long" if is_over else "scored"
+            tally.add(outcome, unhandled=is_over)
             given = {c: row[c] for c in fields if row.get(c) is not None}
             out.append({**row, **fields, **given})
     return out

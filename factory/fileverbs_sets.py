@@ -47,16 +47,22 @@ def dedup_file(
     if source == "-":
         raise UsageError("dedup reads its input twice", "give a file instead of -")
     is_null: list[bool] = []
+    have: set[str] = set()
 
     def texts() -> Iterator[list[str | None]]:
         for batch in files.read_batches(source):
-            found = [None if isinstance(r, Malformed) else _text(r, column, mapping) for r in batch]
+            rows = [None if isinstance(r, Malformed) else r for r in batch]
+            have.update(name for row in rows if row for name in files.map_columns(row, mapping))
+            found = [None if row is None else _text(row, column, mapping) for row in rows]
             is_null.extend(text is None for text in found)
             yield found
 
     label = cluster(texts(), threshold=threshold, ngram=ngram)
-    if is_null and all(is_null):
-        raise UsageError(f"no text in column {column!r}", "name it with --column or --map")
+    if have and column not in have and all(is_null):
+        raise UsageError(
+            f"no column {column!r} in the input",
+            f"it has {', '.join(sorted(have))[:300]}: use --column or --map",
+        )
     frame = mark(pl.DataFrame({"null": is_null}, schema={"null": pl.Boolean}), label)
     nothing = pl.when("null").then(None)
     frame = frame.with_columns(nothing.otherwise(pl.col(c)).alias(c) for c in DEDUP_COLUMNS)
@@ -150,7 +156,7 @@ def _text_columns(batch: Sequence[Row | Malformed], mapping: Mapping[str, str]) 
 def _text(row: Row, column: str, mapping: Mapping[str, str]) -> str | None:
     view = files.map_columns(row, mapping)
     value = view.get(column)
-    if value is None and column == "text":
+    if not isinstance(value, str) and column in ("text", "completion"):
         value = files.completion_of(view)
     return clean(value) if isinstance(value, str) else None
 
@@ -160,7 +166,7 @@ def _merge(
 ) -> Row:
     fields = {prefix + key: value for key, value in values.items()}
     if isinstance(row, Malformed):
-        tally.add("malformed", unhandled=True)
+        tally.add_malformed(row)
         return {"status": "unscored", "reason": "malformed_row", "line": row.line} | fields
     tally.add("no text" if hit is None else word if hit else "clean", unhandled=False)
     return {**row, **fields}

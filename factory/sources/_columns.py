@@ -13,6 +13,8 @@ from factory.records import Message, Prompt, PromptSource, Trace, join_reasoning
 
 Row = Mapping[str, Any]
 
+MALFORMED = "_malformed"
+"""Column of a row that could not be read: why."""
 PROMPT_NAMES = ("prompt", "messages", "problem", "question", "instruction", "query", "input")
 GOLD_NAMES = ("gold", "ground_truth", "expected_answer", "reference_answer")
 COMPLETION_NAMES = (

@@ -19,7 +19,7 @@ from factory.sources import _columns
 def rows(
     paths: Sequence[str] | str, mapping: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, int, _columns.Row]]:
-    """Yield (path, row number, row) of every readable row; malformed lines are left out.
+    """Yield (path, row number, row); a malformed line is a row of ``MALFORMED`` and why.
 
     Raises:
         UsageError: a file is missing or of an unknown form.
@@ -29,6 +29,8 @@ def rows(
         for number, row in enumerate(files.read_rows(path)):
             if isinstance(row, dict):
                 yield path, number, _columns.clean_row(files.map_columns(row, mapping or {}))
+            else:
+                yield path, number, {_columns.MALFORMED: row.why}
 
 
 def prompts(

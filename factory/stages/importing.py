@@ -88,7 +88,8 @@ def import_rows(
             result.rows += 1
             prompt = _columns.prompt_of(row)
             if prompt is None:
-                result.skipped["no_prompt"] += 1
+                malformed = _columns.MALFORMED in row
+                result.skipped["malformed_row" if malformed else "no_prompt"] += 1
                 continue
             found = list(_columns.completions_of(row))
             if not found:

@@ -17,6 +17,20 @@ from factory.records import split_reasoning
 
 INPUTS = ("completion", "reasoning", "answer", "prompt", "target_language", "extracted")
 _POLARS = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
+MAX_TEXT_BYTES = 8 << 20
+"""Longer texts (about two million tokens) are not measured: some scores take 100 bytes for each of
+theirs."""
+
+
+def too_long(frame: pl.DataFrame) -> pl.Series:
+    """Return which rows hold a text over ``MAX_TEXT_BYTES``: Boolean, never null.
+
+    >>> too_long(frame_of(["short", None])).to_list()
+    [False, False]
+    """
+    columns = [c for c in INPUTS if c in frame.columns]
+    over = [pl.col(c).str.len_bytes().fill_null(0) > MAX_TEXT_BYTES for c in columns]
+    return frame.select(pl.any_horizontal(over).alias("too_long")).to_series()
 
 
 def frame_of(
@@ -103,7 +117,18 @@ class Scorer:
         return pl.concat(parts, how="horizontal") if parts else pl.DataFrame()
 
     def score_one(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return one score's columns; only a row on which its code raises gets nulls."""
+        """Return one score's columns; only a row on which its code raises gets nulls.
+
+        A row with a text over ``MAX_TEXT_BYTES`` counts as null.
+        """
+        over = too_long(frame)
+        if over.any():
+            frame = frame.with_columns(
+                pl.when(~over).then(pl.col(c)).alias(c) for c in frame.columns
+            )
+        return self._score_one(name, frame)
+
+    def _score_one(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
         module = self.modules[name]
         try:
             out: pl.DataFrame = module.score(frame, **self.params[name])
@@ -111,7 +136,7 @@ class Scorer:
             if frame.height > 1:
                 half = frame.height // 2
                 return pl.concat(
-                    [self.score_one(name, frame[:half]), self.score_one(name, frame[half:])]
+                    [self._score_one(name, frame[:half]), self._score_one(name, frame[half:])]
                 )
             self.failures[name] = f"{type(error).__name__}: {error}"[:200]
             out = pl.DataFrame({c: [None] * frame.height for c in module.WRITES})

@@ -1,7 +1,7 @@
 """Peak memory of the verbs over many traces, and their rates.
 
 usage: python tests/bench/bench_memory.py [--n 1000000] [--bytes 4096] [--dir DIR]
-           [--steps score,dedup,…] [--score length,repetition] [--keep]
+           [--steps score,dedup,…] [--score length,repetition] [--score-store length] [--keep]
 
 Builds a corpus of its own (sentences drawn at random, 5 % near-duplicates, gold and prompt), runs
 one verb after the other, each in a process of its own, and prints its peak resident memory (the
@@ -27,8 +27,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_MB = 4096
-STEPS = ("score", "score-parquet", "dedup", "decontaminate", "import", "score-store", "select",
-         "release")  # fmt: skip
+STEPS = (
+    "import", "score-store", "select", "release", "dedup", "decontaminate", "score",
+    "score-parquet",
+)  # fmt: skip
 
 
 def corpus(path: Path, n: int, n_bytes: int) -> None:
@@ -62,7 +64,7 @@ def benchmark(path: Path) -> None:
 
 
 RECIPE = """
-filters: {finite: compression_ratio > 0.0, no_loop: NOT has_loop, right: "status <> 'nothing'"}
+filters: {some: completion_words > 0, short: completion_words < 5000, right: "status <> 'nothing'"}
 disabled: [right]
 near_duplicates: {threshold: 0.8}
 cap_per_prompt: 2
@@ -70,21 +72,21 @@ prefer: shortest
 """
 
 
-def commands(folder: Path, scores: str) -> dict[str, list[str]]:
+def commands(folder: Path, scores: str, store_scores: str) -> dict[str, list[str]]:
     """Return each step's arguments of ``python -m factory``."""
     source, store, out = str(folder / "corpus.jsonl"), str(folder / "store"), str(folder / "out")
     recipe = folder / "select.yaml"
     recipe.write_text(RECIPE)
     against = str(folder / "bench.jsonl")
     return {
-        "score": ["score", source, "--out", out + ".jsonl", "--scores", scores],
-        "score-parquet": ["score", source, "--out", out + ".parquet", "--scores", scores],
-        "dedup": ["dedup", source, "--out", out + ".jsonl"],
-        "decontaminate": ["decontaminate", source, "--against", against, "--out", out + ".jsonl"],
         "import": ["import", source, "--store", store],
-        "score-store": ["score", "--store", store, "--scores", scores],
+        "score-store": ["score", "--store", store, "--scores", store_scores],
         "select": ["select", str(recipe), "--store", store],
         "release": ["release", "bench", str(recipe), "--store", store],
+        "dedup": ["dedup", source, "--out", out + ".jsonl"],
+        "decontaminate": ["decontaminate", source, "--against", against, "--out", out + ".jsonl"],
+        "score": ["score", source, "--out", out + ".jsonl", "--scores", scores],
+        "score-parquet": ["score", source, "--out", out + ".parquet", "--scores", scores],
     }
 
 
@@ -111,7 +113,8 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=4096)
     parser.add_argument("--dir", type=Path, help="where the corpus goes (default: temporary)")
     parser.add_argument("--steps", default=",".join(STEPS))
-    parser.add_argument("--score", default="length,repetition")
+    parser.add_argument("--score", default="length,repetition", help="scores on the file")
+    parser.add_argument("--score-store", default="length", help="scores on the store")
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
     folder = args.dir or Path(tempfile.mkdtemp(prefix="bench-memory-"))
@@ -124,7 +127,7 @@ def main() -> None:
     print(f"{args.n:,} traces, {size / args.n:,.0f} bytes a line, {size / 1e9:.2f} GB", flush=True)
     print(f"{'verb':16}{'status':>7}{'peak MB':>10}{'CPU s':>10}{'wall s':>10}{'rows/CPU s':>12}")
     worst = 0.0
-    for name, arguments in commands(folder, args.score).items():
+    for name, arguments in commands(folder, args.score, args.score_store).items():
         if name not in args.steps.split(","):
             continue
         status, peak, cpu, wall = run(arguments, folder / "log.txt")

@@ -1,0 +1,233 @@
+"""Plain rows in Parquet: rows of any JSON shape out, in bounded memory, and damaged text in.
+
+The type of a column is known only after the last row, so rows wait in a file beside the output
+and are written in a second pass. Where a column holds text here and an object there, or integers
+beyond 64 bits, it becomes text (JSON for what is no text).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+
+from factory.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+# A type: None (nothing but null), "bool", "int", "float", "text", ["list", of], {name: type};
+# "json" is text that holds what has no common type.
+Kind = None | str | list[Any] | dict[str, Any]
+_INT64 = 1 << 63
+_BATCH_ROWS = 1024
+_GROUP_BYTES = 64 << 20
+# orjson reads an integer of more than 64 bits as a float.
+_LONG_INTEGER = re.compile(rb"[\[:,]\s*-?\d{19}")
+
+
+def loads(line: bytes) -> Any:
+    """Read JSON with its integers as they are.
+
+    Raises:
+        ValueError: it is no JSON.
+
+    >>> loads(b'[18446744073709551617, 1.5]')
+    [18446744073709551617, 1.5]
+    """
+    if not _LONG_INTEGER.search(line):
+        return orjson.loads(line)
+    import json
+
+    return json.loads(line)
+
+
+def kind_of(value: object) -> Kind:
+    """Return the type of a value as JSON would show it.
+
+    >>> kind_of({"a": [1, None], "b": "x"})
+    {'a': ['list', 'int'], 'b': 'text'}
+    """
+    if value is None or isinstance(value, bool):
+        return None if value is None else "bool"
+    if isinstance(value, int):
+        return "int" if -_INT64 <= value < _INT64 else "json"
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, list | tuple):
+        kind: Kind = None
+        for item in value:
+            kind = joined(kind, kind_of(item))
+        return ["list", kind]
+    if isinstance(value, Mapping):
+        return {str(k): kind_of(v) for k, v in value.items()}
+    return "text"
+
+
+def joined(a: Kind, b: Kind) -> Kind:
+    """Return the type that holds both.
+
+    >>> joined("int", "float"), joined({"a": "int"}, {"b": "text"}), joined("text", {"a": None})
+    ('float', {'a': 'int', 'b': 'text'}, 'json')
+    """
+    if a is None or a == b:
+        return b
+    if b is None:
+        return a
+    if isinstance(a, dict) and isinstance(b, dict):
+        return {name: joined(a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b])}
+    if isinstance(a, list) and isinstance(b, list):
+        return ["list", joined(a[1], b[1])]
+    if {str(a), str(b)} == {"int", "float"}:
+        return "float"
+    return "json"
+
+
+class Spool:
+    """Rows waiting in a file until their columns are known.
+
+    Args:
+        path: of the file; it is the caller's to remove.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kinds: dict[str, Kind] = {}
+
+    def fill(
+        self, batches: Iterable[Sequence[Mapping[str, Any]]], dump: Any, *, handle: BinaryIO
+    ) -> None:
+        """Write all rows with ``dump`` and learn their columns' types."""
+        kinds = self._kinds
+        for batch in batches:
+            for row in batch:
+                handle.write(dump(row))
+                for name, value in row.items():
+                    # Most values repeat the type that is known: that costs one comparison.
+                    known = kinds.setdefault(name, None)
+                    if value is not None and not _is_plain(value, known):
+                        kinds[name] = joined(known, kind_of(value))
+
+    def write(self, out: Path) -> None:
+        """Write the Parquet file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds = {name: _writable(kind) for name, kind in self._kinds.items()}
+        schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
+        with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+            waiting: list[pa.RecordBatch] = []
+            for rows in self._rows():
+                arrays = [
+                    pa.array([_shaped(row.get(name), kind) for row in rows], type=_arrow(kind))
+                    for name, kind in kinds.items()
+                ]
+                waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+                if sum(batch.nbytes for batch in waiting) >= _GROUP_BYTES:
+                    writer.write_table(pa.Table.from_batches(waiting))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.Table.from_batches(waiting))
+
+    def _rows(self) -> Iterator[list[Row]]:
+        with self._path.open("rb") as handle:
+            rows: list[Row] = []
+            size = 0
+            for line in handle:
+                rows.append(loads(line))
+                size += len(line)
+                if len(rows) >= _BATCH_ROWS or size >= _GROUP_BYTES // 4:
+                    yield rows
+                    rows, size = [], 0
+            if rows:
+                yield rows
+
+
+def _is_plain(value: object, kind: Kind) -> bool:
+    if kind == "text":
+        return isinstance(value, str)
+    if kind == "bool":
+        return isinstance(value, bool)
+    if kind == "float":
+        return isinstance(value, float)
+    if kind == "int":
+        return type(value) is int and -_INT64 <= value < _INT64
+    return kind == "json"
+
+
+def _writable(kind: Kind) -> Kind:
+    """Replace what Parquet cannot hold: an object without any key."""
+    if isinstance(kind, dict):
+        return {name: _writable(inner) for name, inner in kind.items()} or "json"
+    if isinstance(kind, list):
+        return ["list", _writable(kind[1])]
+    return kind
+
+
+def _arrow(kind: Kind) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(kind, dict):
+        return pa.struct([(name, _arrow(inner)) for name, inner in kind.items()])
+    if isinstance(kind, list):
+        return pa.list_(_arrow(kind[1]))
+    plain = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), None: pa.null()}
+    return plain.get(kind, pa.large_string())
+
+
+def _shaped(value: Any, kind: Kind) -> Any:
+    if value is None or (isinstance(kind, str) and kind not in ("json", "float", "text")):
+        return value
+    if kind == "float":
+        return float(value)
+    if kind == "json" or kind == "text":
+        return value if isinstance(value, str) else _as_json(value)
+    if isinstance(kind, list):
+        return [_shaped(item, kind[1]) for item in value]
+    if isinstance(kind, dict):
+        return {name: _shaped(value.get(name), inner) for name, inner in kind.items()}
+    return value
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer beyond 64 bits
+        import json
+
+        return json.dumps(value, ensure_ascii=False)
+
+
+def read(path: str, *, n_rows: int) -> Iterator[Row | str]:
+    """Yield the rows of a Parquet file; for a row whose text is not UTF-8, why it has none.
+
+    Raises:
+        UsageError: it is no Parquet file, or a damaged one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Without pre_buffer a whole row group's bytes are not held at once.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=n_rows):
+                try:
+                    yield from batch.to_pylist()
+                except UnicodeDecodeError:
+                    yield from (_one(batch, i) for i in range(batch.num_rows))
+    except (pa.ArrowException, OSError) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise UsageError(f"{path} is not readable Parquet ({detail})", "check the file") from None
+
+
+def _one(batch: pa.RecordBatch, row: int) -> Row | str:
+    try:
+        found: Row = next(itertools.chain(batch.slice(row, 1).to_pylist()))
+        return found
+    except UnicodeDecodeError as error:
+        return f"invalid UTF-8 ({error.reason})"
