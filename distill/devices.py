@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from factory.engines.vllm import has_cuda
 
-__all__ = ["has_cuda", "settle", "trl_settings"]
+def has_cuda() -> bool:
+    """Return whether a CUDA device can be used."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def trl_settings(*, cuda: bool) -> dict[str, Any]:

@@ -130,26 +130,35 @@ _LISTS = {
 }
 
 
+# Other words that are written like function words of another language: no sign of that one.
+_LIKE = {
+    "en": """
+        door car care total pour pours come comes die dies plus per due non dan van wat er po con
+        et si ser de es une te sin sin's su ne hat man men son sons hen egg eggs ten per via
+        bar bat bin dare dire dove fine fit grand gut hinder kind lag led leg long main more note
+        pain pan pays place pose qui quote rang real rest rot sale sans seal sole sur tag tot
+        tag tale ton toll tour vice war wars wise worden art arts bad bald brief fast halt
+        """,
+    "de": "in an so was war die man als am um per pro den des her hin mit",
+    "fr": "car pour plus son sur les des on or par pas du dans sans font tout",
+    "es": "son con sin de en es se la las el los más uno una era sobre entre",
+}  # fmt: skip
+
+
 @functools.cache
 def lists() -> dict[str, frozenset[str]]:
     """Return the function words by language."""
     return {lang: frozenset(words.split()) for lang, words in _LISTS.items()}
 
 
-def hits(words: list[str], lang: str, against: str) -> tuple[int, int]:
-    """Count words that only one of two languages has; (0, 0) where a list is missing.
+@functools.cache
+def alike() -> dict[str, frozenset[str]]:
+    """Return by language what does not speak against it: its function words and words like others'.
 
-    >>> hits("le total est de the".split(), "fr", "en")
-    (3, 1)
+    >>> "pour" in lists()["en"], "pour" in alike()["en"], "pour" in lists()["fr"]
+    (False, True, True)
     """
-    table = lists()
-    if lang not in table or against not in table:
-        return 0, 0
-    mine, others = table[lang], table[against]
-    return (
-        sum(word in mine and word not in others for word in words),
-        sum(word in others and word not in mine for word in words),
-    )
+    return {lang: words | set(_LIKE.get(lang, "").split()) for lang, words in lists().items()}
 
 
 @functools.cache
@@ -160,19 +169,3 @@ def by_word() -> dict[str, tuple[str, ...]]:
         for word in words:
             out[word] = (*out.get(word, ()), lang)
     return out
-
-
-def likely(words: list[str], besides: str) -> list[str]:
-    """Return languages of which at least two of the words are function words, best first.
-
-    >>> likely("le total est de the".split(), "en")
-    ['es', 'fr']
-    """
-    own = lists().get(besides, frozenset())
-    count: dict[str, int] = {}
-    for word in words:
-        if word not in own:
-            for lang in by_word().get(word, ()):
-                count[lang] = count.get(lang, 0) + 1
-    ranked = sorted((-n, lang) for lang, n in count.items() if n >= 2 and lang != besides)
-    return [lang for _, lang in ranked[:3]]

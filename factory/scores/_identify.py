@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
+import weakref
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from factory.scores._lid import Floats, LanguageModel
+from factory.scores._function_words import alike
+from factory.scores._lid import Floats, LanguageModel, table_of
+from factory.scores._model import Bits, Table
 from factory.scores._scripts import (
     ARABIC,
     CJK,
     CYRILLIC,
     DEFAULT_LANGUAGE,
     DEVANAGARI,
+    HEBREW,
     LATIN,
     N_CLASSES,
     Runs,
+    lower_points,
 )
-from factory.scores._tokens import Bools, Ints
-from factory.scores._words import Words, edges_of
+from factory.scores._tokens import Ints
 
 # Scripts in which several of the model's languages are written; in the others the script decides.
 SHARED = np.isin(np.arange(N_CLASSES), [LATIN, CYRILLIC, ARABIC, DEVANAGARI])
+# Scripts in which the model is asked at all: Hebrew has Yiddish, Bengali Assamese and Bishnupriya,
+# Georgian Mingrelian beside them.
+READ = SHARED | np.isin(np.arange(N_CLASSES), [HEBREW, 13, 22])
 # Labels to which text in languages that the model does not know is drawn, mostly Wikipedias written
 # by machine or constructed languages: they need more certainty.
 ATTRACTORS = frozenset(
@@ -43,85 +52,110 @@ _VARIETIES = (
 )  # fmt: skip
 CLAUSE = re.compile(r"[^。！？；，、,\s]+")
 _KANA = re.compile(r"[ぁ-ゖァ-ヺｦ-ﾝ]")
+_HAN_OR_KANA = re.compile(r"[㐀-鿿豈-﫿𠀀-𲎯々〇ぁ-ゖァ-ヺｦ-ﾝ]+")
 _HAN = re.compile(r"[㐀-鿿豈-﫿𠀀-𲎯々〇]")
 # Function words of Chinese that Japanese writing has as rare characters or parts of compounds.
 _CHINESE_WORDS = frozenset("的是了你吗呢吧她它這們嗎麼個從說來對讓還過邊")
 
 
+# Words kept between blocks; a block with more distinct ones gets a table of its own.
+_WORDS_KEPT, _WORDS_MOST = 1 << 16, 1 << 20
+
+
+class _Tables(threading.local):
+    """The words that a thread has seen, by model: kernels run free of the interpreter's lock."""
+
+    def __init__(self) -> None:
+        self.of: weakref.WeakKeyDictionary[LanguageModel, Table] = weakref.WeakKeyDictionary()
+
+
+_tables = _Tables()
+
+
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """S sentences: ``run_S`` holds S + 1 offsets into ``member_M``, run numbers of their words.
+    """S sentences of D texts, in each text's main script; names are words, but of no language.
 
-    ``text_S`` is the text; ``hidden_SE`` mean vectors; ``words_S`` the number of words.
+    ``member_M`` holds run numbers of the words, ``code_M`` their numbers in ``table``; ``run_S``
+    S + 1 offsets into both, ``text_S`` the text, ``hidden_SE`` mean vectors, ``words_S`` the words
+    that are no names; ``first_D`` D + 1 offsets of sentences. ``best_D`` is the text's most likely
+    label (-1 for none), ``top_DK`` the two highest probabilities.
     """
 
+    table: Table
     member_M: Ints
+    code_M: npt.NDArray[np.int32]
     run_S: Ints
     text_S: Ints
     hidden_SE: Floats
-    total_SE: Floats
-    features_S: npt.NDArray[np.float64]
     words_S: Ints
+    first_D: Ints
+    best_D: Ints
+    top_DK: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """Vector sums and feature counts of a batch's distinct runs, by the number of the run."""
+def gather(runs: Runs, model: LanguageModel) -> Sentences:
+    """Gather the prose of each text into sentences and sum the vectors of their words."""
+    table = _tables.of.get(model)
+    if table is None:
+        table = _tables.of[model] = _new_table(model, _WORDS_KEPT)
+    parts, is_whole = _gather(runs, model, table)
+    if is_whole:
+        return parts
+    _tables.of[model] = _new_table(model, _WORDS_KEPT)
+    # What goes beyond this size is no text: words that do not fit are left out.
+    most = min(max(_WORDS_KEPT, len(runs.class_R)), _WORDS_MOST)
+    return _gather(runs, model, _new_table(model, most))[0]
 
-    code_R: npt.NDArray[np.int32]
-    sum_VE: Floats
-    count_V: npt.NDArray[np.float64]
-    is_name_V: Bools
-    vocabulary: list[bytes]
 
-
-def vectors(runs: Runs, model: LanguageModel) -> Vectors:
-    """Look up each distinct run once, in lower case."""
-    codes, vocabulary = runs.encode()
-    kind = np.zeros(len(vocabulary), dtype=np.uint8)
-    kind[codes] = runs.class_R
-    lower = [
-        word.decode().lower().encode() if k else b""
-        for word, k in zip(vocabulary, kind.tolist(), strict=True)
-    ]
-    sums, count = model.word_sums(lower)
-    gap = kind == 0
-    sums[gap], count[gap] = 0, 0
-    is_name = (
-        np.array([a != b for a, b in zip(lower, vocabulary, strict=True)], dtype=np.bool_) & ~gap
+def _new_table(model: LanguageModel, n_words: int) -> Table:
+    n_slots = 1 << (2 * n_words).bit_length()
+    return Table(
+        np.zeros(n_slots, dtype=np.uint64),
+        np.zeros(n_slots, dtype=np.int32),
+        np.zeros(1, dtype=np.int64),
+        np.empty((n_words, model.compiled.vectors.shape[1]), dtype=np.float32),
+        np.empty(n_words, dtype=np.float32),
+        np.empty(n_words, dtype=np.bool_),
+        np.empty(n_words, dtype=np.uint64),
+        np.empty(n_words, dtype=np.uint32),
     )
-    return Vectors(codes, sums, count.astype(np.float64), is_name, vocabulary)
 
 
-def sentences(runs: Runs, words: Words, table: Vectors, ends: Bools) -> Sentences:
-    """Gather the prose words of each text's main script into sentences."""
-    main = words.main_D[runs.text_R]
-    member = np.flatnonzero(words.is_prose_R & (runs.class_R == main))
-    number = np.cumsum(ends)[member]
-    key = number.astype(np.int64) + runs.text_R[member]  # both ascend: a new text is a new sentence
-    head = edges_of(key)
-    if not len(member):
-        none = np.zeros(0, dtype=np.int64)
-        empty = np.zeros((0, table.sum_VE.shape[1]), dtype=np.float32)
-        return Sentences(
-            member, np.zeros(1, np.int64), none, empty, empty, none.astype(float), none
-        )
-    # A capital inside a sentence is a name: it is in the span, but says nothing of the language.
-    code = table.code_R[member]
-    counts = ~table.is_name_V[code]
-    counts[head] = True
-    at = np.flatnonzero(counts)
-    first = np.searchsorted(at, head)  # the first word always counts: no sentence is empty
-    # Two floats as one complex number halve the steps of a sum over rows.
-    pairs = np.take(table.sum_VE.view(np.complex64), code[at], axis=0)
-    total = np.add.reduceat(pairs, first, axis=0).view(np.float32)
-    features = np.add.reduceat(table.count_V[code[at]], first)
-    n_words = np.diff(np.append(first, len(at)))
-    hidden = total / np.maximum(features, 1)[:, None].astype(np.float32)
-    return Sentences(
-        member, np.append(head, len(member)), runs.text_R[member[head]].astype(np.int64), hidden,
-        total, features, n_words,
+def _gather(runs: Runs, model: LanguageModel, table: Table) -> tuple[Sentences, bool]:
+    from factory.scores import _stretch_kernels, _word_kernels
+
+    n_runs, n_texts, width = len(runs.class_R), len(runs.main_D), table.sum_CE.shape[1]
+    member_M, code_M = np.empty(n_runs, dtype=np.int64), np.empty(n_runs, dtype=np.int32)
+    run_S, text_S = np.empty(n_runs + 1, dtype=np.int64), np.empty(n_runs, dtype=np.int64)
+    hidden_SE = np.empty((n_runs, width), dtype=np.float32)
+    words_S, first_D = np.empty(n_runs, dtype=np.int64), np.zeros(n_texts + 1, dtype=np.int64)
+    hidden_DE = np.empty((n_texts, width), dtype=np.float32)
+    features_D = np.empty(n_texts, dtype=np.float32)
+    n, is_whole = _word_kernels.gather(
+        runs.data, runs.edge_R, runs.class_R, runs.mark_R, runs.first_D, runs.main_D, READ, table,
+        model.compiled, function_bits(), lower_points(), member_M, code_M, run_S, text_S, hidden_SE,
+        words_S, first_D, hidden_DE, features_D,
     )  # fmt: skip
+    best_D, top_DK = np.empty(n_texts, dtype=np.int64), np.empty((n_texts, 2))
+    _stretch_kernels.top_two(hidden_DE, features_D, model.compiled, best_D, top_DK)
+    size = int(run_S[n])
+    parts = Sentences(
+        table, member_M[:size], code_M[:size], run_S[: n + 1], text_S[:n], hidden_SE[:n],
+        words_S[:n], first_D, best_D, top_DK,
+    )  # fmt: skip
+    return parts, bool(is_whole)
+
+
+@functools.cache
+def function_bits() -> Bits:
+    """Return the function words as a table of hashes; bit k is the k-th language of ``alike``."""
+    bits: dict[bytes, int] = {}
+    for k, words in enumerate(alike().values()):
+        for word in words:
+            bits[word.encode()] = bits.get(word.encode(), 0) | 1 << k
+    key, of_slot = table_of(bits, empty=0)
+    return Bits(key, of_slot.astype(np.uint32))
 
 
 def family(language: str) -> str:
@@ -182,8 +216,7 @@ def chinese_or_japanese(text: str) -> str | None:
     return "ja" if japanese > chinese else None
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """The language of each of D texts: None where it is not certain, and the certainty."""
 
     lang_D: list[str | None]
@@ -191,65 +224,61 @@ class Named:
 
 
 def name_texts(
-    runs: Runs, words: Words, parts: Sentences, model: LanguageModel, *, min_confidence: float
+    runs: Runs, parts: Sentences, model: LanguageModel, *, min_confidence: float
 ) -> Named:
     """Name the language of each text: by script where that decides, else by the model."""
-    n_texts = len(runs.bounds_D) - 1
-    head = edges_of(parts.text_S)
-    lang: list[str | None] = [None] * n_texts
-    confidence: list[float | None] = [None] * n_texts
-    if len(head):
-        total = np.add.reduceat(parts.total_SE, head, axis=0)
-        features = np.add.reduceat(parts.features_S, head)
-        hidden = (total / np.maximum(features, 1)[:, None]).astype(np.float32)
-        logs = model.log_probabilities(hidden)
-    for row, at in enumerate(head.tolist()):
-        text = int(parts.text_S[at])
-        main = int(words.main_D[text])
-        best = int(logs[row].argmax())
-        label, sure = model.label_L[best], float(np.exp(logs[row, best]))
-        second = float(np.exp(np.partition(logs[row], -2)[-2]))
-        n_words = words.words_DC[text, main]
-        enough = _is_enough(runs, words, text, main)
+    lang: list[str | None] = []
+    confidence: list[float | None] = []
+    rows = zip(
+        runs.main_D.tolist(), parts.best_D.tolist(), parts.top_DK.tolist(), runs.letters_D.tolist(),
+        strict=True,
+    )  # fmt: skip
+    for text, (main, best, (sure, second), n_letters) in enumerate(rows):
+        n_words = runs.words_DC[text, main]
+        label = model.label_L[best] if best >= 0 else ""
         if main == CJK:
-            label, sure = _cjk(runs, text, label, sure)
+            label, sure = _cjk(runs, text, model)
+        elif not main or (best < 0 and READ[main]):
+            lang.append(None)
+            confidence.append(None)
+            continue
         elif not SHARED[main]:
-            # Yiddish, Assamese, Amharic's neighbours and the like keep the model's word.
+            # Yiddish, Assamese and the like keep the model's word.
             default = DEFAULT_LANGUAGE[main]
-            label, sure = (label, sure) if label == default or sure > 0.8 else (default, 0.9)
+            label, sure = (label, sure) if sure > 0.8 or label == default else (default, 0.99)
         # Languages of which the model saw little stay below one half even in long clear text.
         is_clear = n_words >= 12 and sure >= 2 * second
         floor = 0.75 * min_confidence if is_clear else min_confidence
         floor = max(floor, ATTRACTOR_CONFIDENCE) if label in ATTRACTORS else floor
-        confidence[text] = min(sure, 1.0) if features[row] else None
-        lang[text] = label if enough and sure >= floor and features[row] else None
+        confidence.append(min(sure, 1.0))
+        lang.append(label if sure >= floor and _is_enough(main, n_letters, n_words) else None)
     return Named(lang, confidence)
 
 
-def _is_enough(runs: Runs, words: Words, text: int, main: int) -> bool:
+def _is_enough(main: int, n_bytes: int, n_words: float) -> bool:
     """Very short text is not named: a shared script needs 10 letters in 2 words, others 2 to 4."""
-    first, last = int(runs.first_D[text]), int(runs.first_D[text + 1])
-    mine = (runs.class_R[first:last] == main) & words.is_prose_R[first:last]
-    n_bytes = int(np.diff(runs.edge_R[first : last + 1])[mine].sum())
     if main == CJK:
         return n_bytes >= 12
     if not SHARED[main]:
         return n_bytes >= 9
     letters = n_bytes if main == LATIN else n_bytes // 2
-    return letters >= 10 and int(mine.sum()) >= 2
+    return letters >= 10 and n_words >= 2
 
 
-def _cjk(runs: Runs, text: int, label: str, sure: float) -> tuple[str, float]:
+def _cjk(runs: Runs, text: int, model: LanguageModel) -> tuple[str, float]:
     """Chinese or Japanese: by most of the clauses that their characters decide."""
     begin = int(runs.bounds_D[text])
-    end = min(int(runs.bounds_D[text + 1]), begin + 12000)
-    raw = runs.data[begin:end].tobytes().decode(errors="ignore")
+    raw = runs.text(begin, min(int(runs.bounds_D[text + 1]), begin + 12000))
     size = {"zh": 0, "ja": 0}
     for clause in CLAUSE.findall(raw):
         language = chinese_or_japanese(clause)
         if language:
             size[language] += len(clause)
     if not any(size.values()):
-        return (label, sure) if label in ("zh", "ja") else ("zh", 0.6)
-    best = max(size, key=lambda language: size[language])
-    return best, max(0.5, min(0.99, size[best] / sum(size.values())))
+        sums, count = model.word_sums([part.encode() for part in _HAN_OR_KANA.findall(raw[:400])])
+        chances = model.probabilities(sums.sum(axis=0) / np.float32(max(count.sum(), 1)))
+        best = int(chances.argmax())
+        label = model.label_L[best]
+        return (label, float(chances[best])) if label in ("zh", "ja") else ("zh", 0.6)
+    main = max(size, key=lambda language: size[language])
+    return main, max(0.5, min(0.99, size[main] / sum(size.values())))

@@ -9,11 +9,10 @@ import numpy as np
 import polars as pl
 
 from factory.scores._foreign import SentenceRule, cjk_spans, sentence_spans
-from factory.scores._identify import Named, name_texts, sentences, vectors
+from factory.scores._identify import Named, gather, name_texts
 from factory.scores._lid import LanguageModel
 from factory.scores._mixing import Span, script_spans
 from factory.scores._scripts import Runs, find_runs, has_other_script
-from factory.scores._words import Words, breaks, find_words
 
 # Bytes of text handled at a time: small enough for the arrays to stay in the cache.
 BLOCK_BYTES = 1 << 20
@@ -21,11 +20,10 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Runs, words, names and foreign spans of D texts; texts without spans are left out."""
+    """Runs, names and foreign spans of D texts; texts without spans are left out."""
 
     runs: Runs
-    words: Words
-    named: Named | None
+    named: Named
     spans: dict[int, list[Span]]
 
 
@@ -47,20 +45,18 @@ def find(
         rule: how sentences are judged; None looks at scripts alone and names no language.
     """
     runs = find_runs(texts)
-    words = find_words(runs)
-    spans = script_spans(runs, words, prompts, model)
+    spans = script_spans(runs, prompts, model)
     if rule is None:
-        return Found(runs, words, None, spans)
-    table = vectors(runs, model)
-    parts = sentences(runs, words, table, breaks(runs))
-    named = name_texts(runs, words, parts, model, min_confidence=min_confidence)
+        return Found(runs, Named([], []), spans)
+    parts = gather(runs, model)
+    named = name_texts(runs, parts, model, min_confidence=min_confidence)
     for more in (
-        sentence_spans(runs, words, parts, table, named, model, rule),
-        cjk_spans(runs, words, named),
+        sentence_spans(runs, parts, named, prompts, model, rule),
+        cjk_spans(runs, named),
     ):
         for text, new in more.items():
             spans[text] = _merged(spans.get(text, []) + new)
-    return Found(runs, words, named, spans)
+    return Found(runs, named, spans)
 
 
 def blocks(texts: pl.Series) -> list[tuple[int, int]]:
@@ -104,7 +100,7 @@ def mixed_fractions(texts: pl.Series, model: LanguageModel, *, same_script: bool
             share[rows[~other]] = 0.0
             rows, part = rows[other], part.filter(pl.Series(other))
         found = find(part, [None] * len(part), model, min_confidence=0.4, rule=rule)
-        total = found.words.words_DC.sum(axis=1)
+        total = found.runs.words_DC.sum(axis=1)
         foreign = np.zeros(len(rows))
         for text, spans in found.spans.items():
             foreign[text] = sum(span.n_words for span in spans)

