@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from factory.durable import TMP_PREFIX, disk_error, fsync_dir, sha256_file
 from factory.errors import CorruptError
-from factory.records import TableForm
+from factory.forms import TableForm
 
 NARROW_ROWS = 65_536
 TEXT_ROWS = 2_048

@@ -1,11 +1,17 @@
-"""Segments: open logs of rows, one writer each, one checksummed zstd frame per group commit.
+"""Segments: open logs of rows, one writer each, made of frames (``factory.frames``).
 
-Frame: magic (4 bytes), length and CRC-32 of the payload (little endian), payload = zstd of JSON
-Lines. ``append`` returns after fdatasync: from then on the rows survive ``kill -9`` and power loss.
+``append`` returns after fdatasync: from then on the rows survive ``kill -9`` and power loss.
 
-Reading tells a torn tail (an append that never returned: ignored) from damage (a flipped bit in
-committed bytes: ``CorruptError`` names the file). A frame that is whole in length but fails its
-checksum is damage, unless its payload ends in zeros, as a power loss leaves it.
+A long segment is several files. Compression costs several times what a disk with a fast cache
+needs for the fsync, so rows are committed stored, to a *tail*, and a thread of the writer packs
+full tails into the *main* file: it compresses, syncs, and only then removes the tail. A kill in
+between leaves rows in both; readers and the sealing take each key once. ::
+
+    segment-<run_id>-<n>.log          main: the first rows, then packed tails
+    segment-<run_id>-<n>.<k>.log      tail k: committed, not packed yet
+
+Whoever lists segments must open tails before mains (``reading_order``): rows move from the one to
+the other, and are then seen twice instead of never.
 """
 
 from __future__ import annotations
@@ -13,41 +19,78 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import struct
+import re
 import threading
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import orjson
-import zstandard
+from typing import Any
 
 from factory.durable import TMP_PREFIX, disk_error, fsync_dir
 from factory.errors import CorruptError, StoreError
+from factory.frames import encode_rows, packed_frame, read_payloads, stored_frame
 
-MAGIC = b"R1F\x01"
-_HEADER = struct.Struct("<4sII")
+HEAD_BYTES = 64 << 10
+"""A segment up to this size is one file, compressed by the caller: no thread, no tails."""
+TAIL_BYTES = 8 << 20
+"""Size at which a tail is packed: what stays uncompressed while a writer is slower than zstd."""
+FRAME_BYTES = 1 << 20
+_TAIL = re.compile(r"-[0-9a-f]+\.\d+\.log$")
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return the rows as JSON Lines; lone surrogates, which Parquet cannot hold, become U+FFFD."""
-    return b"".join(_encode(row) for row in rows)
+def reading_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort segment files so that tails come before the mains that their rows move to."""
+    return sorted(paths, key=lambda path: (_TAIL.search(path.name) is None, path.name))
 
 
-def _encode(row: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError:
-        clean = {
-            key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-            for key, value in row.items()
-        }
-        return orjson.dumps(clean, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+class _Log:
+    """One file of frames, locked while open. Appends are whole or undone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = self.n_frames = 0
+        # Locked before it has its name: nobody may take a new segment for a closed one.
+        tmp = path.with_name(f"{TMP_PREFIX}{path.name}")
+        self._fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tmp.rename(path)
+            fsync_dir(path.parent)
+        except OSError:
+            os.close(self._fd)
+            with contextlib.suppress(OSError):
+                tmp.unlink()
+            raise
+
+    def write(self, pieces: list[bytes | bytearray]) -> int:
+        """Write a frame, not yet durable; returns its size."""
+        size = sum(map(len, pieces))
+        n = os.writev(self._fd, pieces)
+        if n < size:
+            view = memoryview(b"".join(pieces))[n:]
+            while view:
+                view = view[os.write(self._fd, view) :]
+        return size
+
+    def sync(self, n_bytes: int, n_frames: int = 1) -> None:
+        """Make what was written durable: frames of ``n_bytes`` together."""
+        os.fdatasync(self._fd)
+        self.size += n_bytes
+        self.n_frames += n_frames
+
+    def undo(self) -> None:
+        """Cut off what was not synced, so that later frames stay readable."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self.size)
+
+    def close(self, *, remove: bool) -> None:
+        if remove:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        os.close(self._fd)
 
 
 class SegmentWriter:
-    """Appends rows to one new segment file; thread-safe; holds the file's lock while open.
+    """Appends rows to one new segment; thread-safe; holds its files' locks while open.
 
     Args:
         path: a file that does not exist yet.
@@ -56,19 +99,17 @@ class SegmentWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.n_rows = 0
+        self.n_bytes = 0
+        """Bytes committed so far, as they were first written."""
         self._lock = threading.Lock()
-        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Locked before it has its name: nobody may take a new segment for a closed one.
-            tmp = path.with_name(f"{TMP_PREFIX}{path.name}")
-            self._fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            tmp.rename(path)
-            fsync_dir(path.parent)
+            self._main = _Log(path)
         except OSError as error:
             raise disk_error(error, path, "nothing was written") from error
-        self._offset = 0
+        self._current = self._main
+        self._packer: _Packer | None = None
+        self._is_open = True
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Commit rows: when this returns they are on disk, all of them.
@@ -79,39 +120,48 @@ class SegmentWriter:
         if not rows:
             return
         lines = encode_rows(rows)
+        # Either form may stand in either file, so a tail that comes meanwhile does no harm.
+        frame = packed_frame([lines]) if self._current is self._main else stored_frame(lines)
         with self._lock:
-            if self._fd < 0:
+            if not self._is_open:
                 raise StoreError(f"{self.path} is closed", "open another writer")
-            # A zstd compressor is not thread-safe: two at once crash or write rubbish.
-            payload = self._compressor.compress(lines)
-            frame = _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+            self._choose_log()
+            log = self._current
             try:
-                view = memoryview(frame)
-                while view:
-                    view = view[os.write(self._fd, view) :]
-                os.fdatasync(self._fd)
+                size = log.write(frame)
+                log.sync(size)
             except OSError as error:
-                # Cut the half frame off, so that later frames stay readable.
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._fd, self._offset)
+                log.undo()
                 raise disk_error(error, self.path, f"{self.n_rows} rows are kept") from error
-            self._offset += len(frame)
+            self.n_bytes += size
             self.n_rows += len(rows)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes committed so far."""
-        return self._offset
+    def _choose_log(self) -> None:
+        """Go on to a new tail where the present file is full and a tail is ready."""
+        if self._current.size < (HEAD_BYTES if self._current is self._main else TAIL_BYTES):
+            return
+        if self._packer is None:
+            self._packer = _Packer(self._main)
+        tail = self._packer.take_tail()
+        if tail is not None:
+            if self._current is not self._main:
+                self._packer.pack(self._current)
+            self._current = tail
 
     def close(self) -> None:
-        """Release the file: from now on it may be sealed. An empty segment is removed."""
+        """Pack what is left and release the files: from now on the segment may be sealed.
+
+        An empty segment is removed.
+        """
         with self._lock:
-            if self._fd >= 0:
-                if self._offset == 0:
-                    with contextlib.suppress(OSError):
-                        self.path.unlink()
-                os.close(self._fd)
-                self._fd = -1
+            if not self._is_open:
+                return
+            self._is_open = False
+            if self._packer is not None:
+                if self._current is not self._main:
+                    self._packer.pack(self._current)
+                self._packer.close()
+            self._main.close(remove=self.n_rows == 0)
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -120,55 +170,102 @@ class SegmentWriter:
         self.close()
 
 
-def read_payloads(handle: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the JSON Lines of every whole frame, in order; stop at a torn tail.
+class _Packer:
+    """Moves full tails, compressed, to the main file, and has the next tail ready.
 
-    Raises:
-        CorruptError: committed bytes are damaged.
+    A thread: zstd, CRC-32 and the disk all work without the interpreter's lock. Whatever fails
+    (a full disk, damage) leaves the tail as it is, a segment like any other.
     """
-    size = os.fstat(handle.fileno()).st_size
-    decompressor = zstandard.ZstdDecompressor()
-    offset = 0
-    while offset < size:
-        handle.seek(offset)
-        header = handle.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            return
-        magic, length, crc = _HEADER.unpack(header)
-        payload = handle.read(length) if magic == MAGIC and length <= size - offset else b""
-        if len(payload) == length and magic == MAGIC and zlib.crc32(payload) == crc:
-            yield decompressor.decompress(payload)
-            offset += _HEADER.size + length
-            continue
-        if _is_torn_tail(handle, offset, header, size):
-            return
-        raise CorruptError(
-            f"{path} is damaged at byte {offset}",
-            "restore the file from a copy, or move it away: its rows then count as missing",
-        )
 
+    def __init__(self, main: _Log) -> None:
+        self._main = main
+        self._full: list[_Log] = []
+        self._spare: _Log | None = None
+        self._n_tails = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._work = True
+        self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
+        self._thread.start()
 
-def _is_torn_tail(handle: BinaryIO, offset: int, header: bytes, size: int) -> bool:
-    handle.seek(offset)
-    rest = handle.read()
-    if not rest.rstrip(b"\0"):
-        return True  # space that was allocated but never written
-    magic, length, _ = _HEADER.unpack(header)
-    whole = magic == MAGIC and offset + _HEADER.size + length <= size
-    if whole and not rest.endswith(b"\0" * 8):
-        return False
-    # A later whole frame proves that this one was once committed.
-    at = rest.find(MAGIC, 1)
-    while at >= 0:
-        if len(rest) - at >= _HEADER.size:
-            _, length, crc = _HEADER.unpack_from(rest, at)
-            body = rest[at + _HEADER.size : at + _HEADER.size + length]
-            if len(body) == length and zlib.crc32(body) == crc:
-                return False
-        at = rest.find(MAGIC, at + 1)
-    # A damaged magic or length with nothing behind it: torn only if the bytes are a prefix of a
-    # frame that was being written, which starts with the magic.
-    return rest[: len(MAGIC)] == MAGIC[: len(rest)]
+    def take_tail(self) -> _Log | None:
+        """Return an empty tail, or None where none is ready yet: the caller goes on as before."""
+        with self._changed:
+            tail, self._spare = self._spare, None
+            if tail is not None:
+                self._wake()
+            return tail
+
+    def pack(self, tail: _Log) -> None:
+        """Take a tail that gets no more rows."""
+        with self._changed:
+            self._full.append(tail)
+            self._wake()
+
+    def close(self) -> None:
+        """Pack what was given and end the thread. What cannot be packed is left as it is."""
+        with self._changed:
+            self._closing = True
+            self._wake()
+        self._thread.join()
+        for tail in self._full:
+            tail.close(remove=tail.size == 0)
+        if self._spare is not None:
+            self._spare.close(remove=True)
+
+    def _wake(self) -> None:
+        self._work = True
+        self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._work)
+                self._work = False
+                tails, closing = list(self._full), self._closing
+            if self._spare is None and not closing:
+                # Not in ``append``: making a file durable takes longer than a commit.
+                with contextlib.suppress(OSError):
+                    self._make_spare()
+            for tail in tails:
+                # Full disk or damage: the tail is left, and tried again with the next one.
+                with contextlib.suppress(OSError, CorruptError):
+                    self._pack(tail)
+                    with self._changed:
+                        self._full.remove(tail)
+                    tail.close(remove=True)
+            if closing:
+                return
+
+    def _make_spare(self) -> None:
+        self._n_tails += 1
+        spare = _Log(self._main.path.with_suffix(f".{self._n_tails}.log"))
+        with self._changed:
+            self._spare = spare
+
+    def _pack(self, tail: _Log) -> None:
+        """Append the tail's rows to the main file, durably. The tail itself is left as it is."""
+        written: list[int] = []
+        n_read = size = 0
+        lines: list[bytes] = []
+        try:
+            with tail.path.open("rb") as handle:
+                for payload in read_payloads(handle, tail.path):
+                    n_read += 1
+                    lines.append(payload)
+                    size += len(payload)
+                    if size >= FRAME_BYTES:
+                        written.append(self._main.write(packed_frame(lines)))
+                        lines, size = [], 0
+            if n_read != tail.n_frames:
+                # A reader would take a damaged end for a torn one; we know that it was committed.
+                raise CorruptError(f"{tail.path} lost its end", "restore the file from a copy")
+            if lines:
+                written.append(self._main.write(packed_frame(lines)))
+            self._main.sync(sum(written), len(written))
+        except (OSError, CorruptError):
+            self._main.undo()
+            raise
 
 
 def is_closed(path: Path) -> bool:

@@ -14,9 +14,10 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "trl", "vllm", "ray", "datasets", "transformers", "sympy", "math_verify", "jieba",
          "numba")  # fmt: skip
 LAYERS = [
-    ("factory.records", "factory.ids", "factory.errors"),
+    ("factory.records", "factory.forms", "factory.ids", "factory.errors"),
     ("factory.compiled",
-     "factory.config", "factory.plugins", "factory.store", "factory.segments", "factory.parts",
+     "factory.config", "factory.plugins", "factory.store", "factory.tables",
+     "factory.segments", "factory.frames", "factory.parts",
      "factory.durable", "factory.releases", "factory.pool", "factory.files", "factory.parquet",
      "factory.sandbox",
      "factory.metrics", "factory.requests", "factory.models"),

@@ -24,7 +24,7 @@ def test_committed_rows_are_all_there_and_none_twice_after_many_kills(tmp_path: 
     Store(root).table("t", FORM)
     generator = random.Random(7)
     live: list[subprocess.Popen[bytes]] = []
-    kills = starts = 0
+    kills = starts = n_tails = 0
 
     def start(kind: str) -> subprocess.Popen[bytes]:
         nonlocal starts
@@ -38,15 +38,23 @@ def test_committed_rows_are_all_there_and_none_twice_after_many_kills(tmp_path: 
 
     kinds = ["write", "write", "write", "seal"]
     live = [start(kind) for kind in kinds]
+    numbers = [1, 2, 3, 4]
     time.sleep(1.0)
     while kills < N_KILLS:
-        time.sleep(generator.random() * 0.25)
         i = generator.randrange(len(live))
+        ack = tmp_path / f"ack-{numbers[i]}"
+        # Most kills find a writer at work, some find it starting.
+        deadline = time.monotonic() + (60 if generator.random() < 0.8 else 0)
+        while kinds[i] == "write" and time.monotonic() < deadline and not ack.exists():
+            time.sleep(0.02)
+        time.sleep(generator.random() * 0.25)
         assert live[i].poll() is None, (live[i].stderr.read() if live[i].stderr else b"").decode()
         live[i].send_signal(signal.SIGKILL)
         live[i].communicate()
+        n_tails += any((root / "tables" / "t").glob("segment-*.*.log"))
         kills += 1
         live[i] = start(kinds[i])
+        numbers[i] = starts
     for process in live:
         process.kill()
         process.communicate()
@@ -59,6 +67,7 @@ def test_committed_rows_are_all_there_and_none_twice_after_many_kills(tmp_path: 
     }
     stored = set(found["n"].to_list())
     assert len(acknowledged) > 500
+    assert n_tails > N_KILLS // 4, "kills fall between the commit of rows and their packing"
     assert acknowledged <= stored, f"{len(acknowledged - stored)} committed rows are lost"
     store.table("t").seal()
     assert set(store.table("t").read(["n"])["n"].to_list()) == stored

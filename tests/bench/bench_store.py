@@ -1,121 +1,382 @@
-"""Store: durable appends beside raw JSON Lines; a million rows sealed and scanned.
+"""Store: durable appends beside raw JSON Lines; scans, recovery and resume at full size.
 
-python -m tests.bench.bench_store [--rows 1000000] [--rounds 20] [--folder DIR]
+python -m tests.bench.bench_store [append narrow recover-narrow recover-traces resume]
+    [--rounds 20] [--rows 1000000] [--long-rows 10000000] [--traces 100000] [--folder DIR]
+    [--data DIR]
+
+``append`` alternates whole runs of both sides and reports the rate while writing (the time until
+the last row is committed), the rate until the segment is closed and all of it packed, CPU seconds,
+and the size on disk at its peak and at the end. The other parts run in a process of their own each,
+whose peak is that process' (VmHWM). Logs to recover are left by a writer that kills itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import hashlib
 import os
 import random
-import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
+import polars as pl
 
+from factory import ids
+from factory.engines.replay import Engine
 from factory.ids import key_of
-from factory.records import TableForm
+from factory.records import Prompt, PromptSource, Sampling, TableForm
 from factory.segments import SegmentWriter
+from factory.stages.generate import generate
+from factory.stages.policy import Policy
 from factory.store import Store
+from factory.verifiers import math
 
 NARROW = TableForm("k", {"k": "text", "a": "text", "x": "float", "run_id": "text"})
 BATCH = 64
+SAMPLES = 16
+REAL = ("traces_misguided", "traces_farel", "traces_misc", "traces_r1_math500")
+Row = dict[str, object]
 
 
-def traces(n: int) -> list[dict[str, object]]:
-    """Rows of about 4 KB whose text compresses as reasoning does (words drawn with repetition)."""
+# ---- append
+
+
+def synthetic(n: int) -> list[str]:
+    """Texts of about 4 KB: words and numbers drawn at random, harder to compress than reasoning."""
     generator = random.Random(0)
     stems = ["so", "we", "add", "mult", "now", "the", "then", "wait", "check", "hence"]
     words = [a + b for a in stems for b in "xyzuv"]
-    rows = []
-    for i in range(n):
-        text = " ".join(f"{generator.choice(words)} {generator.randrange(100)}" for _ in range(480))
-        rows.append({"k": key_of(i), "completion": text, "n": i})
-    return rows
+    return [
+        " ".join(f"{generator.choice(words)} {generator.randrange(100)}" for _ in range(480))
+        for _ in range(n)
+    ]
 
 
-def raw_jsonl(path: Path, rows: list[dict[str, object]]) -> float:
+def real(data: Path) -> list[str]:
+    """Reasoning traces that models wrote, where the folder of public data is present."""
+    texts = []
+    for name in REAL:
+        path = data / f"{name}.jsonl.gz"
+        if path.exists():
+            for row in map(orjson.loads, gzip.decompress(path.read_bytes()).splitlines()):
+                text = row.get("raw") or (row.get("reasoning") or "") + (row.get("answer") or "")
+                texts += [text] if text else []
+    return texts
+
+
+def raw_jsonl(path: Path, batches: list[list[Row]]) -> tuple[float, float]:
     begun = time.perf_counter()
     with path.open("wb", buffering=0) as handle:
-        for start in range(0, len(rows), BATCH):
-            handle.write(b"".join(orjson.dumps(r) + b"\n" for r in rows[start : start + BATCH]))
+        for rows in batches:
+            handle.write(b"".join(orjson.dumps(r) + b"\n" for r in rows))
             os.fdatasync(handle.fileno())
-    return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    return seconds, seconds
 
 
-def segment(path: Path, rows: list[dict[str, object]]) -> float:
+def segment(path: Path, batches: list[list[Row]]) -> tuple[float, float]:
     begun = time.perf_counter()
     with SegmentWriter(path) as writer:
-        for start in range(0, len(rows), BATCH):
-            writer.append(rows[start : start + BATCH])
-    return time.perf_counter() - begun
+        for rows in batches:
+            writer.append(rows)
+        committed = time.perf_counter() - begun
+    return committed, time.perf_counter() - begun
 
 
-def appends(folder: Path, rounds: int) -> None:
-    rows = traces(2048)
-    ratios, sizes = [], []
-    for n in range(rounds):
-        a, b = folder / f"raw-{n}.jsonl", folder / f"segment-{n}.log"
-        order = [(raw_jsonl, a), (segment, b)]
-        seconds = {path: run(path, rows) for run, path in (order if n % 2 else order[::-1])}
-        ratios.append(seconds[a] / seconds[b])
-        sizes.append(b.stat().st_size / a.stat().st_size)
-        a.unlink()
-        b.unlink()
-    ratios.sort()
-    low, high = ratios[rounds // 4], ratios[-rounds // 4]
+def peak_on_disk(folder: Path, batches: list[list[Row]]) -> int:
+    """Return the most bytes that a segment's files have together; looked at 1,000 times a s."""
+    peak, ended = 0, threading.Event()
+    thread = threading.Thread(
+        target=lambda: (segment(folder / "segment-p-1.log", batches), ended.set())
+    )
+    thread.start()
+    while not ended.wait(0.001):
+        total = 0
+        for path in folder.glob("segment-p-*"):
+            try:
+                total += path.stat().st_blocks * 512
+            except FileNotFoundError:
+                continue
+        peak = max(peak, total)
+    thread.join()
+    return peak
+
+
+def appends(folder: Path, rounds: int, data: Path) -> None:
+    samples = {"synthetic text": synthetic(2048), "real traces": real(data)}
+    for name, texts in samples.items():
+        if not texts:
+            print(f"append, {name}: no public data at {data}, left out")
+            continue
+        rows = [{"k": key_of(i), "completion": t, "n": i} for i, t in enumerate(texts)]
+        batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)] * 2
+        rates: list[tuple[float, float, float]] = []
+        for n in range(rounds):
+            found = {}
+            sides = [("raw", raw_jsonl), ("ours", segment)]
+            for side, write in sides if n % 2 else sides[::-1]:
+                path = folder / f"segment-{side}-{n:x}.log"
+                cpu = time.process_time()
+                times = write(path, batches)
+                found[side] = (*times, time.process_time() - cpu, path.stat().st_size)
+                path.unlink()
+            a, b = found["raw"], found["ours"]
+            rates.append((a[0] / b[0], a[1] / b[1], b[2] / a[2]))
+        commit, closed, cpu_ratio = (sorted(column) for column in zip(*rates, strict=True))
+        q = rounds // 4
+        peak = peak_on_disk(folder, batches)
+        print(
+            f"append, fsync every {BATCH}, {name} ({a[3] >> 20} MiB a run): committed at "
+            f"{statistics.median(commit):.2f} x the rate of raw JSON Lines (median of {rounds}; "
+            f"quartiles {commit[q]:.2f} to {commit[-q - 1]:.2f}), "
+            f"{statistics.median(closed):.2f} x with closing; {b[3] / a[3]:.2f} x its size "
+            f"(peak {peak / a[3]:.2f} x); {statistics.median(cpu_ratio):.1f} x its CPU, "
+            f"{b[3] and 1e6 * b[2] / (len(batches) * BATCH):.0f} us a row; raw "
+            f"{a[3] / a[0] / 1e6:.0f} MB/s, ours packed {a[3] / b[1] / 1e6:.0f} MB/s"
+        )
+
+
+# ---- at full size
+
+
+def fast_key(n: int) -> str:
+    return hashlib.blake2b(n.to_bytes(8, "big", signed=True), digest_size=16).hexdigest()
+
+
+def narrow_rows(n: int) -> Iterator[list[Row]]:
+    for start in range(0, n, 4096):
+        yield [
+            {"k": fast_key(i), "a": "pass", "x": i / 7, "run_id": "r"}
+            for i in range(start, min(n, start + 4096))
+        ]
+
+
+def write_narrow(root: str, n: str, end: str) -> None:
+    writer = Store(root).table("narrow", NARROW).writer("r")
+    for rows in narrow_rows(int(n)):
+        writer.append(rows)
+    if end == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    writer.close()
+
+
+def look_up_narrow(root: str, n: str) -> None:
+    """Seal, then look up all keys and 1,000 that are missing."""
+    table = Store(root).table("narrow", NARROW)
+    wanted = pl.Series([fast_key(i) for i in range(-1000, int(n))], dtype=pl.String)
+    peak_of_the_question = peak_gib()
+    with timed(f"{int(n):,} rows sealed"):
+        assert table.seal() == int(n)
+    with timed(f"{len(wanted):,} keys looked up"):
+        assert len(table.missing(wanted)) == 1000
+    print(f"  of which the list of keys itself: {peak_of_the_question:.2f} GiB")
+
+
+def recover_narrow(root: str, n: str) -> None:
+    """Count from the log, seal, count again: without a list of the keys."""
+    table = Store(root).table("narrow", NARROW)
+    with timed(f"{int(n):,} narrow rows counted in the log of a killed writer"):
+        assert table.n_rows() == int(n)
+    with timed("… sealed"):
+        assert table.seal() == int(n)
+    with timed("… counted in parts"):
+        assert table.n_rows() == int(n)
+
+
+def texts_of(kind: str, data: str) -> list[str]:
+    """4 KB synthetic texts, or real ones cut to lengths around 10 KB."""
+    if kind == "4KB":
+        return synthetic(512)
+    joined = "\n".join(real(Path(data)))
+    generator = random.Random(1)
+    sizes = [min(60_000, int(generator.lognormvariate(8.9, 0.8))) for _ in range(2000)]
+    starts = [generator.randrange(max(1, len(joined) - size)) for size in sizes]
+    return [joined[a : a + size] for a, size in zip(starts, sizes, strict=True)]
+
+
+def write_traces(root: str, n: str, kind: str, data: str) -> None:
+    texts = texts_of(kind, data)
+    writer = Store(root).table("traces").writer("r")
+    for start in range(0, int(n), BATCH):
+        writer.append(
+            [
+                trace_row(i, fast_key(i // SAMPLES), f"{i} {texts[i % len(texts)]}")
+                for i in range(start, min(int(n), start + BATCH))
+            ]
+        )
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def trace_row(i: int, prompt_id: str, text: str) -> Row:
+    return {
+        "trace_id": fast_key(i), "prompt_id": prompt_id, "model": "m", "revision": "r",
+        "sampling_id": "s", "sample_index": i % SAMPLES, "completion": text, "prefill": "",
+        "finish_reason": "stop", "n_completion_tokens": len(text) // 4, "seconds": 1.5,
+        "text_hash": fast_key(-i), "run_id": "r",
+    }  # fmt: skip
+
+
+def recover_traces(root: str, n: str) -> None:
+    table = Store(root).table("traces")
+    wanted = [fast_key(i) for i in range(int(n) + 10)]
+    with timed(f"{int(n):,} full traces looked up in the log of a killed writer"):
+        assert len(table.missing(wanted)) == 10
+    with timed("… their texts read"):
+        assert sum(b.height for b in table.batches(["trace_id", "completion"])) == int(n)
+    with timed("… sealed"):
+        assert table.seal() == int(n)
+    with timed("… their texts read from parts"):
+        assert sum(b.height for b in table.batches(["trace_id", "completion"])) == int(n)
+
+
+def pairs_of(n: int) -> Iterator[tuple[Prompt, PromptSource]]:
+    for i in range(n // SAMPLES):
+        prompt = Prompt.of(f"What is {i} plus one? Put the answer in a box.")
+        source = PromptSource(
+            prompt_id=prompt.prompt_id, source="bench", item=str(i), gold=str(i + 1),
+            verifier="math", options={},
+        )  # fmt: skip
+        yield prompt, source
+
+
+def write_done(root: str, n: str) -> None:
+    """Leave a store in which all wanted traces but the last 16 are done and verified, sealed."""
+    from factory.stages._checks import verdict_hashes
+    from factory.stages.verify import Checker
+
+    store = Store(root)
+    sampling_id = Sampling(temperature=1.0, max_tokens=100).sampling_id
+    traces = store.table("traces").writer("r")
+    checker = Checker("math", n_workers=1)
+    verdicts = store.table(f"verdicts.math@{math.VERSION}").writer("r")
+    for prompt, source in list(pairs_of(int(n)))[:-1]:
+        keys = ids.trace_ids(
+            prompt_id=prompt.prompt_id, model="m", revision="recorded",
+            sampling_id=sampling_id, n=SAMPLES,
+        )  # fmt: skip
+        hashes = verdict_hashes(source, checker)
+        rows = [trace_row(i, prompt.prompt_id, "I add one. " * 20) for i in range(SAMPLES)]
+        traces.append([{**row, "trace_id": k} for row, k in zip(rows, keys, strict=True)])
+        verdicts.append(
+            [
+                {"verdict_id": ids.verdict_id_of(k, hashes), "trace_id": k, "status": "fail",
+                 "reward": 0.0, "run_id": "r"}
+                for k in keys
+            ]
+        )  # fmt: skip
+    traces.close()
+    verdicts.close()
+    store.table("traces").seal()
+    store.table(f"verdicts.math@{math.VERSION}").seal()
+
+
+def resume(root: str, n: str) -> None:
+    """Start a run that wants 16 samples of every prompt; measure until the first request."""
+    first: list[tuple[float, float]] = []
+
+    class FirstRequest(Engine):
+        def run(self, requests, on_partial=None):  # type: ignore[no-untyped-def]
+            def noted():  # type: ignore[no-untyped-def]
+                for request in requests:
+                    if request is not None and not first:
+                        first.append((time.perf_counter() - begun, time.process_time() - cpu))
+                    yield request
+
+            yield from super().run(noted(), on_partial)
+
+    begun, cpu = time.perf_counter(), time.process_time()
+    result = generate(
+        Store(root), pairs_of(int(n)), FirstRequest("m", answers={}),
+        sampling=Sampling(temperature=1.0, max_tokens=100), policy=Policy(kind="fixed", n=SAMPLES),
+        n_workers=1,
+    )  # fmt: skip
+    assert result.progress.n_have == int(n) - SAMPLES
     print(
-        f"append, fsync every {BATCH}: {statistics.median(ratios):.2f} x the rate of raw JSON "
-        f"Lines (median of {rounds}; quartiles {low:.2f} to {high:.2f}), "
-        f"{statistics.median(sizes):.2f} x its size"
+        f"resume with {result.progress.n_have:,} verified traces done: first request after "
+        f"{first[0][0]:.1f} s ({first[0][1]:.1f} s CPU), whole run "
+        f"{time.perf_counter() - begun:.1f} s, peak {peak_gib():.2f} GiB"
     )
 
 
-def million(folder: Path, n: int) -> None:
-    code = f"""
-import time, resource
-from tests.bench.bench_store import NARROW, key_of, Store
-table = Store({str(folder / "data")!r}).table("narrow", NARROW)
-keys = open({str(folder / "keys")!r}).read().split()
-t = time.perf_counter(); sealed = table.seal(); a = time.perf_counter() - t
-t = time.perf_counter(); missing = table.missing(keys); b = time.perf_counter() - t
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(f"{{sealed:,}} rows sealed in {{a:.1f}} s, {{len(keys):,}} keys looked up in {{b:.1f}} s "
-      f"({{len(missing):,}} missing), peak {{peak:.2f}} GiB")
-"""
-    table = Store(folder / "data").table("narrow", NARROW)
-    keys = []
-    with table.writer("r") as writer:
-        for start in range(0, n, 4096):
-            rows = [{"k": key_of(i), "a": "pass", "x": i / 7, "run_id": "r"}
-                    for i in range(start, min(n, start + 4096))]  # fmt: skip
-            writer.append(rows)
-            keys += [str(r["k"]) for r in rows]
-    keys += [key_of(-i) for i in range(1, 1001)]
-    (folder / "keys").write_text("\n".join(keys))
-    subprocess.run([sys.executable, "-c", code], check=True)
+class timed:
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        self.begun, self.cpu = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *exc: object) -> None:
+        wall, cpu = time.perf_counter() - self.begun, time.process_time() - self.cpu
+        print(f"{self.what}: {wall:.1f} s ({cpu:.1f} s CPU), peak {peak_gib():.2f} GiB", flush=True)
+
+
+def peak_gib() -> float:
+    """Peak memory of this very program (``ru_maxrss`` would count that of its parent's fork)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) / 2**20
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    f.__name__: f
+    for f in (write_narrow, look_up_narrow, recover_narrow, write_traces, recover_traces,
+              write_done, resume)
+}  # fmt: skip
+
+
+def child(name: str, *arguments: object, killed: bool = False) -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_store", "--child", name]
+    done = subprocess.run([*command, *map(str, arguments)], check=False)
+    if done.returncode != (-signal.SIGKILL if killed else 0):
+        raise SystemExit(f"{name} ended with {done.returncode}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parts = ["append", "narrow", "recover-narrow", "recover-traces", "resume"]
+    parser.add_argument("parts", nargs="*", choices=parts, default=parts[:2])
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of narrow and resume")
+    parser.add_argument("--long-rows", type=int, default=10_000_000, help="of recover-narrow")
+    parser.add_argument("--traces", type=int, default=100_000, help="of recover-traces")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--folder", default=None, help="where to write (a real disk)")
+    parser.add_argument("--data", default="../shared/data", help="folder of public traces")
     args = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=args.folder))
-    try:
-        appends(folder, args.rounds)
-        million(folder, args.rows)
-    finally:
-        shutil.rmtree(folder)
-    print(f"parent's peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    for part in args.parts:
+        folder = Path(tempfile.mkdtemp(dir=args.folder))
+        root = folder / "data"
+        try:
+            if part == "append":
+                appends(folder, args.rounds, Path(args.data))
+            elif part == "narrow":
+                child("write_narrow", root, args.rows, "close")
+                child("look_up_narrow", root, args.rows)
+            elif part == "recover-narrow":
+                child("write_narrow", root, args.long_rows, "kill", killed=True)
+                child("recover_narrow", root, args.long_rows)
+            elif part == "recover-traces":
+                for kind in ["4KB"] + ["10KB"] * bool(real(Path(args.data))):
+                    print(f"texts of {kind}:", flush=True)
+                    child("write_traces", root / kind, args.traces, kind, args.data, killed=True)
+                    child("recover_traces", root / kind, args.traces)
+            else:
+                child("write_done", root, args.rows)
+                child("resume", root, args.rows)
+        finally:
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--child"]:
+        PARTS[sys.argv[2]](*sys.argv[3:])
+    else:
+        main()

@@ -1,0 +1,274 @@
+"""Long segments: rows move from stored tails to the packed file, and are never out of sight."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import struct
+import subprocess
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import orjson
+import pytest
+import zstandard
+
+from factory import segments
+from factory.errors import CorruptError, StoreError
+from factory.frames import encode_rows, packed_frame, read_payloads, stored_frame
+from factory.ids import key_of
+from factory.records import TableForm
+from factory.segments import SegmentWriter
+from factory.store import Store, Table
+
+FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
+
+
+def rows(numbers: range) -> list[dict[str, object]]:
+    return [
+        {"k": key_of(n), "n": n, "s": f"we add {n} and check {n * 7} é中" * 20, "run_id": "r"}
+        for n in numbers
+    ]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tails so small that a test fills many."""
+    monkeypatch.setattr(segments, "HEAD_BYTES", 1 << 10)
+    monkeypatch.setattr(segments, "TAIL_BYTES", 16 << 10)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return Store(tmp_path / "data").table("t", FORM)
+
+
+def files(table: Table) -> list[str]:
+    return sorted(p.name.partition("-r-")[2].partition(".")[2] for p in segment_paths(table))
+
+
+def segment_paths(table: Table) -> list[Path]:
+    return sorted(table.folder.glob("segment-*"))
+
+
+def fill(writer: SegmentWriter, numbers: range, *, batch: int = 8) -> None:
+    """Append with pauses, so that tails are made and packed on the way."""
+    for start in range(numbers.start, numbers.stop, batch):
+        writer.append(rows(range(start, min(numbers.stop, start + batch))))
+        time.sleep(0.002)
+
+
+def fail_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, tail: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(segments._Packer, "_pack", full)
+
+
+def test_a_long_segment_ends_as_one_packed_file(table: Table, small: None) -> None:
+    seen = set()
+    with table.writer("r") as writer:
+        for start in range(0, 800, 8):
+            fill(writer, range(start, start + 8))
+            seen.update(files(table))
+        committed = writer.n_bytes
+    assert len([name for name in seen if name != "log"]) > 3, "tails came and went"
+    assert files(table) == ["log"]
+    assert segment_paths(table)[0].stat().st_size < 0.4 * committed
+    assert sorted(table.read()["n"]) == list(range(800))
+    assert table.seal() == 800
+    assert table.store.check() == []
+
+
+def test_a_short_segment_is_one_file_from_first_to_last(table: Table) -> None:
+    with table.writer("r") as writer:
+        writer.append(rows(range(8)))
+        assert files(table) == ["log"]
+        assert writer._packer is None, "no thread for a few rows"
+    assert table.read().height == 8
+
+
+def test_frames_of_the_first_form_are_read(tmp_path: Path) -> None:
+    lines = b'{"k":"00","n":1}\n'
+    payload = zstandard.ZstdCompressor(level=3).compress(lines)
+    old = struct.pack("<4sII", b"R1F\x01", len(payload), zlib.crc32(payload)) + payload
+    path = tmp_path / "segment-r-1.log"
+    path.write_bytes(old + b"".join(stored_frame(b"stored\n")) + old)
+    with path.open("rb") as handle:
+        assert list(read_payloads(handle, path)) == [lines, b"stored\n", lines]
+
+
+def test_stored_rows_are_plain_json_lines() -> None:
+    batch = rows(range(3))
+    header, lines = stored_frame(encode_rows(batch))
+    assert header[:4] == b"R1F\x02"
+    assert [orjson.loads(line) for line in bytes(lines).splitlines()] == batch
+
+
+@pytest.mark.parametrize("form", [stored_frame, lambda lines: packed_frame([lines])])
+def test_every_flipped_bit_is_named_and_every_torn_tail_ignored(tmp_path: Path, form) -> None:
+    path = tmp_path / "segment-r-1.log"
+    first, last = (b"".join(form(encode_rows([{"n": n, "s": f"we add {n}"}]))) for n in (1, 2))
+    data = first + last
+
+    def read() -> int:
+        with path.open("rb") as handle:
+            return sum(payload.count(b"\n") for payload in read_payloads(handle, path))
+
+    for cut in range(len(first), len(data)):
+        path.write_bytes(data[:cut])
+        assert read() == 1, f"cut at {cut}"
+        path.write_bytes(data[:cut] + bytes(max(8, len(data) - cut)))
+        assert read() == 1, f"zeros from {cut}"
+    generator = random.Random(3)
+    spots = {*range(12), *range(len(first), len(first) + 12)}  # both headers, bit by bit
+    spots |= {generator.randrange(len(data)) for _ in range(100)}
+    for position in sorted(spots):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(CorruptError, match=path.name):
+                read()
+
+
+def test_readers_see_every_committed_row_once_while_tails_are_packed(
+    table: Table, small: None
+) -> None:
+    committed, stop, problems = [0], threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            before = committed[0]
+            found = table.read(["n"])["n"]
+            if found.n_unique() != len(found) or not set(range(before)) <= set(found):
+                problems.append((before, len(found)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with table.writer("r") as writer:
+        for start in range(0, 1200, 8):
+            writer.append(rows(range(start, start + 8)))
+            committed[0] = start + 8
+            time.sleep(0.002)
+    stop.set()
+    reader.join()
+    assert not problems
+
+
+def test_a_reader_that_began_before_the_packing_still_gets_the_rows(
+    table: Table, small: None
+) -> None:
+    with table.writer("r") as writer:
+        fill(writer, range(40))
+        reading = table.batches(["n"])
+        first = next(reading)
+        fill(writer, range(40, 400))
+    table.seal()
+    found = {*first["n"], *(n for frame in reading for n in frame["n"])}
+    assert found >= set(range(40))
+
+
+def test_rows_both_packed_and_in_their_tail_count_once(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(self: segments._Log, *, remove: bool) -> None:
+        os.close(self._fd)  # as if killed after the packing and before the removal
+
+    monkeypatch.setattr(segments._Log, "close", keep)
+    with table.writer("r") as writer:
+        fill(writer, range(200))
+    assert len(files(table)) > 2
+    assert sorted(table.read()["n"]) == list(range(200))
+    assert table.seal() == 200
+    assert sorted(table.read()["n"]) == list(range(200))
+    assert files(table) == []
+
+
+def test_a_disk_that_is_full_while_packing_keeps_everything_and_packs_later(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = segments._Log.write, [0]
+
+    def full(self: segments._Log, pieces: list[bytes]) -> int:
+        if threading.current_thread().name == "pack" and failures[0] < 4:
+            failures[0] += 1
+            os.write(self._fd, pieces[0] + b"half a frame")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, pieces)
+
+    monkeypatch.setattr(segments._Log, "write", full)
+    with table.writer("r") as writer:
+        fill(writer, range(400))
+        assert sorted(table.read()["n"]) == list(range(400))
+    assert failures[0] == 4
+    assert files(table) == ["log"]
+    assert sorted(table.read()["n"]) == list(range(400))
+    assert table.store.check() == []
+
+
+def test_tails_that_could_never_be_packed_are_segments_like_any_other(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_packing(monkeypatch)
+    with table.writer("r") as writer:
+        fill(writer, range(200))
+    assert len(files(table)) > 2
+    assert table.seal() == 200
+    assert sorted(table.read()["n"]) == list(range(200))
+
+
+@pytest.mark.parametrize("where", ["middle", "end"])
+def test_a_damaged_tail_is_named_and_not_removed(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    with monkeypatch.context() as patch:
+        fail_packing(patch)
+        writer = table.writer("r")
+        fill(writer, range(100))
+    tail = writer._current.path
+    data = bytearray(tail.read_bytes())
+    if where == "middle":
+        data[len(data) // 2] ^= 4
+        tail.write_bytes(data)
+    else:
+        os.truncate(tail, len(data) - 5)  # committed bytes that the disk lost
+    writer.close()
+    assert tail.exists(), "what cannot be read whole is not thrown away"
+    found = table.store.check()
+    assert [tail.name in line for line in found] == ([True] if where == "middle" else [])
+    assert segment_paths(table) == [tail, writer.path], "the other tails were packed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_small_disk_that_fills_up_while_tails_are_packed_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "TAIL_BYTES", 256 << 10)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine does not let us mount a tmpfs")
+    try:
+        table = Store(disk / "data").table("t", FORM)
+        generator = random.Random(1)
+        committed = 0
+        with table.writer("r") as writer:
+            with pytest.raises(StoreError, match=r"disk is full.*rows are kept"):  # noqa: PT012
+                while committed < 10_000:
+                    text = generator.randbytes(3000).hex()
+                    writer.append([{"k": key_of(committed), "n": 1, "s": text, "run_id": "r"}])
+                    committed += 1
+            assert table.read(["n"]).height == committed
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            writer.append(rows(range(100_000, 100_001)))
+        assert committed > 600, "4 MiB hold more than 4 MiB of hexadecimal text once packed"
+        assert files(table) == ["log"]
+        assert table.seal() == committed + 1
+        assert table.store.check() == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
