@@ -141,6 +141,13 @@ def _generate(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli_store:generate")
 
 
+def _judge(p: argparse.ArgumentParser) -> None:
+    _recipe(p)
+    p.add_argument("--plan", action="store_true", help="say what it would be asked; stop")
+    p.add_argument("--max-tokens", type=int, metavar="N", help="stop in order after N new tokens")
+    p.set_defaults(run="factory.cli_judge:judge")
+
+
 def _select(p: argparse.ArgumentParser) -> None:
     _recipe(p)
     p.set_defaults(run="factory.cli_store:select")
@@ -262,6 +269,11 @@ VERBS: list[tuple[str, str, Adder]] = [
     ),
     ("import", "take existing traces into the store", _import),
     ("verify", "verify completions against their golds (files or store)", _verify),
+    (
+        "judge",
+        "ask a model about answers that no rule can score, once it agrees with the rules",
+        _judge,
+    ),
     ("score", "measure completions: language, readability, repetition … (files or store)", _score),
     ("dedup", "find near-duplicates in a file", _dedup),
     ("decontaminate", "find overlap of a file with benchmarks", _decontaminate),

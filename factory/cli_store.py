@@ -104,7 +104,7 @@ def generate(args: Namespace) -> int:
     recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
     store = store_of(args, create=True)
     prompts = list(_pairs(store, recipe.source, limit=args.limit))
-    sampling = _sampling(recipe.sampling, seed=args.seed)
+    sampling = sampling_of(recipe.sampling, seed=args.seed)
     policy = Policy.make(recipe.policy, where="policy")
     settings = dict(recipe.engine)
     kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
@@ -151,7 +151,8 @@ def _show_first(text: str) -> None:
     note(f"first prompt, as the model sees it: {text!r}")
 
 
-def _sampling(fields: dict[str, Any], *, seed: int | None) -> Any:
+def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Any:
+    """Return the sampling of a recipe; ``seed`` wins over its own."""
     from factory.records import Sampling
 
     try:

@@ -71,7 +71,7 @@ def verify_store(
         work = _verdict_work(store, table, by_prompt, stem, checker, trace_ids, counts)
         done = 0
         with table.writer(counts.run_id) as writer:
-            for rows in _texts(store, list(work), batch=1024):
+            for rows in _batches_of_texts(store, list(work), batch=1024):
                 pairs = [(row, source) for row in rows for source in work[row["trace_id"]]]
                 verdicts = checker.check(
                     [
@@ -122,7 +122,7 @@ def verify_shape(
     missing = table.missing(list(keys))
     counts.present[checker.label] += len(keys) - len(missing)
     with table.writer(counts.run_id) as writer:
-        for rows in _texts(store, [keys[k] for k in missing], batch=2048):
+        for rows in _batches_of_texts(store, [keys[k] for k in missing], batch=2048):
             verdicts = checker.check([item_of(Prompt(messages=()), nobody, r) for r in rows])
             writer.append(
                 [
@@ -212,7 +212,7 @@ def score_store(
             extracted = _extracted(store)
         waiting: list[pl.DataFrame] = []
         done = 0
-        for rows in _texts(store, wanted.to_list(), batch=2048):
+        for rows in _batches_of_texts(store, wanted.to_list(), batch=2048):
             frame = frame_of(
                 [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
                 prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
@@ -285,7 +285,15 @@ def _extracted(store: Store) -> dict[str, str]:
     return out
 
 
-def _texts(store: Store, trace_ids: Sequence[str], *, batch: int) -> Iterator[list[dict[str, Any]]]:
+def texts_of(store: Store, trace_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the text columns of these traces, in the store's order, a batch in memory at a time."""
+    for rows in _batches_of_texts(store, trace_ids, batch=1024):
+        yield from rows
+
+
+def _batches_of_texts(
+    store: Store, trace_ids: Sequence[str], *, batch: int
+) -> Iterator[list[dict[str, Any]]]:
     """Yield the wanted traces with their text, in batches bounded in rows and characters."""
     if not trace_ids:
         return
@@ -330,7 +338,7 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
     changed: list[dict[str, Any]] = []
     n_same = 0
     wanted = [row["trace_id"] for row in before.values()]
-    for rows in _texts(store, wanted, batch=1024):
+    for rows in _batches_of_texts(store, wanted, batch=1024):
         work = [(r, p, s) for r in rows for p, s in sources.get(r["prompt_id"], ())]
         verdicts = checker.check(
             [item_of(p, s, r) for r, p, s in work], [s.options for _, _, s in work]
