@@ -9,9 +9,11 @@ from typing import Any
 
 from distill._trainer import Progress
 from distill.presets import cap_at
+from distill.runs import cpu_s
 from factory.errors import FactoryError
 
 _REFERENCE = "reference.safetensors"
+_SPENT = "cpu_s"
 
 
 def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pairs: int) -> Any:
@@ -68,12 +70,13 @@ def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pai
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            if self.trainer.ref_model is not None and state.is_world_process_zero:
+            if not state.is_world_process_zero:
+                return
+            if self.trainer.ref_model is not None:
                 save_reference(self.trainer.ref_model, folder)
+            (folder / _SPENT).write_text(f"{cpu_s() - run.cpu:.2f}")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-            from distill.grpo import cpu_s
-
             limit = run.config.max_cpu_s
             if limit is not None and cpu_s() - run.cpu >= limit:
                 control.should_training_stop = True
@@ -116,6 +119,12 @@ def set_cap(trainer: Any, cap: int) -> None:
     trainer.max_completion_length = trainer.args.max_completion_length = cap
     if getattr(trainer, "vllm_generation", None) is not None:
         trainer.vllm_generation.max_completion_length = cap
+
+
+def spent_before(checkpoint: Path) -> float:
+    """Return the CPU seconds of the training up to a checkpoint, all attempts together."""
+    path = checkpoint / _SPENT
+    return float(path.read_text()) if path.is_file() else 0.0
 
 
 def save_reference(model: Any, folder: Path) -> None:

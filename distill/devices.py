@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from factory.engines.vllm import has_cuda
 
-def has_cuda() -> bool:
-    """Return whether a CUDA device can be used."""
-    import torch
-
-    return bool(torch.cuda.is_available())
+__all__ = ["has_cuda", "settle", "trl_settings"]
 
 
 def trl_settings(*, cuda: bool) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 ``evaluate`` makes the samples that are missing (k = 4 to 16 makes twelve more per prompt), checks
 that every wanted sample is there exactly once, and measures: pass@1 as the mean over k samples with
-a bootstrap interval over prompts, unbiased pass@k, cons@k, truncation, format, the language of the
-thinking. ``paired`` compares two models on the same prompts. Undefined is None, never zero.
+a bootstrap interval over prompts, unbiased pass@k, cons@k, truncation, format, language and
+readability of the thinking. ``paired`` compares two models on the same prompts. Undefined is None,
+never zero.
 """
 
 from __future__ import annotations
@@ -11,22 +12,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from distill._evaluation import FORM, Evaluation, Paired, paired, shown
 from factory import ids
 from factory.errors import Refused, UsageError
-from factory.metrics import (
-    Interval,
-    cons_at_k,
-    mean_interval,
-    paired_difference,
-    pass_at_k,
-    pass_rate,
-)
-from factory.records import Prompt, PromptSource, Sampling, TableForm, split_reasoning
+from factory.metrics import cons_at_k, mean_interval, pass_at_k, pass_rate
+from factory.records import Prompt, PromptSource, Sampling, split_reasoning
 from factory.requests import Engine
 from factory.stages._checks import item_of, verdict_key
 from factory.stages.facts import score_store, score_table
@@ -36,122 +30,28 @@ from factory.stages.score import Scorer
 from factory.stages.verify import Checker
 from factory.store import Store
 
+# Score → its column that an evaluation reports.
+_SCORES = {"language": "language_consistency", "readability": "readability"}
+# Columns of ``per_prompt`` that are means over a prompt's samples.
+_MEANS = ("truncated", "format", "language_consistency", "readability", "completion_tokens",
+          "reasoning_chars")  # fmt: skip
+
+__all__ = [
+    "FORM",
+    "PAPER",
+    "Evaluation",
+    "Paired",
+    "evaluate",
+    "measure",
+    "paired",
+    "preset",
+    "shown",
+]
+
 Pair = tuple[Prompt, PromptSource]
 
 # DeepSeek-R1 v2, D.1: sampling of every benchmark; k is the benchmark's own.
 PAPER = Sampling(temperature=0.6, top_p=0.95, max_tokens=32_768)
-
-FORM = TableForm(
-    "evaluation_id",
-    {
-        **dict.fromkeys(("evaluation_id", "benchmark", "model", "revision", "sampling_id"), "text"),
-        **dict.fromkeys(("k", "n_prompts", "n_samples", "n_unscored", "n_missing"), "int"),
-        **dict.fromkeys(
-            ("pass_at_1", "pass_at_1_low", "pass_at_1_high", "pass_at_k", "cons_at_k",
-             "truncated_fraction", "format_fraction", "language_consistency",
-             "mean_completion_tokens", "mean_reasoning_chars"),
-            "float",
-        ),
-        "prompts_hash": "text",
-        "run_id": "text",
-    },
-)  # fmt: skip
-"""Table ``evaluations``: one row per model, sampling, set of prompts and k."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What a model's samples say.
-
-    Attributes:
-        per_prompt: one row per prompt: prompt_id, n, n_pass, n_unscored, pass_rate, cons, language
-            consistency and lengths as means over its samples; null where undefined.
-        metrics: name → mean over prompts with its interval.
-        pass_at: k' → unbiased pass@k', None where no prompt has k' scored samples.
-        n_missing: wanted samples that do not exist (only where they were allowed).
-    """
-
-    benchmark: str
-    model: str
-    revision: str
-    sampling_id: str
-    k: int
-    n_samples: int
-    n_unscored: int
-    n_missing: int
-    per_prompt: pl.DataFrame
-    metrics: Mapping[str, Interval]
-    pass_at: Mapping[int, float | None]
-    run_id: str = ""
-
-    @property
-    def pass_at_1(self) -> float | None:
-        """Mean over prompts of the share of right samples."""
-        return self.metrics["pass@1"].mean
-
-    def lines(self) -> list[str]:
-        """Return the report, as plain short lines: the counts first."""
-        out = [
-            f"{self.benchmark}: {self.per_prompt.height} prompts x k={self.k} = {self.n_samples} "
-            f"samples of {self.model}@{self.revision[:12]}"
-            + (f", {self.n_missing} MISSING" if self.n_missing else "")
-            + (f", {self.n_unscored} unscored" if self.n_unscored else "")
-        ]
-        for name, interval in self.metrics.items():
-            out.append(f"  {name:22} {shown(interval)}")
-        pairs = "  ".join(f"@{k} {_number(v)}" for k, v in self.pass_at.items())
-        out.append(f"  {'pass@k (unbiased)':22} {pairs}")
-        return out
-
-    def row(self) -> dict[str, object]:
-        """Return the stored form (table ``evaluations``)."""
-        main = self.metrics["pass@1"]
-        prompts = ids.key_of(sorted(self.per_prompt["prompt_id"].to_list()))
-        return {
-            "evaluation_id": ids.key_of(
-                [self.model, self.revision, self.sampling_id, self.k, prompts, self.n_samples]
-            ),
-            "benchmark": self.benchmark,
-            "model": self.model,
-            "revision": self.revision,
-            "sampling_id": self.sampling_id,
-            "k": self.k,
-            "n_prompts": self.per_prompt.height,
-            "n_samples": self.n_samples,
-            "n_unscored": self.n_unscored,
-            "n_missing": self.n_missing,
-            "pass_at_1": main.mean,
-            "pass_at_1_low": main.low,
-            "pass_at_1_high": main.high,
-            "pass_at_k": self.pass_at.get(self.k),
-            "cons_at_k": self.metrics["cons@k"].mean,
-            "truncated_fraction": self.metrics["truncated"].mean,
-            "format_fraction": self.metrics["format"].mean,
-            "language_consistency": self.metrics["language_consistency"].mean,
-            "mean_completion_tokens": self.metrics["completion_tokens"].mean,
-            "mean_reasoning_chars": self.metrics["reasoning_chars"].mean,
-            "prompts_hash": prompts,
-            "run_id": self.run_id,
-        }
-
-
-def shown(interval: Interval) -> str:
-    """Return an interval as text.
-
-    >>> shown(Interval(0.5, 0.25, 0.75, 4, 0))
-    '0.500 [0.250, 0.750]'
-    >>> shown(Interval(None, None, None, 0, 4))
-    'undefined'
-    """
-    if interval.mean is None:
-        return "undefined"
-    ends = f" [{_number(interval.low)}, {_number(interval.high)}]"
-    left = f"  ({interval.n_undefined} prompts undefined)" if interval.n_undefined else ""
-    return _number(interval.mean) + (ends if interval.low is not None else "") + left
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def evaluate(
@@ -293,14 +193,8 @@ def measure(
     metrics = {
         "pass@1": mean_interval(per_prompt["pass_rate"].to_list()),
         "cons@k": mean_interval(per_prompt["cons"].to_list()),
-        **{
-            name: mean_interval(per_prompt[name].to_list())
-            for name in (
-                "truncated", "format", "language_consistency", "completion_tokens",
-                "reasoning_chars",
-            )
-        },
-    }  # fmt: skip
+        **{name: mean_interval(per_prompt[name].to_list()) for name in _MEANS},
+    }
     return Evaluation(
         benchmark=benchmark,
         model=model,
@@ -374,15 +268,16 @@ def _add_measures(store: Store, samples: Sequence[dict[str, Any]], *, dialect: s
     for sample, item, verdict in zip(samples, items, form.check(items), strict=True):
         sample["format"] = verdict.status == "pass"
         sample["reasoning_chars"] = len(split_reasoning(item.text).reasoning.strip())
-    scorer = Scorer(["language"])
     keys = pl.Series("trace_id", [s["trace_id"] for s in samples], dtype=pl.String)
-    score_store(store, ["language"], trace_ids=keys)
-    consistency: dict[str, float | None] = {}
-    table = score_table(store, scorer, "language")
-    for frame in table.batches(["trace_id", "language_consistency"]):
-        consistency.update(frame.join(keys.to_frame(), on="trace_id", how="semi").iter_rows())
-    for sample in samples:
-        sample["language_consistency"] = consistency.get(sample["trace_id"])
+    scorer = Scorer(list(_SCORES))
+    score_store(store, list(_SCORES), trace_ids=keys)
+    for score, column in _SCORES.items():
+        table = score_table(store, scorer, score)
+        found: dict[str, float | None] = {}
+        for frame in table.batches(["trace_id", column]):
+            found.update(frame.join(keys.to_frame(), on="trace_id", how="semi").iter_rows())
+        for sample in samples:
+            sample[column] = found.get(sample["trace_id"])
 
 
 def summarise(
@@ -395,7 +290,8 @@ def summarise(
 
     Args:
         samples: prompt_id, sample_index, status, extracted, finish_reason, n_completion_tokens,
-            format, language_consistency, reasoning_chars; in order of sample_index per prompt.
+            format, language_consistency, readability, reasoning_chars; in order of sample_index
+            per prompt.
         prompts: all wanted prompts; one without samples has undefined values.
         k: samples per prompt.
     """
@@ -422,12 +318,12 @@ def summarise(
                 "truncated": _mean([float(s["finish_reason"] == "length") for s in group]),
                 "format": _mean([float(s["format"]) for s in group]),
                 "language_consistency": _mean([s["language_consistency"] for s in group]),
+                "readability": _mean([s["readability"] for s in group]),
                 "completion_tokens": _mean([s["n_completion_tokens"] for s in group]),
                 "reasoning_chars": _mean([s["reasoning_chars"] for s in group]),
             }
         )
-    floats = ("pass_rate", "cons", "truncated", "format", "language_consistency",
-              "completion_tokens", "reasoning_chars")  # fmt: skip
+    floats = ("pass_rate", "cons", *_MEANS)
     frame = pl.DataFrame(
         rows, schema_overrides=dict.fromkeys(floats, pl.Float64), infer_schema_length=None
     )
@@ -444,38 +340,6 @@ def _vote(sample: Mapping[str, Any]) -> str | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [float(v) for v in values if v is not None]
     return sum(known) / len(known) if known else None
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Two models on the same prompts: after − before, per metric."""
-
-    before: str
-    after: str
-    differences: Mapping[str, Interval] = field(default_factory=dict)
-
-
-def paired(
-    before: Evaluation, after: Evaluation, *, metrics: Sequence[str] = ("pass_rate",)
-) -> Paired:
-    """Return the difference per metric with its interval, prompts resampled in pairs.
-
-    Args:
-        before: a model's evaluation.
-        after: another's, on the same prompts.
-        metrics: columns of ``per_prompt``.
-
-    Raises:
-        UsageError: the prompts differ.
-    """
-    left, right = before.per_prompt, after.per_prompt
-    if sorted(left["prompt_id"]) != sorted(right["prompt_id"]):
-        raise UsageError("the two evaluations have different prompts", "evaluate both on one set")
-    joined = left.join(right, on="prompt_id", suffix="_after", maintain_order="left")
-    out = {
-        m: paired_difference(joined[m].to_list(), joined[f"{m}_after"].to_list()) for m in metrics
-    }
-    return Paired(before.model, after.model, out)
 
 
 def preset(k: int, **changes: Any) -> tuple[int, Sampling]:

@@ -10,121 +10,31 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
+from distill._grpo_config import GrpoConfig, trl_values
 from distill._grpo_record import Recorder
 from distill._grpo_reward import HackingMonitor, Payer, Rewarded, means, random_reward
 from distill._grpo_rollout import CpuSampler, Renderer, r1_zero_jinja, rollout_function
 from distill._student import split_revision
 from distill._trainer import last_checkpoint, quiet
 from distill.devices import has_cuda, settle, trl_settings
-from distill.presets import batching, cap_at, preset
-from distill.runs import finished, write_run
+from distill.presets import cap_at, preset
+from distill.runs import cpu_s, finished, write_run
 from distill.templates import adopt, template_for
 from factory import ids, models
-from factory.config import Config
 from factory.errors import ConfigError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.store import Store
 
+__all__ = ["GrpoConfig", "grpo", "trl_values"]
+
 Pair = tuple[Prompt, PromptSource]
 _VERSION = 1
-_OURS = frozenset(
-    {
-        *("output_dir", "seed", "report_to", "disable_tqdm", "use_vllm", "use_cpu"),
-        *("remove_unused_columns", "trust_remote_code", "chat_template_path", "model_init_kwargs"),
-        *("generation_batch_size", "resume_from_checkpoint", "logging_nan_inf_filter"),
-    }
-)
-
-
-class GrpoConfig(Config):
-    """One run.
-
-    Attributes:
-        base: folder, or ``name@revision`` of a hub model: where the policy starts.
-        out: folder of the trained model.
-        preset: name in ``distill.presets``: TRL's keys, rewards, length caps; what follows wins.
-        template: ``r1_zero``, ``own``, ``qwen`` or ``llama``; None takes the preset's.
-        prefill: text that every completion begins with.
-        dialect: of the format reward; None takes the preset's.
-        rewards: part → weight (accuracy, format, language); None takes the preset's.
-        control: ``random`` pays by the toss of a coin and measures the parts all the same.
-        length_caps: first step → most completion tokens; None takes the preset's.
-        outputs_per_update, outputs_per_rollout: None takes the preset's.
-        per_device: completions of one forward pass on one device.
-        n_devices: data-parallel devices.
-        max_prompt_tokens: prompts that are longer are left out, and counted.
-        max_cpu_s: stop in order after so many CPU seconds, rollouts included (for comparisons).
-        on_alarm: what the reward-hacking monitor does.
-        trl: passed to ``trl.GRPOConfig`` as it stands, over the preset's keys.
-    """
-
-    base: str
-    out: Path
-    preset: str
-    template: str | None = None
-    prefill: str = ""
-    dialect: str | None = None
-    rewards: dict[str, float] | None = None
-    control: Literal["none", "random"] = "none"
-    length_caps: dict[int, int] | None = None
-    outputs_per_update: int | None = None
-    outputs_per_rollout: int | None = None
-    per_device: int = Field(ge=1)
-    n_devices: int = 1
-    max_prompt_tokens: int = 2048
-    max_cpu_s: float | None = None
-    on_alarm: Literal["warn", "stop"] = "warn"
-    seed: int = 0
-    dtype: str = "float32"
-    n_workers: int | None = None
-    trl: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def caps(self) -> dict[int, int]:
-        """Length caps in force."""
-        if self.length_caps is not None:
-            return dict(self.length_caps)
-        if "max_completion_length" in self.trl:
-            return {0: int(self.trl["max_completion_length"])}
-        return {s: int(v.value) for s, v in preset(self.preset).length_caps.items()}
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Reward weights in force."""
-        if self.rewards is not None:
-            return dict(self.rewards)
-        return {name: float(s.value) for name, s in preset(self.preset).rewards.items()}
-
-
-def trl_values(config: GrpoConfig) -> dict[str, Any]:
-    """Return the keys of ``trl.GRPOConfig``: preset, batching, then the ``trl`` block.
-
-    Raises:
-        ConfigError: a key that the factory sets itself.
-    """
-    taken = sorted(_OURS & config.trl.keys())
-    if taken:
-        raise ConfigError(f"{', '.join(taken)} in the trl block", "the factory sets it")
-    chosen = preset(config.preset)
-    values: dict[str, Any] = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 0.25}
-    values |= {"save_total_limit": 2, **chosen.trl}
-    values |= batching(
-        outputs_per_update=config.outputs_per_update or chosen.outputs_per_update.value,
-        outputs_per_rollout=config.outputs_per_rollout or chosen.outputs_per_rollout.value,
-        per_device=config.per_device,
-        n_devices=config.n_devices,
-    )
-    values["max_completion_length"] = config.caps[min(config.caps)]
-    return {**values, **config.trl}
 
 
 def grpo(
@@ -345,7 +255,7 @@ class _Run:
 
     def train(self) -> None:
         """Train from the last whole checkpoint, or from the start."""
-        from distill._grpo_trainer import make_trainer
+        from distill._grpo_trainer import make_trainer, spent_before
 
         config = self.config
         if not self.cuda:
@@ -371,6 +281,8 @@ class _Run:
             self.say(f"grpo {config.out.name}: going on from {resume.name}")
         # Starting an engine is no training: budgets and costs begin here.
         setup, self.cpu = cpu_s() - self.cpu, cpu_s()
+        if resume is not None:
+            self.cpu -= spent_before(resume)
         self.trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         self.trainer.save_model(str(config.out))
         self.tokenizer.save_pretrained(str(config.out))
@@ -464,14 +376,6 @@ def progress_line(step: int, max_steps: int, row: Mapping[str, Any]) -> str:
     if row.get("cpu_s") is not None:
         parts.append(f"{row['cpu_s']:.1f} CPU-s")
     return ", ".join(parts)
-
-
-def cpu_s() -> float:
-    """Return this process's CPU seconds, its finished children's included."""
-    own, children = (
-        resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    )  # fmt: skip
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -107,3 +108,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return out
+
+
+def cpu_s() -> float:
+    """Return this process's CPU seconds, its finished children's included."""
+    own, children = (
+        resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    )  # fmt: skip
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

@@ -10,7 +10,6 @@ from its last whole checkpoint.
 
 from __future__ import annotations
 
-import resource
 import shutil
 import sys
 import time
@@ -23,7 +22,7 @@ from distill._student import Lora, SftConfig, Student, load_student, split_revis
 from distill._trainer import Progress, last_checkpoint, quiet
 from distill.devices import has_cuda, settle, trl_settings
 from distill.preflight import Preflight, Row, preflight
-from distill.runs import file_digest, finished, write_run
+from distill.runs import cpu_s, file_digest, finished, write_run
 from distill.templates import Template, adopt, template_for
 from factory.config import apply_override
 from factory.errors import ConfigError, FactoryError, UsageError
@@ -275,7 +274,7 @@ def _train(
     resume = last_checkpoint(config.out / "checkpoints", inputs=inputs)
     if resume is not None:
         say(f"sft {config.out.name}: going on from {resume.name}")
-    began, cpu = time.monotonic(), _cpu_s()
+    began, cpu = time.monotonic(), cpu_s()
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if student.lora is not None:
         trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
@@ -287,7 +286,7 @@ def _train(
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,
         "train_loss": result.training_loss,
-        "cpu_s": round(_cpu_s() - cpu, 2),
+        "cpu_s": round(cpu_s() - cpu, 2),
         "wall_s": round(time.monotonic() - began, 2),
         "log": trainer.state.log_history,
     }
@@ -305,11 +304,6 @@ def _peft(lora: Lora | None) -> Any:
         target_modules=lora.target_modules,
         task_type="CAUSAL_LM",
     )
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def main(arguments: Sequence[str]) -> int:

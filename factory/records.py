@@ -164,6 +164,7 @@ class Sampling:
         prefill: text that the completion is made to begin with.
         stop: strings that end the completion.
         thinking_budget: tokens after which the thinking is closed, or None.
+        thinking_end: text that closes it then.
         abort: name of the rule that ended loops early (``ended`` traces are facts all the same).
         adapter: name and digest of a LoRA adapter.
         quantization: quantisation of the weights, where the engine changed it.
@@ -183,6 +184,7 @@ class Sampling:
     prefill: str = ""
     stop: tuple[str, ...] = ()
     thinking_budget: int | None = None
+    thinking_end: str = f"\n{THINK_CLOSE}\n\n"
     abort: str | None = None
     adapter: str | None = None
     quantization: str | None = None

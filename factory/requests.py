@@ -8,6 +8,9 @@ An engine is a class ``Engine`` in ``factory/engines/x.py``::
     engine.run(requests, on_partial=None) -> Iterator[Trace | Failure | None]
     engine.cancel(trace_ids)          forget requests; they end without a trace
     engine.close()
+    engine.rendered_text(request)     optional: the prompt as the model sees it
+    engine.knows_template             optional, True: that text is exact
+    engine.can_continue               optional, False: it does not honour ``Sampling.prefill``
 
 ``requests`` yields a ``Request``, or None for "nothing at the moment"; the engine pulls as slots
 free. Each request ends exactly once, as a trace, a failure or cancelled; one bad row never stops
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from factory import ids
 from factory.records import Message, Sampling, Trace
@@ -39,11 +42,14 @@ class Request:
     sampling: Sampling
     sampling_id: str
     sample_index: int
+    part: Literal["whole", "thinking", "answer"] = "whole"
+    """``thinking`` and ``answer``: the two parts of a completion with a thinking budget."""
 
     @property
     def seed(self) -> int:
         """Seed of this very sample, from the sampling's base and the key."""
-        return ids.seed_of(base=self.sampling.seed, trace_id=self.trace_id)
+        of_part = f"{self.trace_id}:answer" if self.part == "answer" else self.trace_id
+        return ids.seed_of(base=self.sampling.seed, trace_id=of_part)
 
     def trace(
         self,

@@ -8,11 +8,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from factory import ids, models, plugins
 from factory.config import Config
@@ -59,12 +57,14 @@ class ModelOf(Config):
     Attributes:
         shape: a shape of ``pipelines/miniature/grow.py``.
         n_documents: documents of the crawl that it reads.
+        crawl: how that crawl mixes languages (``pipelines/miniature/corpus.py``).
         model: ``name@revision`` or a folder, instead.
         n_parameters: for plans: those that work on a token.
     """
 
     shape: str | None = None
     n_documents: int = 0
+    crawl: dict[str, float] | None = None
     model: str | None = None
     n_parameters: float | None = None
 
@@ -149,17 +149,63 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def once(
+    folder: Path, *, kind: str, inputs: dict[str, Any], work: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Run a stage that is no training, unless it is finished; ``run.json`` is written last.
+
+    Args:
+        folder: of the stage.
+        kind: what the stage is.
+        inputs: everything that shapes its result.
+        work: does it and returns its figures.
+
+    Returns:
+        The figures, of this run or of the one that finished it.
+
+    Raises:
+        UsageError: the folder holds a finished stage of other inputs.
+    """
+    from distill.runs import cpu_s, finished, read_run, write_run
+
+    key = ids.key_of(inputs)
+    with alone(folder):
+        if not finished(folder, inputs=key):
+            folder.mkdir(parents=True, exist_ok=True)
+            began, cpu = time.monotonic(), cpu_s()
+            figures = work()
+            figures |= {
+                "cpu_s": round(cpu_s() - cpu, 2), "wall_s": round(time.monotonic() - began, 2),
+            }  # fmt: skip
+            write_run(folder, kind=kind, inputs=key, config=inputs, metrics=figures)
+        run = read_run(folder)
+    assert run is not None
+    return dict(run["metrics"])
+
+
+def keys_of(pairs: Sequence[Pair]) -> str:
+    """Return the hash of prompts and golds, as inputs of a stage."""
+    return ids.key_of([[p.prompt_id, s.gold or ""] for p, s in pairs])
+
+
 def grown(what: ModelOf, *, out: Path, seed: int) -> str:
     """Return the model's folder or name, growing it where the recipe says so."""
     if what.model is not None:
         return what.model
+    from pipelines.miniature.corpus import Crawl
     from pipelines.miniature.grow import SHAPES, GrowConfig, grow
 
     if what.shape not in SHAPES:
         raise UsageError(f"shape {what.shape!r}", f"known: {', '.join(SHAPES)}; or give model")
     with alone(out):
         grow(
-            GrowConfig(shape=SHAPES[what.shape], out=out, n_documents=what.n_documents, seed=seed),
+            GrowConfig(
+                shape=SHAPES[what.shape],
+                out=out,
+                n_documents=what.n_documents,
+                seed=seed,
+                crawl=Crawl.make(what.crawl or {}, where="crawl"),
+            ),
             say=say,
         )
     return str(out)
@@ -226,50 +272,3 @@ def write_pairs(pairs: Sequence[Pair], path: Path) -> None:
         lines.append(json.dumps({**row, "messages": list(prompt.messages)}, ensure_ascii=False))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def format_verdicts(store: Store, trace_ids: pl.Series, *, run_id: str, dialect: str) -> None:
-    """Give traces a verdict on their form: exactly one thinking, then an answer."""
-    from factory.records import Item
-    from factory.stages.verify import Checker
-
-    checker = Checker("format", {"dialect": dialect})
-    table = store.table(f"verdicts.{checker.label}")
-    gold = ids.text_hash("")
-    options = checker.options_hash
-    keys = {
-        ids.verdict_id(trace_id=t, gold_hash=gold, options_hash=options): t
-        for t in trace_ids.to_list()
-    }
-    missing = set(table.missing(list(keys)).to_list())
-    lacking = {t: key for key, t in keys.items() if key in missing}
-    wanted = pl.DataFrame({"trace_id": list(lacking)}, schema={"trace_id": pl.String})
-    for frame in store.table("traces").batches(["trace_id", "prefill", "completion"]):
-        rows = frame.join(wanted, on="trace_id", how="semi")
-        items = [Item(text=(p or "") + c) for _, p, c in rows.iter_rows()]
-        verdicts = checker.check(items)
-        out = [
-            {
-                "verdict_id": lacking[t], "trace_id": t, "gold_hash": gold,
-                "options_hash": options, **v.to_dict(), "seconds": None, "run_id": run_id,
-            }
-            for t, v in zip(rows["trace_id"].to_list(), verdicts, strict=True)
-        ]  # fmt: skip
-        if out:
-            table.add(pl.DataFrame(out, infer_schema_length=None, schema_overrides={
-                "reward": pl.Float64, "seconds": pl.Float64, "reason": pl.String,
-                "extracted": pl.String}))  # fmt: skip
-
-
-def guarded(name: str, work: Any) -> int:
-    """Run a script's work and turn a user's mistake into one line; returns the exit status."""
-    try:
-        work()
-    except FactoryError as error:
-        text = " ".join(str(error).split())
-        print(f"{name}: {text}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; what was finished is kept", file=sys.stderr)
-        return 130
-    return 0

@@ -1,4 +1,4 @@
-"""Evaluation of the recipe's models, and its report: stages, students, differences, dynamics."""
+"""Evaluation of the recipe's models, the choice of direct RL's rate, and the report of a seed."""
 
 from __future__ import annotations
 
@@ -8,42 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from distill.dynamics import dynamics, plots
-from distill.evaluate import Evaluation, evaluate, paired, shown
+from distill.evaluate import Evaluation, evaluate, paired
 from distill.runs import read_run
+from factory import models
 from factory.durable import replacing
+from factory.metrics import Interval
 from factory.records import Sampling
 from factory.store import Store
-from pipelines._r1_common import Engines, Pair, say
-
-# Pairs whose difference answers a question of the recipe: what gains over what, by how much.
-QUESTIONS = (
-    ("R1-Zero over its base", "base", "zero"),
-    ("coin instead of reward over the base", "base", "zero with coin"),
-    ("the language reward's cost to R1-Zero", "zero", "zero + language"),
-    ("cold start over the base", "base", "dev1"),
-    ("reasoning RL over the cold start", "dev1", "dev2"),
-    ("rejection-sampled SFT of the base over the RL teacher", "dev2", "dev3"),
+from pipelines._r1_common import Engines, Pair, keys_of, once, say
+from pipelines._r1_table import (
+    COLUMNS,
+    DIFFERENCES,
+    cost_lines,
+    of_seed,
+    over_seeds,
+    pairs_of,
+    shown,
 )
 
 
 class Evaluator:
-    """Evaluates models on development and on evaluation prompts, once each.
+    """Evaluates models, each of them once.
 
     Args:
         store: where traces go.
         values: of the recipe's section ``evaluation``.
         engines: by model.
-        test: evaluation prompts.
-        dev: development prompts, on which settings are chosen.
-        folder: of the models.
     """
 
-    def __init__(
-        self, store: Store, values: Any, engines: Engines, *, test: Sequence[Pair],
-        dev: Sequence[Pair], folder: Path,
-    ) -> None:  # fmt: skip
+    def __init__(self, store: Store, values: Any, engines: Engines) -> None:
         self.store, self.values, self.engines = store, values, engines
-        self.test, self.dev, self.folder = test, dev, folder
         self.sampling = Sampling(
             temperature=values.temperature, top_p=values.top_p, max_tokens=values.max_tokens,
             prefill=values.prefill,
@@ -56,106 +50,137 @@ class Evaluator:
             sampling=self.sampling, dialect=self.values.dialect,
         )  # fmt: skip
 
-    def best(self, models: Sequence[Path]) -> Path | None:
-        """Return the model that is best on development prompts; None where none is trained."""
-        scores: dict[Path, float] = {}
-        for model in models:
-            if read_run(model) is not None:
-                found = self.one(str(model), self.dev, k=self.values.k_dev, benchmark="dev")
-                scores[model] = found.pass_at_1 or 0.0
-                say(f"  dev {model.name}: {scores[model]:.3f}")
-        return max(scores, key=lambda m: scores[m]) if scores else None
+    def choose(self, runs: Sequence[Path], pairs: Sequence[Pair], *, out: Path) -> None:
+        """Note which run is best on development prompts (``run.json`` of ``out``: ``best``)."""
 
-    def all(self, labels: Mapping[str, str]) -> dict[str, Evaluation]:
-        """Evaluate the models that are there, each on the same prompts."""
-        out = {}
-        for label, model in labels.items():
-            if Path(model).parent == self.folder and read_run(Path(model)) is None:
-                say(f"  {label}: not trained, left out")
-                continue
-            found = self.one(model, self.test, k=self.values.k, benchmark="eval")
-            out[label] = found
-            say(f"  {label}: {shown(found.metrics['pass@1'])}")
-        return out
+        def work() -> dict[str, Any]:
+            scores = {}
+            for run in runs:
+                found = self.one(str(run), pairs, k=self.values.k_dev, benchmark="dev")
+                scores[run.name] = found.pass_at_1 or 0.0
+                say(f"  dev {run.name}: {scores[run.name]:.3f}")
+            return {"best": max(scores, key=lambda name: scores[name]), "scores": scores}
 
+        once(out, kind="choice", inputs=self._inputs([str(r) for r in runs], pairs), work=work)
 
-def table(results: Mapping[str, Evaluation]) -> list[str]:
-    """Return the table of models, as Markdown."""
-    lines = [
-        "| model | pass@1 (95 % interval) | language consistency | format | truncated | tokens |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, found in results.items():
-        m = found.metrics
-        cells = [
-            shown(m["pass@1"]), *(
-                "-" if m[n].mean is None else f"{m[n].mean:.3f}"
-                for n in ("language_consistency", "format", "truncated")
-            ),
-            "-" if m["completion_tokens"].mean is None else f"{m['completion_tokens'].mean:.1f}",
-        ]  # fmt: skip
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return lines
+    def all(self, labels: Mapping[str, str], pairs: Sequence[Pair], *, out: Path) -> None:
+        """Evaluate models on the same prompts; ``results.json`` of ``out`` holds what was found."""
+
+        def work() -> dict[str, Any]:
+            found = {}
+            for label, model in labels.items():
+                found[label] = self.one(model, pairs, k=self.values.k, benchmark="eval")
+                say(f"  {label}: {shown(_triple(found[label].metrics['pass@1']))}")
+            with replacing(out / "results.json") as part:
+                part.write_text(json.dumps(_results(found), indent=1), encoding="utf-8")
+            return {"n_models": len(found)}
+
+        inputs = self._inputs(list(labels.values()), pairs) | {"labels": list(labels)}
+        once(out, kind="evaluation", inputs=inputs, work=work)
+
+    def _inputs(self, of: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
+        return {
+            "models": [models.revision_of(model) for model in of],
+            "prompts": keys_of(pairs),
+            "values": self.values.model_dump(mode="json"),
+        }
 
 
-def answers(results: Mapping[str, Evaluation], students: Sequence[str]) -> list[str]:
-    """Return the recipe's questions with paired differences, as Markdown."""
-    questions = list(QUESTIONS)
-    for name in students:
-        questions.append(
-            (f"{name}: distillation over its base", f"{name} base", f"{name} distilled")
-        )
-        questions.append(
-            (f"{name}: distillation over direct RL", f"{name} direct RL", f"{name} distilled")
-        )
-    lines = ["| difference | pass@1 | language consistency |", "|---|---|---|"]
-    for title, before, after in questions:
-        if before in results and after in results:
-            metrics = ("pass_rate", "language_consistency")
-            found = paired(results[before], results[after], metrics=metrics).differences
-            lines.append(f"| {title} | {shown(found[metrics[0]])} | {shown(found[metrics[1]])} |")
-    return lines
+def _triple(interval: Interval) -> list[float | None]:
+    return [interval.mean, interval.low, interval.high]
 
 
-def costs(folder: Path) -> list[str]:
-    """Return what each training took, as Markdown."""
-    lines = ["| run | steps | CPU-s | wall s |", "|---|---|---|---|"]
-    for path in sorted(folder.glob("*/run.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        m = run["metrics"]
-        lines.append(
-            f"| {path.parent.name} | {m.get('steps', '-')} | {m.get('cpu_s', '-')} | "
-            f"{m.get('wall_s', '-')} |"
-        )
-    return lines
+def _results(found: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Return figures per model and paired differences, as plain data."""
+    students = [label.removesuffix(" distilled") for label in found if label.endswith(" distilled")]
+    differences = {}
+    for before, after in pairs_of(students):
+        if before in found and after in found:
+            pair = paired(found[before], found[after], metrics=list(DIFFERENCES))
+            differences[f"{before} -> {after}"] = {
+                name: _triple(interval) for name, interval in pair.differences.items()
+            }
+    return {
+        "n_prompts": max(e.per_prompt.height for e in found.values()),
+        "models": {
+            label: {name: _triple(e.metrics[name]) for name in (*COLUMNS, "truncated")}
+            | {"n_samples": e.n_samples, "n_unscored": e.n_unscored}
+            for label, e in found.items()
+        },
+        "differences": differences,
+    }
 
 
-def write_report(
-    store: Store, recipe: Any, results: Mapping[str, Evaluation], *, folder: Path
-) -> Path:
-    """Write ``report.md`` with its plots, and say its tables."""
-    first = next(iter(results.values()))
-    lines = [f"# {recipe.name}, seed {recipe.seed}", "", first.lines()[0].partition(" of ")[0], ""]
-    lines += [*table(results), "", *answers(results, list(recipe.students)), ""]
-    lines += [f"- {text}" for text in recipe.contrivances] + [""]
-    lines += costs(folder)
+def read_results(folder: Path, *, seed: int) -> dict[str, Any] | None:
+    """Return what the evaluation of a seed found; None where it has not finished."""
+    if read_run(folder / "evaluation") is None:
+        return None
+    values = json.loads((folder / "evaluation" / "results.json").read_text(encoding="utf-8"))
+    return {**values, "seed": seed}
+
+
+def _head(recipe: Any, results: Mapping[str, Any]) -> str:
+    values = recipe.evaluation
+    return (
+        f"{results['n_prompts']:,} evaluation problems x {values.k} at T={values.temperature:g}; "
+        "95 % intervals over problems; differences on the same problems"
+    )
+
+
+def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
+    """Write ``report.md`` of a seed with its plots, and say its tables."""
+    results = read_results(folder, seed=recipe.seed)
+    if results is None:
+        return None
+    tables = [f"# {recipe.name}, seed {recipe.seed}", "", _head(recipe, results), ""]
+    tables += of_seed(results, list(recipe.students))
+    tables += ["", *(f"- {text}" for text in recipe.contrivances), "", *costs(folder), ""]
+    tables += cost_lines([folder])
+    for line in tables:
+        say(line)
     runs = {}
     for path in sorted(folder.glob("*/run.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["kind"] == "grpo":
             runs[path.parent.name] = run["metrics"]["rl_run"]
     frames = {name: dynamics(store, rl_run) for name, rl_run in runs.items()}
-    lines += ["", "## Dynamics", ""]
+    lines = [*tables, "", "## Dynamics", ""]
     for name, frame in frames.items():
         if frame.height:
             lines += [f"### {name}", "", *_dynamics(frame), ""]
     lines += plots(frames, folder / "plots")
-    for line in lines:
-        say(line)
     path = folder / "report.md"
     with replacing(path) as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    say(f"\nreport: {path}")
     return path
+
+
+def write_seeds(recipe: Any, folders: Mapping[int, Path], out: Path) -> Path:
+    """Write the table over seeds, and say it."""
+    found = [read_results(folder, seed=seed) for seed, folder in folders.items()]
+    seeds = [f for f in found if f is not None]
+    lines = [f"# {recipe.name}, seeds {', '.join(str(s['seed']) for s in seeds)}", ""]
+    lines += [_head(recipe, seeds[0]) + "; spread: largest - smallest", ""]
+    lines += over_seeds(seeds, list(recipe.students))
+    lines += ["", *(f"- {text}" for text in recipe.contrivances), ""]
+    lines += cost_lines(list(folders.values()))
+    for line in lines:
+        say(line)
+    with replacing(out) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    say(f"\nreport: {out}")
+    return out
+
+
+def costs(folder: Path) -> list[str]:
+    """Return what each stage took, as Markdown."""
+    lines = ["| stage | steps | CPU-s | wall s |", "|---|---|---|---|"]
+    for path in sorted(folder.glob("*/run.json")):
+        m = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        cells = (str(m.get(name, "-")) for name in ("steps", "cpu_s", "wall_s"))
+        lines.append(f"| {path.parent.name} | {' | '.join(cells)} |")
+    return lines
 
 
 def _dynamics(frame: Any) -> list[str]:

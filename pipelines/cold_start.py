@@ -21,18 +21,18 @@ from typing import Any, Literal
 import polars as pl
 
 from factory import ids
-from factory.config import Config
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling, Trace, join_reasoning, split_reasoning
 from factory.requests import Engine
 from factory.stages.export import export
-from factory.stages.facts import score_store, verify_store
+from factory.stages.facts import verify_store
 from factory.stages.generate import generate
 from factory.stages.policy import Policy
 from factory.stages.release import Release, release
-from factory.stages.select import Selected, Selection, select
+from factory.stages.select import Selected, Selection
 from factory.store import Store
-from pipelines._r1_common import SCORES, Pair, format_verdicts, say
+from pipelines._r1_common import Pair, say
+from pipelines._sampled import Sampled, decided, measured, sampled
 
 # DeepSeek-R1 v2, B.3.2, in our words: the paper prints the translation's instruction letter by
 # letter, and describes the others.
@@ -56,25 +56,20 @@ SPECIAL = "|special_token|"
 Refiner = Callable[[Sequence["Draft"]], list[str | None]]
 
 
-class ColdStart(Config):
-    """Values of the stage."""
+class ColdStart(Sampled):
+    """Values of the stage; ``filters`` decide before refining.
 
-    n_samples: int
-    """Samples of R1-Zero per prompt."""
-    temperature: float
-    max_tokens: int
-    prefill: str = ""
-    dialect: str = "think"
-    filters: dict[str, str]
-    """Before refining: name → SQL predicate over wide."""
+    Attributes:
+        refined_filters: after it, the answer verified again.
+        refiner: ``rules`` rewrites the little world's sums; ``model`` asks an engine.
+        review: file of decisions by people (see ``write_review``); rows marked ``drop`` are left
+            out.
+    """
+
+    prefer: str = "reasoning_words DESC, sample_index"
     refined_filters: dict[str, str]
-    """After it, the answer verified again."""
-    cap_per_prompt: int
-    max_rows: int | None = None
     refiner: Literal["rules", "model"]
-    """``rules`` rewrites the little world's sums; ``model`` asks an engine."""
     review: Path | None = None
-    """File of decisions by people (see ``write_review``); rows marked ``drop`` are left out."""
 
 
 @dataclass(frozen=True)
@@ -118,42 +113,17 @@ def cold_start(
         if values.refiner != "rules":
             raise UsageError("refiner: model, but no model is given", "name it in the recipe")
         refine = rule_refiner
-    sampling = Sampling(
-        temperature=values.temperature, max_tokens=values.max_tokens, prefill=values.prefill
-    )
-    made = generate(
-        store, pairs, engine, sampling=sampling, policy=Policy(kind="fixed", n=values.n_samples)
-    )
-    universe = made.universe["trace_id"]
-    format_verdicts(store, universe, run_id=made.run_id, dialect=values.dialect)
-    score_store(store, SCORES, trace_ids=universe)
-    first = select(
-        store,
-        Selection(
-            filters=values.filters,
-            cap_per_prompt=values.cap_per_prompt,
-            prefer="reasoning_words DESC, sample_index",
-            max_rows=values.max_rows,
-        ),
-        trace_ids=universe,
-        verifiers=["math", "format"],
-        scores=SCORES,
-    )
+    first, n_sampled = sampled(store, values, pairs, engine)
     drafts = _drafts(store, first.kept, pairs)
-    say(f"cold start: {len(drafts)} of {len(universe)} samples are right and readable")
+    say(f"cold start: {len(drafts)} of {n_sampled} samples are right and readable")
     refined = _record(store, drafts, refine(drafts), name=name)
     say(f"cold start: {len(refined)} refined; verified again")
     verify_store(store, trace_ids=refined, verifier="math")
-    format_verdicts(store, refined, run_id=made.run_id, dialect="think")
-    score_store(store, SCORES, trace_ids=refined)
+    measured(store, refined, dialect="think")
     dropped = read_review(values.review) if values.review else set()
-    kept = select(
-        store,
-        Selection(filters=values.refined_filters),
-        trace_ids=refined.filter(~refined.is_in(list(dropped))) if dropped else refined,
-        verifiers=["math", "format"],
-        scores=SCORES,
-    )
+    if dropped:
+        refined = refined.filter(~refined.is_in(list(dropped)))
+    kept = decided(store, Selection(filters=values.refined_filters), refined)
     dataset = release(store, name, kept, recipe=values.model_dump(mode="json"))
     out.mkdir(parents=True, exist_ok=True)
     export(store, dataset, form="trl", out=str(out / f"{name}.jsonl"))

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from factory.cli import run_script
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.select import Selection
@@ -33,9 +34,7 @@ from pipelines._r1_common import (
     ModelOf,
     Pair,
     PromptSet,
-    format_verdicts,
     grown,
-    guarded,
     run_sft,
     say,
     step,
@@ -205,7 +204,7 @@ def main(recipe: Recipe) -> None:
 def sample(store: Any, recipe: Recipe, values: Sample, folder: Path, engines: Engines) -> Any:
     """Sample, verify and score the universe; returns its trace ids."""
     from factory.records import Sampling
-    from factory.stages.facts import score_store
+    from factory.stages.facts import score_store, verify_shape
     from factory.stages.generate import generate
     from factory.stages.policy import Policy
 
@@ -217,7 +216,7 @@ def sample(store: Any, recipe: Recipe, values: Sample, folder: Path, engines: En
                           max_tokens=values.max_tokens, prefill=values.prefill),
     )  # fmt: skip
     universe = made.universe["trace_id"]
-    format_verdicts(store, universe, run_id=made.run_id, dialect=recipe.evaluation.dialect)
+    verify_shape(store, options={"dialect": recipe.evaluation.dialect}, trace_ids=universe)
     score_store(store, list(recipe.scores), trace_ids=universe)
     say(f"{len(universe)} traces of {len(prompts)} prompts by {Path(teacher).name}")
     return universe
@@ -306,4 +305,4 @@ if __name__ == "__main__":
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--plan", action="store_true", help="print what it would do, and stop")
-    sys.exit(guarded("filter_effects", lambda: run(parser.parse_args())))
+    sys.exit(run_script("filter_effects", lambda: run(parser.parse_args())))

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +23,7 @@ from pathlib import Path
 from factory.cli import run_script
 from factory.config import Config
 from factory.errors import FactoryError
+from pipelines._r1_lanes import die_with_parent
 
 HERE = Path(__file__).parent
 
@@ -242,7 +241,7 @@ def lanes(*commands: list[object]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "TQDM_DISABLE": "1"},
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         for command in commands
     ]
@@ -263,10 +262,6 @@ def lanes(*commands: list[object]) -> None:
                 f"{command[0]} ended with status {process.returncode}",
                 "its last lines stand above; what was finished is kept, run the same command again",
             )
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m pipelines.r1 pipelines/recipes/miniature.yaml
     python -m pipelines.r1 RECIPE --only zero,evaluate      some stages (others must be finished)
     python -m pipelines.r1 RECIPE --plan                    what it would do and cost
-    python -m pipelines.r1 RECIPE --lanes 2                 controls and baselines beside the rest
+    python -m pipelines.r1 RECIPE --lanes 2 --seeds 0,1,2   side by side; one table over the seeds
 
 R1-Zero on a base model; its samples refined into a cold start; SFT of the base on it; reasoning RL
 with the language reward; rejection sampling; SFT of the base again; distillation into smaller
@@ -15,18 +15,22 @@ finished is not repeated: kill it anywhere and run it again.
 from __future__ import annotations
 
 import argparse
-import subprocess
+import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from factory.cli import run_script
 from factory.config import Config
+from factory.errors import UsageError
 from pipelines._r1_common import (
     Engines,
     ModelOf,
     PromptSet,
     grown,
-    guarded,
+    keys_of,
+    once,
     run_grpo,
     run_sft,
     say,
@@ -39,8 +43,6 @@ STAGES = (
     "bases", "zero", "control", "zero_language", "cold_start", "sft1", "reasoning",
     "rejection_sampling", "sft2", "distill", "direct_rl", "evaluate",
 )  # fmt: skip
-SIDE = ("bases", "control", "zero_language", "direct_rl")
-"""Stages of the second lane: controls and baselines, which nothing else waits for."""
 
 
 class StudentOf(Config):
@@ -59,10 +61,19 @@ class SftOf(Config):
 
 
 class DirectRl(Config):
-    """RL of a student without distillation, the best of several rates on development problems."""
+    """RL of a student without distillation, the best of several rates on development problems.
+
+    Attributes:
+        rates: learning rates to try; each has the whole budget.
+        grpo: section of a GRPO run.
+        share_of_distillation: a run's CPU seconds, rollouts included, over those of the student's
+            own distillation: the sampling of its traces and its SFT. None: as many steps as the
+            section says.
+    """
 
     rates: tuple[float, ...]
     grpo: dict[str, Any]
+    share_of_distillation: float | None = None
 
 
 class Evaluation(Config):
@@ -116,8 +127,15 @@ class Recipe(Config):
     plan: PlanFigures
 
 
-def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES) -> None:
-    """Run the wanted stages that are not done yet, from top to bottom."""
+def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES, student: str | None = None) -> None:
+    """Run the wanted stages that are not done yet, from top to bottom.
+
+    Args:
+        recipe: of a scale.
+        only: stages to run; what they read must be finished.
+        student: distillation and direct RL of this student alone; None: of all.
+    """
+    from factory import models
     from factory.engines.vllm import prepare_environment
     from factory.records import Sampling
     from factory.store import Store
@@ -125,25 +143,26 @@ def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES) -> None:
 
     device = prepare_environment()
     store = Store(recipe.store)
-    folder = recipe.store / "models" / recipe.name
+    folder = folder_of(recipe)
     seed, launch = recipe.seed, recipe.launch
     engines = Engines(options=recipe.engine)
-    say(f"r1 {recipe.name}: {device}, store {recipe.store}, stages {', '.join(only)}")
+    evaluator = Evaluator(store, recipe.evaluation, engines)
+    say(f"r1 {recipe.name}, seed {seed}: {device}, store {recipe.store}, {', '.join(only)}")
 
-    step("bases")
-    if "zero" not in only:
-        grow_students(recipe, folder)  # the second lane begins with these, the first with the base
-    base = grown(recipe.base, out=folder / "base", seed=seed)
-    dev, test = recipe.prompts["dev"].load(seed=seed), recipe.prompts["eval"].load(seed=seed)
-    rl_prompts = recipe.prompts["rl"].load(seed=seed)
-    evaluator = Evaluator(store, recipe.evaluation, engines, test=test, dev=dev, folder=folder)
+    def load(name: str) -> list[Any]:
+        return recipe.prompts[name].load(seed=seed)
 
     def rl(name: str, start: str, section: dict[str, Any]) -> Path:
         step(f"{name}: reinforcement learning from {Path(start).name}")
         return run_grpo(
-            section, base=start, out=folder / name, pairs=rl_prompts, store=store,
+            section, base=start, out=folder / name, pairs=load("rl"), store=store,
             engines=engines, launch=launch, seed=seed,
         )  # fmt: skip
+
+    step("bases")
+    base = grown(recipe.base, out=folder / "base", seed=seed)
+    if "bases" in only:
+        students = grow_students(recipe, folder)
 
     # R1-Zero: RL on the base, without any SFT; the control pays by the toss of a coin.
     if "zero" in only:
@@ -154,23 +173,33 @@ def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES) -> None:
         rl("zero-language", base, {**recipe.zero, "rewards": recipe.zero_language_rewards})
 
     # Cold start: R1-Zero's samples, refined; the base is fine-tuned on them (Dev1).
+    cold, kept = f"{recipe.name}-cold-start", f"{recipe.name}-reasoning"
     data = folder / "data"
     if "cold_start" in only:
         step("cold start: samples of R1-Zero, refined")
-        refine = None
-        if recipe.refiner is not None:
-            sampling = Sampling(temperature=0.6, max_tokens=recipe.cold_start.max_tokens)
-            refine = model_refiner(store, engines.get(recipe.refiner), sampling=sampling)
-        cold_start(
-            store, recipe.cold_start, recipe.prompts["cold_start"].load(seed=seed),
-            engines.get(str(folder / "zero")), name=f"{recipe.name}-cold-start", out=data,
-            refine=refine,
-        )  # fmt: skip
+        prompts, zero, values = load("cold_start"), str(folder / "zero"), recipe.cold_start
+
+        def make_cold_start() -> dict[str, Any]:
+            refine = None
+            if recipe.refiner is not None:
+                sampling = Sampling(temperature=0.6, max_tokens=values.max_tokens)
+                refine = model_refiner(store, engines.get(recipe.refiner), sampling=sampling)
+            made, _ = cold_start(
+                store, values, prompts, engines.get(zero), name=cold, out=data, refine=refine
+            )
+            return {"version": made.version, "rows": made.manifest["rows"]}
+
+        inputs = {
+            "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
+            "model": models.revision_of(zero), "refiner": recipe.refiner,
+            "review": values.review.read_text(encoding="utf-8") if values.review else None,
+        }  # fmt: skip
+        once(folder / "cold-start", kind="cold_start", inputs=inputs, work=make_cold_start)
     if "sft1" in only:
         step("dev1: SFT of the base on the cold start")
         run_sft(
             student=recipe.sft1.student, overrides=recipe.sft1.overrides, base=base, seed=seed,
-            data=data / f"{recipe.name}-cold-start.jsonl", out=folder / "dev1", launch=launch,
+            data=data / f"{cold}.jsonl", out=folder / "dev1", launch=launch,
         )  # fmt: skip
 
     # Reasoning RL with the language reward (Dev2), and what it answers, filtered.
@@ -178,46 +207,59 @@ def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES) -> None:
         rl("dev2", str(folder / "dev1"), recipe.reasoning)
     if "rejection_sampling" in only:
         step("rejection sampling from dev2")
-        rejection_sampling(
-            store, recipe.rejection_sampling, recipe.prompts["rejection"].load(seed=seed),
-            engines.get(str(folder / "dev2")), name=f"{recipe.name}-reasoning", out=data,
-        )  # fmt: skip
+        asked, dev2 = load("rejection"), str(folder / "dev2")
 
-    students = grow_students(recipe, folder)
+        def reject() -> dict[str, Any]:
+            made, _ = rejection_sampling(
+                store, recipe.rejection_sampling, asked, engines.get(dev2), name=kept, out=data
+            )
+            return {"version": made.version, "rows": made.manifest["rows"]}
+
+        inputs = {
+            "values": recipe.rejection_sampling.model_dump(mode="json"),
+            "prompts": keys_of(asked), "model": models.revision_of(dev2),
+        }  # fmt: skip
+        once(folder / "rejection-sampling", kind="rejection_sampling", inputs=inputs, work=reject)
+
     # Both from their bases: the teacher once more (Dev3), and the students.
-    rows = data / f"{recipe.name}-reasoning.jsonl"
+    rows = data / f"{kept}.jsonl"
     if "sft2" in only:
         step("dev3: SFT of the base on the rejection-sampled traces")
         run_sft(
             student=recipe.sft2.student, overrides=recipe.sft2.overrides, base=base, seed=seed,
             data=rows, out=folder / "dev3", launch=launch,
         )  # fmt: skip
-    for name, student in recipe.students.items():
+    if {"distill", "direct_rl", "evaluate"} & set(only):
+        students = grow_students(recipe, folder)
+    for name, values_of in recipe.students.items():
+        if student not in (None, name):
+            continue
         if "distill" in only:
             step(f"student {name}: distillation")
             run_sft(
-                student=student.student, overrides=student.overrides, base=students[name],
+                student=values_of.student, overrides=values_of.overrides, base=students[name],
                 seed=seed, data=rows, out=folder / f"distilled-{name}", launch=launch,
             )  # fmt: skip
-        for rate in recipe.direct_rl.rates if "direct_rl" in only else ():
-            section = {**recipe.direct_rl.grpo}
-            section["trl"] = {**section.get("trl", {}), "learning_rate": rate}
-            rl(f"direct-{name}-{rate:g}", students[name], section)
+        if "direct_rl" in only:
+            for rate in recipe.direct_rl.rates:
+                section = direct_section(recipe, folder, name, rate)
+                rl(f"direct-{name}-{rate:g}", students[name], section)
+            step(f"student {name}: the rate of direct RL, on development problems")
+            evaluator.choose(direct_runs(recipe, folder, name), load("dev"),
+                             out=folder / f"choice-{name}")  # fmt: skip
 
     # Everything on the same fresh problems; what was chosen was chosen on others.
     if "evaluate" in only:
         step("evaluation")
-        labels = {"base": base, "zero": folder / "zero", "zero with coin": folder / "control",
-                  "zero + language": folder / "zero-language", "dev1": folder / "dev1",
-                  "dev2": folder / "dev2", "dev3": folder / "dev3"}  # fmt: skip
-        for name in recipe.students:
-            labels[f"{name} base"] = students[name]
-            labels[f"{name} distilled"] = folder / f"distilled-{name}"
-            runs = [folder / f"direct-{name}-{rate:g}" for rate in recipe.direct_rl.rates]
-            labels[f"{name} direct RL"] = evaluator.best(runs)
-        results = evaluator.all({k: str(v) for k, v in labels.items() if v is not None})
-        write_report(store, recipe, results, folder=folder)
+        labels = labelled(recipe, folder, base, students)
+        evaluator.all(labels, load("eval"), out=folder / "evaluation")
+        write_report(store, recipe, folder=folder)
     engines.close()
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Return the folder of a recipe's models, with its seed's name."""
+    return recipe.store / "models" / recipe.name
 
 
 def grow_students(recipe: Recipe, folder: Path) -> dict[str, str]:
@@ -228,20 +270,106 @@ def grow_students(recipe: Recipe, folder: Path) -> dict[str, str]:
     }
 
 
+def direct_runs(recipe: Recipe, folder: Path, name: str) -> list[Path]:
+    """Return the folders of a student's direct RL, one per rate."""
+    return [folder / f"direct-{name}-{rate:g}" for rate in recipe.direct_rl.rates]
+
+
+def direct_section(recipe: Recipe, folder: Path, name: str, rate: float) -> dict[str, Any]:
+    """Return the GRPO section of a student's direct RL, with the compute of its distillation."""
+    from distill.runs import read_run
+
+    section = {**recipe.direct_rl.grpo}
+    section["trl"] = {**section.get("trl", {}), "learning_rate": rate}
+    share = recipe.direct_rl.share_of_distillation
+    if share is not None:
+        runs = [read_run(folder / part) for part in ("rejection-sampling", f"distilled-{name}")]
+        if None in runs:
+            raise UsageError(
+                f"direct RL of {name} has the compute of its distillation, which is not finished",
+                "run the stages rejection_sampling and distill first",
+            )
+        spent = sum(float(run["metrics"]["cpu_s"]) for run in runs if run is not None)
+        section["max_cpu_s"] = round(share * spent, 1)
+    return section
+
+
+def labelled(recipe: Recipe, folder: Path, base: str, students: dict[str, str]) -> dict[str, str]:
+    """Return the models to evaluate that are there: label in the tables → folder or name."""
+    from distill.runs import read_run
+
+    out = {
+        "base": base, "R1-Zero": "zero", "R1-Zero, coin": "control",
+        "R1-Zero + language": "zero-language", "Dev1": "dev1", "Dev2": "dev2", "Dev3": "dev3",
+    }  # fmt: skip
+    for name, start in students.items():
+        out |= {f"{name} base": start, f"{name} distilled": f"distilled-{name}"}
+        choice = read_run(folder / f"choice-{name}")
+        if choice is not None:
+            out[f"{name} direct RL"] = choice["metrics"]["best"]
+    found = {}
+    for label, model in out.items():
+        trained = folder / model
+        if label == "base" or label.endswith(" base"):
+            found[label] = model
+        elif read_run(trained) is not None:
+            found[label] = str(trained)
+        else:
+            say(f"  {label}: not trained, left out")
+    return found
+
+
+def seeded(recipe: Recipe, seed: int) -> Recipe:
+    """Return the recipe of a seed: a name and so a folder of its own, in the same store."""
+    return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-{seed}"})
+
+
+def side_by_side(args: argparse.Namespace, recipe: Recipe, seeds: list[int]) -> None:
+    """Run all jobs of the seeds in lanes, then write the table over seeds."""
+    from pipelines._r1_evaluate import write_seeds
+    from pipelines._r1_lanes import Job, jobs, python, run_jobs
+
+    def command(seed: int, job: Job) -> list[str]:
+        sets = [*args.overrides, f"seed={seed}", f"name={recipe.name}-{seed}"]
+        words = [w for s in sets for w in ("--set", s)]
+        if job.student is not None:
+            words += ["--student", job.student]
+        return [*python(), "pipelines.r1", args.recipe, *words, "--only", ",".join(job.stages)]
+
+    began = time.monotonic()
+    run_jobs(seeds, jobs(list(recipe.students)), command, lanes=args.lanes, say=say)
+    folders = {seed: folder_of(seeded(recipe, seed)) for seed in seeds}
+    write_seeds(recipe, folders, recipe.store / "models" / f"{recipe.name}.md")
+    say(f"{len(seeds)} seeds, {args.lanes} lanes: {time.monotonic() - began:.0f} s in this run")
+
+
+def one_process(recipe: Recipe, only: tuple[str, ...], student: str | None) -> None:
+    """Run stages here, and note what they took."""
+    from distill.runs import cpu_s
+
+    began = time.time()
+    main(recipe, only=only, student=student)
+    row = {"stages": only, "student": student, "began": round(began, 1),
+           "ended": round(time.time(), 1), "cpu_s": round(cpu_s(), 1)}  # fmt: skip
+    with (folder_of(recipe) / "jobs.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--only", metavar="STAGE,…", help=f"of: {', '.join(STAGES)}")
+    parser.add_argument("--student", metavar="NAME", help="distil and compare this student alone")
     parser.add_argument("--plan", action="store_true", help="print every stage and its cost")
-    parser.add_argument("--lanes", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--seeds", metavar="N,…", help="several seeds and a table over them")
+    parser.add_argument("--lanes", type=int, default=1, metavar="N", help="processes side by side")
     return parser.parse_args()
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from factory.errors import FactoryError, UsageError
     from pipelines._r1_plan import plan_lines
 
     recipe = Recipe.load(args.recipe, overrides=args.overrides)
@@ -249,27 +377,24 @@ def run(args: argparse.Namespace) -> None:
     stray = sorted(set(only) - set(STAGES))
     if stray:
         raise UsageError(f"unknown stage {', '.join(stray)}", f"known: {', '.join(STAGES)}")
+    if args.student is not None and args.student not in recipe.students:
+        raise UsageError(
+            f"unknown student {args.student!r}", f"known: {', '.join(recipe.students)}"
+        )
+    try:
+        seeds = [int(word) for word in args.seeds.split(",")] if args.seeds else []
+    except ValueError:
+        raise UsageError(f"--seeds {args.seeds!r}", "write numbers, as in 0,1,2") from None
     if args.plan:
         for line in plan_lines(recipe, only):
             say(line)
-        return
-    side = None
-    if args.lanes == 2 and not args.only:
-        sets = [word for s in args.overrides for word in ("--set", s)]
-        command = [sys.executable, "-m", "pipelines.r1", args.recipe, *sets]
-        side = subprocess.Popen([*command, "--only", ",".join(SIDE)])
-        only = tuple(s for s in STAGES if s == "bases" or s not in (*SIDE, "evaluate"))
-    try:
-        main(recipe, only=only)
-        if side is not None:
-            if side.wait() != 0:
-                raise FactoryError("the second lane failed", "its last lines stand above")
-            main(recipe, only=("bases", "evaluate"))
-    finally:
-        if side is not None and side.poll() is None:
-            side.terminate()
-            side.wait()
+    elif args.only:
+        one_process(recipe, only, args.student)
+    elif seeds or args.lanes > 1:
+        side_by_side(args, recipe, seeds or [recipe.seed])
+    else:
+        one_process(recipe, only, args.student)
 
 
 if __name__ == "__main__":
-    sys.exit(guarded("r1", lambda: run(arguments())))
+    sys.exit(run_script("r1", lambda: run(arguments())))

@@ -40,7 +40,7 @@ NESTED = [
 CODE = [
     "__import__('os').system('touch {canary}')", r"\input{/etc/passwd}", "lambda: 5",
     "().__class__", "{0.__class__}", 'f"{5}"', 'eval("5")', 'exec("5")', "5;import os",
-    "Symbol('x')", "sympify('5')", "S(5)", r"\x35", "&#53;", "five", "%35",
+    "Symbol('x')", "sympify('5')", "S(5)", r"\x35", "&#53;", "fife", "%35",
 ]  # fmt: skip
 FOREIGN = ["а", "٥", "𝟓", "五", "Ⅴ", "⑤", "\u202e5\u202c6", "5\u0338", "\x00", "6\u200b"]
 BROKEN = [
@@ -48,5 +48,26 @@ BROKEN = [
     "5<x<", "<", ">", "{x|", r"\{x|x>\}", r"\cup", "(1,2", "1,2)", "(,)", "[,]", r"\frac",
     r"\frac{}{}", r"\frac{1}", r"\sqrt", r"\sqrt[", "^", "_", "°", "==", "5 6", "5=5", "5 or 6",
 ]  # fmt: skip
+SYMBOLIC = [
+    r"\sum_{k=1}^{999} \frac{1}{k^k}", r"\int \sqrt{\tan x} \sqrt{\sin x} dx",
+    r"\int_0^\infty e^{-x^{x}} \sin(x^x) dx", r"\sum_{n=1}^{999}\sum_{m=1}^{999} \frac{1}{n^2+m^2}",
+    r"\lim_{x\to 0} \frac{\sin(\tan x)-\tan(\sin x)}{x^7}", r"\prod_{k=1}^{999} \sum_{j=1}^{k} j^k",
+    r"\max(" + ",".join(f"x^{i}" for i in range(60)) + ")", r"\gcd(x^{999}-1,x^{998}-1)",
+    r"\det\begin{pmatrix}"
+    + r"\\".join("&".join(f"x_{{{i}{j}}}" for j in range(7)) for i in range(7))
+    + r"\end{pmatrix}",
+    r"\sum_{k=0}^{n} \binom{n}{k} \binom{n}{n-k} \sum_{j=0}^{k} \binom{k}{j}^2",
+    r"(\sum_{k=1}^{n} k)^{99}", r"\int (x+1)^{99}(x+2)^{99} dx", r"\sum_{p=1}^{999} p!",
+    r"\int_0^1 (\sin x)^{99}(\cos x)^{98} dx", r"\left(\int e^{x^2} dx\right)^{50}",
+    r"\frac{\sum_{k=1}^n k}{\prod_{k=1}^n (x+k)(y+k)(z+k)}", r"\sum_{k=1}^{999} k^{999}",
+    r"\int_{0}^{2\pi} \cos(\cos(\cos(\cos x))) dx", r"\max(" * 20 + "x" + ")" * 20,
+    r"\sqrt{\sum_{k=1}^{n} \sqrt{\sum_{j=1}^{k} \sqrt{\sum_{i=1}^{j} i}}}",
+    r"\int_0^{\pi/2} \ln(\sin x)\ln(\cos x) dx", r"\bigcup_{n=1}^{999} (n,n+1)",
+    r"\{x | \sum_{k=1}^{99} x^k = 0\}", r"\int_0^1 \frac{dx}{\prod_{k=1}^{99}(x+k)}",
+    r"\overline{z}^{99}+\max(z,w)^{98}", r"(\gcd(a,b)+\gcd(b,c))^{60}",
+    r"\frac{\partial^{99}}{\partial x^{99}} \sin(x^{99})", r"\log_{\max(x,y)} (x^{99}+y^{99})",
+]  # fmt: skip
+"""Beyond the grammar, and given to sympy where the gold is unevaluated, too."""
+SYMBOLIC_GOLDS = [r"\lim_{n\to\infty} a_n", r"\sum_{k=1}^{n} \frac{1}{k}"]
 ALL = [*TOWERS, *LONG, *NESTED, *CODE, *FOREIGN, *BROKEN]
 """None of them is the answer 5."""

@@ -107,7 +107,7 @@ MISTAKES = [
     (["generate", "generate.yaml", "--set", "sampling.temprature=1"], "temprature"),
     (["generate", "generate.yaml", "--set", "policy.kind=until"], "needs passes"),
     (["generate", "generate.yaml", "--set", "source.paths=[gone.jsonl]"], "no file 'gone.jsonl'"),
-    (["generate", "generate.yaml", "--set", "sampling.thinking_budget=9"], "thinking budget"),
+    (["generate", "generate.yaml", "--set", "sampling.thinking_budget=9999"], "leaves no answer"),
     (["generate", "generate.yaml", "--max-cost", "1"], "a cost limit needs a price"),
     (["generate", "generate.yaml", "--set", "price={per_token: 1}"], "price"),
     (["release", "../up", "select.yaml"], "cannot be used"),

@@ -36,7 +36,8 @@ def _sample(prompt: str, index: int, status: str, extracted: str | None = None) 
     return {
         "prompt_id": prompt, "sample_index": index, "status": status, "extracted": extracted,
         "finish_reason": "length" if extracted is None else "stop", "n_completion_tokens": 10,
-        "format": extracted is not None, "language_consistency": 1.0, "reasoning_chars": 3,
+        "format": extracted is not None, "language_consistency": 1.0, "readability": 0.5,
+        "reasoning_chars": 3,
     }  # fmt: skip
 
 

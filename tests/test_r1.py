@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from factory.config import ConfigError
@@ -14,7 +13,7 @@ from factory.engines.replay import Engine
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.store import Store
-from pipelines._r1_common import PromptSet, format_verdicts, write_pairs
+from pipelines._r1_common import PromptSet, write_pairs
 from pipelines._r1_plan import plan_lines, stages
 from pipelines.cold_start import (
     TRANSLATE,
@@ -278,14 +277,3 @@ def test_prompt_sets_load_the_little_world() -> None:
     found = PromptSet(source="miniature", options={"n": 4, "split": "dev"}).load(seed=1)
     assert [s.language for _, s in found] == ["en", "zh", "en", "zh"]
     assert all(s.item.startswith("dev-1-") for _, s in found)
-
-
-def test_format_verdicts_are_made_once(tmp_path: Path) -> None:
-    _run(tmp_path)
-    store = Store(tmp_path / "data")
-    (name,) = [t for t in store.tables() if t.startswith("verdicts.format")]
-    before = store.table(name).n_rows()
-    keys = store.table("traces").keys()
-    format_verdicts(store, keys, run_id="x", dialect="think")
-    assert store.table(name).n_rows() == before == len(keys)
-    assert isinstance(keys, pl.Series)

@@ -119,6 +119,7 @@ class Engine:
         self._backoff_s, self._max_backoff_s = backoff_s, max_backoff_s
         self._api: Api = api or "chat"
         self._fields, self._prefill, self._stream = fields, prefill, stream
+        self.can_continue, self.knows_template = prefill == "continue", api == "completions"
         self._extra = dict(extra_body or {})
         self._line: Line | None = None
         logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -14,7 +14,7 @@ from typing import Any
 
 from factory import files
 from factory.errors import UsageError
-from factory.records import Trace
+from factory.records import THINK_CLOSE, Trace
 from factory.requests import Failure, OnPartial, Request
 
 Answers = dict[str, dict[str, Any]]
@@ -113,6 +113,7 @@ class Engine:
                 message="no recorded answer",
                 retriable=False,
             )
+        row = _part_of(row, request)
         text = str(row["completion"])
         finish, stop_reason = row.get("finish_reason") or "stop", row.get("stop_reason")
         rule = on_partial(request.trace_id, text) if on_partial else None
@@ -122,7 +123,30 @@ class Engine:
             stop_reason=rule or stop_reason,
             n_prompt_tokens=row.get("n_prompt_tokens"),
             n_completion_tokens=row.get("n_completion_tokens"),
+            meta=row.get("meta"),
         )
+
+
+def _part_of(row: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return what a model with a thinking budget would have said: a simulation, by characters.
+
+    A record of the very trace is the whole, whatever its budget was.
+    """
+    if request.part == "whole" or row.get("trace_id") == request.trace_id:
+        return row
+    text, n = str(row["completion"]), int(row.get("n_completion_tokens") or 0)
+    if request.part == "thinking":
+        budget = request.sampling.max_tokens
+        if n <= budget:
+            return row
+        cut = text[: len(text) * budget // n]
+        return {**row, "completion": cut, "n_completion_tokens": budget, "finish_reason": "length"}
+    said = request.sampling.prefill
+    answer = text.rpartition(THINK_CLOSE)[2].lstrip("\n")
+    own = row.get("prefill") or ""
+    if (own + text).startswith(said):  # nothing was closed: it just goes on
+        answer = (own + text)[len(said) :]
+    return {**row, "completion": answer, "n_completion_tokens": n * len(answer) // len(text)}
 
 
 def read_answers(path: str) -> Answers:

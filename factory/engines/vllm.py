@@ -112,6 +112,8 @@ class Engine:
         EngineError: vLLM is not installed or cannot start; the message says what to change.
     """
 
+    knows_template = True
+
     def __init__(
         self,
         model: str,

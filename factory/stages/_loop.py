@@ -20,6 +20,7 @@ from factory import ids
 from factory.errors import FactoryError
 from factory.records import Sampling, Trace
 from factory.requests import Engine, Failure, OnPartial, Request
+from factory.stages._budget import CLOSED_AT, Budgeted
 from factory.stages._checks import Checks, SampleState
 from factory.stages._commit import COMMIT_ROWS, Committed, Committer
 from factory.stages._scores import Scores
@@ -138,7 +139,10 @@ class Loop:
     def run(self, on_partial: OnPartial | None, on_progress: OnProgress | None) -> None:
         """Feed the engine until nothing more is wanted."""
         self._on_progress = on_progress
-        for answer in self.engine.run(self._requests(), on_partial):
+        engine = self.engine
+        if self.sampling.thinking_budget is not None:
+            engine = Budgeted(engine, self.sampling)
+        for answer in engine.run(self._requests(), on_partial):
             if isinstance(answer, Trace):
                 self._committer.put(answer)
             elif isinstance(answer, Failure):
@@ -309,6 +313,8 @@ class Loop:
             if trace.finish_reason != "stop":
                 progress.n_truncated += trace.finish_reason == "length"
                 progress.n_aborted += trace.finish_reason == "abort"
+            if trace.meta is not None:
+                progress.n_thinking_closed += CLOSED_AT in trace.meta
             n_prompt += trace.n_prompt_tokens or 0
             n_completion += trace.n_completion_tokens or 0
             if checks is None or not checks.submit(state, index, row, fresh=True):

@@ -21,6 +21,7 @@ from factory import ids
 from factory.errors import FactoryError, UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.requests import Engine, OnPartial
+from factory.stages._budget import check_budget
 from factory.stages._checks import SampleState
 from factory.stages._loop import Limits, Loop
 from factory.stages._scores import Scores
@@ -104,8 +105,7 @@ def generate(
         StoreError: the disk is full or gone; what was committed is kept.
     """
     sampling = dataclasses.replace(sampling, template=engine.template)
-    if sampling.thinking_budget is not None:
-        raise UsageError("no engine keeps a thinking budget yet", "leave thinking_budget out")
+    check_budget(sampling, engine)
     if policy.needs_verdicts and not verify:
         raise UsageError(f"policy {policy.kind!r} needs verdicts", "leave verify on")
     if max_cost is not None and price is None:

@@ -24,6 +24,7 @@ class Progress:
         n_have: wanted traces that were there before; n_new: made in this run.
         n_pass, n_fail, n_unscored: verdicts of this run's traces.
         n_truncated, n_aborted: traces of this run that our limit or an abort rule ended.
+        n_thinking_closed: traces of this run whose thinking we closed at its budget.
         n_in_flight: requests with the engine; n_checking: traces with the verifiers.
         n_failed: requests given up; n_retried: requests asked again.
         n_wanted_at_most: prompts × the policy's limit.
@@ -43,6 +44,7 @@ class Progress:
     n_unscored: int = 0
     n_truncated: int = 0
     n_aborted: int = 0
+    n_thinking_closed: int = 0
     n_in_flight: int = 0
     n_checking: int = 0
     n_failed: int = 0

@@ -178,7 +178,7 @@ def from_text(answer: str) -> Extracted:
     for how, find in _FINDERS:
         found = find(text)
         if found:
-            found = found.strip().strip("*").strip()
+            found = _HEDGE.sub("", found.strip().strip("*").strip())
             if len(found) > MAX_ANSWER_CHARS:
                 return Extracted((), how, "answer_too_long")
             if found:
@@ -291,6 +291,8 @@ def _narrow(piece: str) -> str:
         first = _NUMBER.match(piece)
         if first and re.search(r"[^\W\d_]{3,}.*[0-9]", piece[first.end() :]) and "\\" not in piece:
             return first.group()  # "60 dollars for 10 jars"
+        if first and _ADVERBIAL.fullmatch(piece, first.end()):
+            return first.group()  # "720 in a year."
         begin = _MATH.match(piece)
         if begin and re.fullmatch(r"\s*[,;]\s*(?!and\b|or\b)[A-Za-z ]+", piece[begin.end() :]):
             return _first_group(begin)  # "$x$, as wanted"
@@ -300,6 +302,14 @@ def _narrow(piece: str) -> str:
         return _first_group(formula)
     number = _NUMBER.match(piece) or _last(_NUMBER, piece)
     return number.group() if number else piece
+
+
+_HEDGE = re.compile(
+    r"\A[?!:\s]*(?:(?:just|about|only|exactly|approximately|around|roughly)\s+)+(?=[0-9$\\-])"
+)
+_ADVERBIAL = re.compile(
+    r"\s*(?:in|for|at|on|after|over|by|during|of|per|from)(?:\s+[A-Za-z]+){1,8}[\s.]*"
+)
 
 
 def _is_prose(piece: str) -> bool:

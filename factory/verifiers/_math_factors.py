@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from fractions import Fraction
 
-from factory.verifiers._math_cursor import Cursor
+from factory.verifiers._math_matrices import Matrices, transposed
 from factory.verifiers._math_nodes import (
-    MAX_ITEMS,
     SCALAR,
     Node,
     ParseError,
@@ -21,17 +22,15 @@ from factory.verifiers._math_nodes import (
     signed,
 )
 from factory.verifiers._math_tokens import ALIAS, FUNCTIONS, GREEK
+from factory.verifiers._math_words import number_in_words
 
-_MATRICES = frozenset(
-    (
-        "pmatrix", "bmatrix", "Bmatrix", "matrix", "vmatrix", "smallmatrix", "array", "cases",
-        "aligned",
-    )
-)  # fmt: skip
+_OF_WHOLE_NUMBERS: dict[str, Callable[..., int]] = {
+    "max": lambda *n: max(n), "min": lambda *n: min(n), "gcd": math.gcd, "lcm": math.lcm,
+}  # fmt: skip
 _CALLED = frozenset("fgFGPQpquvyRTh")
 
 
-class Factors(Cursor):
+class Factors(Matrices):
     """The inner grammar; sums, relations and lists around it are the subclass ``Parser``."""
 
     # ---- factors
@@ -55,6 +54,9 @@ class Factors(Cursor):
                 self.at += 1
                 if self.take("'") or self.take("prime"):
                     node = ("sym", show(node) + "'")
+                    continue
+                if self.takes_transpose(node):
+                    node = transposed(node)
                     continue
                 node = power(node, self.script())
             elif value == "!":
@@ -110,6 +112,9 @@ class Factors(Cursor):
             if node[1].denominator != 1 or not inside[0][1].isdigit():
                 raise ParseError("base")
             return ("base", str(node[1].numerator), inside[0][1])
+        base = number_in_words(text.casefold())
+        if node[0] == "num" and base is not None and node[1].denominator == 1:
+            return ("base", str(node[1].numerator), str(base))
         if node[0] == "sym":
             if node[1] == "C" and self.peek() == ("op", "^") and inside:
                 self.at += 1
@@ -206,7 +211,25 @@ class Factors(Cursor):
             if inside[0] in ("sym", "num") and self.tokens[self.at + 2] == ("op", ")"):
                 self.at += 3
                 return ("sym", f"{value}({inside[1]})")
+        if value.isupper() and value not in "CP" and self.peek() == ("op", "(") and self.is_point():
+            return self.bracket(self.next()[1])  # the point A(1, 2)
         return ("sym", value)
+
+    def is_point(self) -> bool:
+        """Tell whether brackets with a comma open here, behind a name that opens an item."""
+        if self.at > 1 and self.tokens[self.at - 2][1] not in (",", ";", "="):
+            return False
+        depth = 0
+        for kind, value in self.tokens[self.at :]:
+            if kind == "op" and value in "([{":
+                depth += 1
+            elif kind == "op" and value in ")]}":
+                depth -= 1
+            elif depth == 1 and value == ",":
+                return True
+            if not depth:
+                return False
+        return False
 
     def bracket(self, opening: str) -> Node:
         bars, self.bars = self.bars, 0
@@ -331,8 +354,8 @@ class Factors(Cursor):
                 base = self.script()
         grouped = self.peek()[1] in ("(", "{", "[")
         argument = self.primary() if grouped else self.plain_argument()
-        if name in ("max", "min", "gcd", "lcm"):
-            raise ParseError(name)
+        if name in _OF_WHOLE_NUMBERS:
+            return self.of_whole_numbers(name, argument)
         if argument[0] not in SCALAR:
             raise ParseError("argument")
         if name == "log" and base is not None:
@@ -346,6 +369,12 @@ class Factors(Cursor):
         if exponent == ("num", Fraction(-1)) and f"arc{name}" in FUNCTIONS:
             return ("fn", f"arc{name}", argument)
         return power(node, exponent)
+
+    def of_whole_numbers(self, name: str, argument: Node) -> Node:
+        items = argument[3] if argument[0] == "seq" else ()
+        if not items or any(n[0] != "num" or n[1].denominator != 1 for n in items):
+            raise ParseError(name)
+        return ("num", Fraction(_OF_WHOLE_NUMBERS[name](*(int(n[1]) for n in items))))
 
     def plain_argument(self) -> Node:
         """Parse the argument of a function without brackets: factors up to a sign or a function."""
@@ -377,49 +406,3 @@ class Factors(Cursor):
             raise ParseError("fence")
         name = {"lfloor": "floor", "lceil": "ceil"}.get(value, "abs")
         return function(name, items[0])
-
-    def matrix(self) -> Node:
-        """Read an environment with rows: ``pmatrix``, ``bmatrix``, ``array`` …."""
-        name = self.environment()
-        if name not in _MATRICES:
-            raise ParseError(f"environment {name}")
-        if name == "array" and self.take("{"):
-            while self.next() not in (("op", "}"), ("end", "")):
-                pass
-        rows: list[tuple[Node, ...]] = []
-        row: list[Node] = []
-        while True:
-            if self.take("&"):
-                continue
-            if self.take("\\\\"):
-                rows.append(tuple(row))
-                row = []
-                continue
-            if self.take("hline"):
-                continue
-            if self.take("end"):
-                if self.environment() != name:
-                    raise ParseError("environment")
-                if row:
-                    rows.append(tuple(row))
-                break
-            row.append(self.relation())
-            if len(row) + len(rows) > MAX_ITEMS:
-                raise ParseError("too many entries")
-        rows = [r for r in rows if r]
-        if name == "cases":
-            return ("list", tuple(r[0] for r in rows if len(r) == 1)) if all(
-                len(r) == 1 for r in rows) else ("cases", tuple(rows))  # fmt: skip
-        if not rows or len({len(r) for r in rows}) != 1:
-            raise ParseError("ragged matrix")
-        node: Node = ("mat", tuple(rows))
-        return function("det", node) if name == "vmatrix" else node
-
-    def environment(self) -> str:
-        self.expect("{")
-        name = ""
-        while self.peek()[0] in ("sym", "text", "cmd"):
-            name += self.next()[1]
-        self.take("*")
-        self.expect("}")
-        return name

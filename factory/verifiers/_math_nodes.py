@@ -34,6 +34,10 @@ class ParseError(Exception):
     """The grammar does not know this answer."""
 
 
+class UndefinedError(ParseError):
+    """The answer divides by zero, or raises zero to a power that it has not."""
+
+
 SCALAR = frozenset(("num", "sym", "const", "add", "mul", "div", "pow", "fn", "fn2", "pm", "deg"))
 
 
@@ -111,7 +115,7 @@ def divide(a: Node, b: Node) -> Node:
     """Return a/b."""
     if b[0] == "num":
         if not b[1]:
-            raise ParseError("division by zero")
+            raise UndefinedError("division by zero")
         if a[0] == "num":
             value = a[1] / b[1]
             if not _fits(value):
@@ -126,7 +130,7 @@ def power(a: Node, b: Node) -> Node:
     if a[0] == "num" and b[0] == "num" and b[1].denominator == 1:
         base, exponent = a[1], b[1].numerator
         if base == 0 and exponent <= 0:
-            raise ParseError("zero power")
+            raise UndefinedError("zero power")
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if base in (0, 1, -1) or abs(exponent) * bits <= MAX_BITS:
             if base in (0, 1, -1):

@@ -199,6 +199,8 @@ class Parser(Factors):
                     left = multiply(left, self.postfix(("sym", value)))
                     continue
                 left = ("unit", left, self.unit_text())
+            elif kind == "num" and self.tokens[self.at - 1][0] in ("text", "unit1"):
+                left = self.compound(left)
             elif self.starts_factor(kind, value):
                 right_is_number = kind == "num"
                 previous = self.tokens[self.at - 1]
@@ -218,6 +220,14 @@ class Parser(Factors):
                     left = multiply(left, right)
             else:
                 return left
+
+    def compound(self, left: Node) -> Node:
+        """Read ``2 hours 30 minutes``: quantities side by side, added up where units compare."""
+        right = self.factor()
+        if left[0] not in ("unit", "list") or self.peek()[0] not in ("text", "unit1"):
+            raise ParseError("a number behind a unit")
+        right = ("unit", right, self.unit_text())
+        return ("list", (*(left[1] if left[0] == "list" else (left,)), right))
 
     def mixed(self, left: Node, right: Node) -> Node:
         """Read ``3 1/2``; any other two numbers side by side are no answer that we know."""

@@ -9,8 +9,10 @@ from fractions import Fraction
 
 from factory.verifiers._math_nodes import Node, ParseError, add, negate
 from factory.verifiers._math_numbers import Peak, Unsettled, approximate, symbols
+from factory.verifiers._math_words import NO_SOLUTION, REALS, number_in_words, word_form
 
 INF: Node = ("const", "inf")
+ALL_REALS: Node = ("seq", "(", ")", (("num*", -1), INF))
 STRUCTURES = frozenset(
     (
         "seq",
@@ -45,7 +47,11 @@ def simplify(node: Node) -> Node:
         return _simplify_list(node)
     if kind == "ratio" and node[1][0][0] == "text" and len(node[1]) == 2:
         return simplify(node[1][1])
-    if kind in ("seq", "mat", "union", "builder", "empty", "text", "base", "cases", "ratio"):
+    if kind == "text":
+        return _simplify_words(node)
+    if kind == "seq" and _is_nested(node):
+        return ("mat", tuple(row[3] for row in node[3]))
+    if kind in ("seq", "mat", "union", "builder", "empty", "base", "cases", "ratio"):
         return node
     if has_pm(node):
         return ("list", (choose(node, 1), choose(node, -1)))
@@ -54,21 +60,57 @@ def simplify(node: Node) -> Node:
     return node
 
 
+def _simplify_words(node: Node) -> Node:
+    form = word_form(str(node[1]))
+    if form == NO_SOLUTION:
+        return ("empty",)
+    if form == REALS:
+        return ALL_REALS
+    number = number_in_words(form)
+    return node if number is None else ("num", Fraction(number))
+
+
+def _is_nested(node: Node) -> bool:
+    """Tell whether a node is a matrix written as rows in square brackets: ``[[1,0],[0,1]]``."""
+    rows = node[3]
+    return node[1] + node[2] == "[]" and all(
+        row[0] == "seq" and row[1] + row[2] == "[]" and len(row[3]) == len(rows[0][3])
+        for row in rows
+    )
+
+
 def _simplify_list(node: Node) -> Node:
     out: list[Node] = []
     for item in node[1]:
+        if _is_side_condition(item) and len(node[1]) > 1:
+            continue
         plain = simplify(item)
         if plain[0] == "list":
             out.extend(plain[1])
         else:
             out.append(plain)
-    if len(out) == 1 and out[0][0] not in ("set", "list"):
+    if len(out) == 1 and out[0][0] not in ("set", "list", "empty"):
         return out[0]
     return (node[0], tuple(out))
 
 
+def _is_side_condition(item: Node) -> bool:
+    """Tell whether an item only says what a name stands for: ``k ∈ ℤ``."""
+    return bool(
+        item[0] == "rel"
+        and item[2] == ("in",)
+        and item[1][0][0] == "sym"
+        and (item[1][1] == ALL_REALS or str(item[1][1][-1]) in ("bbZ", "bbN", "Z", "N"))
+    )
+
+
 def _simplify_relation(node: Node) -> Node:
     sides, operators = node[1], node[2]
+    if operators == ("=",) and all(s[0] == "seq" and s[1] + s[2] == "()" for s in sides):
+        names, values = (s[3] for s in sides)
+        if len(names) == len(values) and all(is_name(n) for n in names):
+            pairs = zip(names, values, strict=True)
+            return ("list", tuple(("rel", pair, ("=",)) for pair in pairs))
     if "in" in operators:
         return simplify(sides[operators.index("in") + 1])
     if has_pm(sides[-1]) and set(operators) == {"="}:
@@ -95,6 +137,13 @@ def choose(node: Node, sign: int) -> Node:
         else part
         for part in node
     )  # fmt: skip
+
+
+def with_name(node: Node, old: str, new: str) -> Node:
+    """Return the expression with a symbol renamed."""
+    if node == ("sym", old):
+        return ("sym", new)
+    return tuple(with_name(p, old, new) if isinstance(p, tuple) and p else p for p in node)
 
 
 def strip(node: Node) -> tuple[Node, str, str]:

@@ -6,7 +6,7 @@ import itertools
 import math
 from fractions import Fraction
 
-from factory.verifiers._math_nodes import Node
+from factory.verifiers._math_nodes import Node, negate
 from factory.verifiers._math_numbers import NotRational, Unsettled, exact, point, symbols
 from factory.verifiers._math_plain import INF, difference, float_of, kind_of, simplify, strip
 from factory.verifiers._math_value import N_POINTS, equal
@@ -189,6 +189,8 @@ def _solved(node: Node) -> list[Interval] | None:
 
 def _solved_one(left: Node, operator: str, right: Node) -> list[Interval] | None:
     left, right = strip(left)[0], strip(right)[0]
+    if left[:2] == ("fn", "abs") or right[:2] == ("fn", "abs"):
+        return _solved_distance(left, operator, right)
     if left[0] != "sym":
         if right[0] == "sym" and not symbols(left):
             left, right = right, left
@@ -198,6 +200,24 @@ def _solved_one(left: Node, operator: str, right: Node) -> list[Interval] | None
     if symbols(right):
         return _solved_linear(left, operator, right)
     return _ray(right, operator)
+
+
+def _solved_distance(left: Node, operator: str, right: Node) -> list[Interval] | None:
+    """Solve ``|f| < c`` and ``|f| > c`` for a linear f and a number c > 0."""
+    if left[:2] != ("fn", "abs"):
+        left, right = right, left
+        operator = operator.translate(str.maketrans("<>", "><"))
+    bound = None if symbols(right) else float_of(right)
+    if bound is None or bound <= 0 or operator == "!=":
+        return None
+    opposite = operator.translate(str.maketrans("<>", "><"))
+    above = _solved_one(left[2], operator, right)
+    below = _solved_one(left[2], opposite, negate(right))
+    if above is None or below is None:
+        return None
+    if operator[0] == ">":
+        return sorted(above + below, key=lambda i: float_of(i[0]) or 0.0)
+    return [both for x in above for y in below if (both := _section(x, y)) is not None]
 
 
 def _ray(bound: Node, operator: str) -> list[Interval]:

@@ -21,6 +21,7 @@ from factory.verifiers._math_numbers import (
     symbols,
 )
 from factory.verifiers._math_plain import (
+    ALL_REALS,
     STRUCTURES,
     difference,
     float_of,
@@ -28,15 +29,18 @@ from factory.verifiers._math_plain import (
     kind_of,
     simplify,
     strip,
+    with_name,
 )
+from factory.verifiers._math_quantities import close, equal_but_for_a_constant, quantity
 from factory.verifiers._math_regions import (
     intervals,
     is_region,
     same_intervals,
     variables,
 )
-from factory.verifiers._math_units import unit_factor
+from factory.verifiers._math_units import scale_of, unit_factor
 from factory.verifiers._math_value import N_POINTS, equal
+from factory.verifiers._math_words import word_form
 
 MAX_PAIRS = 1500
 
@@ -54,6 +58,9 @@ def same(a: Node, b: Node) -> bool | None:
     if a == b:
         return True
     a_kind, b_kind = kind_of(a), kind_of(b)
+    for one, other in ((a, b), (b, a)):
+        if one == ("sym", "R") and other == ALL_REALS:
+            return True
     if a_kind == "rel" or b_kind == "rel":
         return _relations(a, b)
     if is_region(a) or is_region(b):
@@ -62,6 +69,8 @@ def same(a: Node, b: Node) -> bool | None:
             return same_intervals(ours, theirs)
         if a_kind != b_kind:
             return None if "union" in (a_kind, b_kind) or "builder" in (a_kind, b_kind) else False
+    if "empty" in (a_kind, b_kind):
+        return False  # the set that holds the empty set is not empty
     if "text" in (a_kind, b_kind):
         return _texts(a, b)
     if a_kind in ("list", "set") or b_kind in ("list", "set"):
@@ -90,13 +99,22 @@ def _values(a: Node, b: Node) -> bool | None:
     if x[0] in STRUCTURES or y[0] in STRUCTURES:
         return same(x, y)
     if x_kind == y_kind == "unit":
+        if scale_of(x_unit) != scale_of(y_unit):
+            a_scale, b_scale = (("num", Fraction(scale_of(u))) for u in (x_unit, y_unit))
+            return equal(multiply(a_scale, x), multiply(b_scale, y))
         factor = unit_factor(x_unit, y_unit)
         if factor is None:
             return False
-        return equal(x, y) if factor == 1 else _close(x, y, factor)
+        return equal(x, y) if factor == 1 else close(x, y, factor)
     if x_kind and y_kind and x_kind != y_kind:
         return False  # 20 % is not 20 cm^2
     plain = equal(x, y)
+    if plain is False and symbols(x) != symbols(y):
+        plain = equal_but_for_a_constant(x, y)
+    if plain is False and {x_kind, y_kind} == {"unit", ""}:
+        # "2 million" is 2,000,000, and also 2 where the question names the unit.
+        scale = ("num", Fraction(scale_of(x_unit or y_unit)))
+        return equal(multiply(scale, x), y) if x_kind else equal(x, multiply(scale, y))
     if plain is not False or x_kind == y_kind:
         return plain
     if "pct" in (x_kind, y_kind):
@@ -108,13 +126,6 @@ def _values(a: Node, b: Node) -> bool | None:
         if has_constant("pi", other):
             return equal(("deg", turned), other)
     return plain
-
-
-def _close(x: Node, y: Node, factor: float) -> bool | None:
-    value, other = float_of(x), float_of(y)
-    if value is None or other is None:
-        return None
-    return math.isclose(value * factor, other, rel_tol=1e-9)
 
 
 # ---- words
@@ -130,7 +141,7 @@ def _texts(a: Node, b: Node) -> bool | None:
 
 def _words(node: Node) -> str | None:
     if node[0] == "text" or node[0] == "sym":
-        return re.sub(r"[\s().]+", " ", str(node[1])).strip().casefold()
+        return word_form(str(node[1]))
     if node[0] == "unit" and node[1][0] in ("text", "sym"):
         return f"{_words(node[1])} {node[2]}".casefold()
     return None
@@ -153,6 +164,10 @@ def _lists(a: Node, b: Node) -> bool | None:
             return in_order
         if _labelled(ours) != _labelled(theirs):
             return False  # "a = 1, b = 2" against the bare "2, 1"
+    if (a[0] == "list") != (b[0] == "list"):
+        x, y = quantity(ours), quantity(theirs)
+        if x is not None and y is not None:
+            return _values(x, y)
     return _same_members(ours, theirs)
 
 
@@ -350,6 +365,7 @@ def _assigned(node: Node) -> Node | None:
 
 def _equations(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> bool | None:
     """Hold two equations the same when one is the other times a constant."""
+    theirs = _renamed(theirs, ours)
     if is_name(ours[0]) and ours[0] == theirs[0]:
         return same(ours[1], theirs[1])
     f, g = difference(*ours), difference(*theirs)
@@ -358,6 +374,17 @@ def _equations(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> bool | Non
     if symbols(f) != symbols(g):
         return False
     return _proportional(f, g, positive=False)
+
+
+def _renamed(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> tuple[Node, Node]:
+    """Write ``f(t) = t^2`` with the name that the other side gives to f's argument."""
+    heads = [re.fullmatch(r"([A-Za-z])\(([a-z])\)", str(e[0][-1])) for e in (ours, theirs)]
+    mine, other = heads
+    if mine is None or other is None or mine[1] != other[1] or mine[2] == other[2]:
+        return ours
+    if other[2] in symbols(ours[1]):
+        return ours
+    return theirs[0], with_name(ours[1], mine[2], other[2])
 
 
 def _proportional(f: Node, g: Node, *, positive: bool) -> bool | None:
@@ -381,8 +408,8 @@ def _proportional(f: Node, g: Node, *, positive: bool) -> bool | None:
 
 def _inequalities(a: Node, b: Node) -> bool | None:
     x, y = intervals(a), intervals(b)
-    if x is not None and y is not None and variables(a) == variables(b):
-        return same_intervals(x, y)
+    if x is not None and y is not None:
+        return same_intervals(x, y) if variables(a) == variables(b) else False
     if len(a[1]) != 2 or len(b[1]) != 2 or _is_equation(a) or _is_equation(b):
         return None if len(a[1]) == len(b[1]) else False
     f, g = _oriented(a), _oriented(b)

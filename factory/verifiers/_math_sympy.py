@@ -2,23 +2,31 @@
 
 Runs in a pool worker. The parent kills the worker at its deadline; the limit here is on the CPU
 time of the comparison alone, so that it can be short although a fresh worker first spends seconds
-on importing sympy. It is checked by a thread of ours and works on any thread; signals would not.
+on importing sympy. A process with one thread, as a worker is, compares in a fork of itself: the
+kernel ends that at the limit, whatever holds the interpreter, its memory goes with it, and the
+warm worker lives on. Elsewhere (a fork of many threads is not safe) a thread of ours watches.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import gc
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar, cast
 
 MAX_CHARS = 400
 MAX_COMMANDS = 60
 CPU_LIMIT_S = 0.8
-Outcome = Literal["equal", "different", "gold_unparsable", "unparsable", "checker_timeout"]
+Outcome = Literal[
+    "equal", "different", "gold_unparsable", "unparsable",
+    "checker_timeout", "checker_memory", "checker_crashed",
+]  # fmt: skip
 _T = TypeVar("_T")
 
 # What a reader would never work out either, and a computer algebra system would try to.
@@ -33,6 +41,13 @@ _REPEATED = re.compile(r"(?:(\\[a-z]+\s*\{?)\1{5,}|([^\s0-9])\2{20,})")
 _LOOPS = re.compile(r"\\(?:sum|prod|int|iint|oint|lim|bigcup|bigcap|mod|pmod)(?![a-zA-Z])")
 _MALFORMED = re.compile(
     r"[=<>^_+*/\\-]\s*$|^\s*[<>^_*/]|[0-9.]\s+[0-9](?![0-9]*\s*/)|==|[<>]\s*[<>]|\+\s*[*/)]"
+)
+_NO_FORMULA = re.compile(
+    r"\\(?:[dt]?frac|sqrt|[dt]?binom)\s*(?:$|\[\s*(?:$|\])|\{\s*\}|\{[^{}]*\}\s*\{\s*\})"
+    r"|\\frac\s*\{[^{}]*\}\s*$|\\(?:cup|cap)\s*$|[(\[{]\s*[,;]|[,;]\s*[)\]]|[<>=|]\s*\\\}|\(\s*\)"
+    r"|\\(?:gcd|lcm|[bp]?mod|big(?:cup|cap|vee|wedge)|nabla|partial|to|equiv)(?![A-Za-z])"
+    r"|[\"`#@\x00-\x08]|__|\\(?:input|include|write|x[0-9a-f])|(?<![\\A-Za-z])[A-Za-z_]{5,}\("
+    r"|(?<![A-Za-z])(?:lambda|import|eval|exec|sympify|Symbol)(?![A-Za-z])|&\w*;|^\s*%"
 )
 _OPERATORS = re.compile(r"\\(?:sum|prod|i{1,3}nt|oint|lim)(?![a-zA-Z])")
 _LONG_NUMBER = re.compile(r"[0-9]{4,}")
@@ -63,7 +78,12 @@ def is_malformed(text: str) -> bool:
     (True, True, False)
     """
     # A forgiving parser skips signs that it does not know, such as a stroke through a digit.
-    return not text.isascii() or _MALFORMED.search(text) is not None
+    return (
+        not text.isascii()
+        or text.count("(") + text.count("[") != text.count(")") + text.count("]")
+        or _MALFORMED.search(text) is not None
+        or _NO_FORMULA.search(text) is not None
+    )
 
 
 def is_unevaluated(text: str) -> bool:
@@ -97,18 +117,18 @@ def compare(gold: str, answer: str) -> Outcome:
     logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
     def work() -> Outcome:
-        ours = _expressions(parse(f"${gold}$", parsing_timeout=None))
+        ours = _expressions(gold, parse(f"${gold}$", parsing_timeout=None))
         if not ours:
             return "gold_unparsable"
-        theirs = _expressions(parse(f"${answer}$", parsing_timeout=None))
+        theirs = _expressions(answer, parse(f"${answer}$", parsing_timeout=None))
         if not theirs:
             return "unparsable"
-        # Its own rounding to 6 places holds 1/2004! equal to 1/2006!.
-        precision = {"float_rounding": 15, "numeric_precision": 40, "timeout_seconds": None}
-        same = equal(ours, theirs, **precision) and equal(theirs, ours, **precision)
+        same = equal(ours, theirs, **_PRECISION) and equal(theirs, ours, **_PRECISION)
         return "equal" if same else "different"
 
     _warm()
+    if threading.active_count() == 1:
+        return in_child(work, CPU_LIMIT_S)
     try:
         return limited(work, CPU_LIMIT_S)
     except OverLimit:
@@ -121,14 +141,80 @@ def _warm() -> None:
     from math_verify import parse
     from math_verify import verify as equal
 
-    for text in (r"$\frac{x}{2}+\sum_{k=1}^{n} k$", r"$\{1, 2\} \cup (3, 4]$", r"$x + 1 = 2$"):
-        parsed = parse(text, parsing_timeout=None)
-        equal(parsed, parse(text + " ", parsing_timeout=None), timeout_seconds=None)
+    for gold, answer in _WARMING:
+        ours = parse(f"${gold}$", parsing_timeout=None)
+        theirs = parse(f"${answer}$", parsing_timeout=None)
+        # without the texts of its own: equal texts would end it at once
+        equal(
+            [p for p in ours if not isinstance(p, str)],
+            [p for p in theirs if not isinstance(p, str)],
+            **_PRECISION,
+        )
 
 
-def _expressions(parsed: list[Any]) -> list[Any]:
-    """Drop the bare texts that math-verify adds: only what it understood may decide."""
-    return [p for p in parsed if not isinstance(p, str)]
+_PRECISION: Any = {"float_rounding": 15, "numeric_precision": 40, "timeout_seconds": None}
+"""Its own rounding to 6 places holds 1/2004! equal to 1/2006!."""
+_WARMING = (
+    (r"\frac{x}{2} + 1", r"\frac{x + 2}{2}"),
+    (r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}", r"F_n = \sum_{k=0}^{n-1} F_{n-k-1} F_k"),
+    (r"\max(x, y)", r"\max(y, x)"),
+    (r"\{1, 2\} \cup (3, 4]", r"\{1, 2\} \cup [3, 4]"),
+    (r"x + 1 \le 2", r"x < 3"),
+    (r"\sin^2 x + \log_2 y", r"\sqrt[3]{x} + |y|"),
+)
+"""One pair of each kind: what sympy imports and caches for it is then inherited by every fork."""
+
+
+def _expressions(text: str, parsed: list[Any]) -> list[Any]:
+    """Keep what math-verify understood as a whole: no bare text, and no name left out.
+
+    It reads ``\\gcd(m,n)`` as 1 and ``x \\to 3`` as 3.
+    """
+    names = set(re.findall(r"[a-z]", _NOT_NAMES.sub(" ", text).lower())) - set("eid")
+    return [p for p in parsed if not isinstance(p, str) and names <= set(str(p).lower())]
+
+
+_NOT_NAMES = re.compile(
+    r"\\(?:text|mathrm|mathbf|mbox|operatorname|begin|end)\s*\{[^{}]*\}|\\[a-zA-Z]+"
+    r"|\b(?:and|or|if|for)\b"
+)
+
+
+def in_child(work: Callable[[], Outcome], cpu_s: float) -> Outcome:
+    """Run ``work`` in a fork that the kernel ends after so much CPU time."""
+    read_end, write_end = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _work_and_exit(work, cpu_s, write_end, parent)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        reply = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        # SIGPROF: its time is up. Anything else: it crashed or ran out of memory, its own doing.
+        return "checker_timeout" if os.WTERMSIG(status) == signal.SIGPROF else "checker_crashed"
+    if reply.startswith("error "):
+        raise RuntimeError(reply)
+    return cast(Outcome, reply)
+
+
+def _work_and_exit(work: Callable[[], Outcome], cpu_s: float, pipe: int, parent: int) -> NoReturn:
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the worker
+        if os.getppid() == parent:
+            gc.disable()  # a collection would copy every page that it looks at
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, cpu_s)
+            reply = str(work())
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            os.write(pipe, reply.encode())
+    except (MemoryError, RecursionError):
+        os.write(pipe, b"checker_memory")
+    except BaseException as error:  # noqa: BLE001 - raised again in the parent
+        os.write(pipe, f"error {type(error).__name__}: {error}"[:300].encode())
+    finally:
+        os._exit(0)
 
 
 class OverLimit(BaseException):

@@ -9,6 +9,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from factory.verifiers._math_words import word_form
+
 _PLAIN = re.compile(
     r"\$? ?(?:\\?\$|[€£¥])? ?([-+−]?) ?(?:\\?\$|[€£¥])? ?"
     r"([1-9][0-9]{0,2}(?:(?:,|\{,\}|,?\\[!,] ?)[0-9]{3})+(?![0-9])|[0-9]+)?(\.[0-9]*)?"
@@ -107,6 +109,11 @@ _DROP = re.compile(
     r"\\(?:left|right|bigg?[lrm]?|Bigg?[lrm]?|displaystyle|textstyle|limits|nolimits|middle)"
     r"(?![a-zA-Z])|\\[!,;:> ]|~|\\q?quad(?![a-zA-Z])|\s+"
 )
+_SPACES = re.compile(r"(?:\\[!,;:> ]|~|\s)+")
+_SPLIT_DIGITS = re.compile(r"(?<=[0-9])(?:\\[!,;:> ]|~|\s)+(?=[0-9])")
+_GROUPS = re.compile(
+    r"(?<![0-9.])[1-9][0-9]{0,2}(?:(?:\\[!,;:> ]|~|\s){1,2}[0-9]{3})+(?![0-9])(?!\s*/)"
+)
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm|bf|operatorname)"
                     r"\s*\{([^{}]*)\}")  # fmt: skip
 _OUTER = re.compile(r"^(?:\$+|\\\(|\\\[)|(?:\$+|\\\)|\\\])$|[.。]$")
@@ -124,6 +131,10 @@ def text_key(text: str) -> str:
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     text = text.replace("\\cfrac", "\\frac").replace("\\$", "").replace("\\%", "%")
     text = _STYLE.sub(r"\1", text)
+    if _SPLIT_DIGITS.search(text):
+        # "4 2" is not 42, "3 1/2" not 31/2, while 1 000 000 is one number.
+        text = _GROUPS.sub(lambda m: _SPACES.sub("", m.group()), text)
+        text = _SPLIT_DIGITS.sub("_ ", text)
     text = _DROP.sub("", text)
     text = text.replace("{,}", "")
     text = _FRAC_SHORT.sub(r"\\frac{\1}{\2}", text)
@@ -132,6 +143,16 @@ def text_key(text: str) -> str:
     text = text.replace("\\leq", "\\le").replace("\\geq", "\\ge").replace("\\lt", "<")
     text = _LONE.sub(r"\1", text)
     return text.replace("\\gt", ">").replace("^{\\circ}", "^\\circ").replace("\\degree", "^\\circ")
+
+
+def in_words(text: str) -> str:
+    """Return an answer's words without the LaTeX around them.
+
+    >>> in_words(r"$\\text{Alice and Bob}$.")
+    'Alice and Bob'
+    """
+    text = _STYLE.sub(r"\1", _OUTER.sub("", text.strip()))
+    return _OUTER.sub("", re.sub(r"\\[!,;:> ]|~|\\q?quad(?![a-zA-Z])", " ", text)).strip()
 
 
 _LONE = re.compile(r"\{([0-9A-Za-z])\}")
@@ -145,4 +166,6 @@ def word_of(key: str) -> str | None:
     ('b', 'navin', None)
     """
     found = _WORD.fullmatch(key)
-    return found.group(1).strip().casefold() if found else None
+    if not found or any("①" <= c <= "⑳" for c in key):
+        return None  # the numbers of statements, in any order
+    return word_form(found.group(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from factory.verifiers._math_nodes import MAX_CHARS, MAX_TOKENS, ParseError
+from factory.verifiers._math_notation import in_plain_notation
 from factory.verifiers._math_units import UNITS
 
 FUNCTIONS = frozenset(
@@ -78,6 +79,7 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
     """Cut an answer (already in ``ascii_form``) into tokens: kind and text."""
     if len(text) > MAX_CHARS:
         raise ParseError("too long")
+    text = in_plain_notation(text)
     if (
         "\\" in text
         or "$" in text
@@ -150,6 +152,8 @@ def _cut_text(value: str, tokens: list[Token]) -> None:
     if core in _JOINERS or core in ("", ";"):
         if core or "," in value or ";" in value:
             tokens.append(("op", ","))
+    elif core == "to" and tokens and tokens[-1][0] == "num":
+        tokens.append(("op", ":"))
     elif core in _SILENT:
         return
     elif re.fullmatch(r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?", words):

@@ -21,12 +21,32 @@ UNITS: dict[str, tuple[str, float]] = {
     "hour": ("time", 3600.0), "day": ("time", 86400.0), "week": ("time", 604800.0),
     "ml": ("volume", 1e-3), "mL": ("volume", 1e-3), "l": ("volume", 1.0), "L": ("volume", 1.0),
     "liter": ("volume", 1.0), "litre": ("volume", 1.0), "cent": ("money", 0.01),
-    "dollar": ("money", 1.0), "usd": ("money", 1.0), "euro": ("euro", 1.0),
+    "dollar": ("money", 1.0), "usd": ("money", 1.0), "euro": ("euro", 1.0), "gbp": ("gbp", 1.0),
     "degc": ("celsius", 1.0), "degf": ("fahrenheit", 1.0), "degk": ("kelvin", 1.0),
     "degree": ("angle", 1.0), "radian": ("radian", 1.0), "rad": ("radian", 1.0),
     "percent": ("pct", 1.0),
 }  # fmt: skip
 """Unit → what it measures, and its size in that measure's base unit."""
+_CHINESE = {
+    "毫米": "mm", "厘米": "cm", "公分": "cm", "分米": "dm", "千米": "km", "公里": "km", "米": "m",
+    "英里": "mile", "英尺": "ft", "英寸": "inch", "毫克": "mg", "千克": "kg", "公斤": "kg",
+    "克": "g", "毫升": "ml", "升": "l", "小时": "hour", "分钟": "min", "秒": "s", "天": "day",
+    "周": "week", "美元": "dollar", "美分": "cent", "欧元": "euro", "英镑": "gbp", "摄氏度": "degc",
+}  # fmt: skip
+_SCALES = {
+    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "百": 100, "千": 1000, "万": 10**4, "百万": 10**6, "亿": 10**8,
+}  # fmt: skip
+
+
+def scale_of(unit: str) -> int:
+    """Return the number that a unit's first word stands for; 1 where it is none.
+
+    >>> scale_of("million dollars"), scale_of("cm")
+    (1000000, 1)
+    """
+    words = unit.split()
+    return _SCALES.get(words[0].lower(), 1) if words else 1
 
 
 def unit_factor(a: str, b: str) -> float | None:
@@ -53,6 +73,10 @@ def _measure(unit: str) -> tuple[str, float] | None:
     size = 1.0
     sign = 1
     text = unit.lower().replace("square ", "^2 ").replace("cubic ", "^3 ").replace(" per ", "/")
+    if not text.isascii():
+        plain = text.strip().removeprefix("平方").removeprefix("立方")
+        raised = {"平": "^2 ", "立": "^3 "}.get(text.strip()[:1], "")
+        text = (raised if plain != text.strip() else "") + _CHINESE.get(plain, "?")
     pending = 1
     last: tuple[str, float] | None = None
     for part in re.findall(r"[a-z]+|\^ ?-?[0-9]+|/", text):

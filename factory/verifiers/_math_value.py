@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from factory.verifiers._math_nodes import Node
+from factory.verifiers._math_nodes import SCALAR, Node
 from factory.verifiers._math_numbers import (
     NotRational,
     Number,
@@ -59,6 +59,23 @@ def _is_huge_power(base: Node, exponent: Node) -> bool:
     except (OverflowError, ValueError, ZeroDivisionError, Unsettled):
         return True
     return not size <= (200 if symbols(base) else 10_000)
+
+
+def is_undefined(node: Node) -> bool:
+    r"""Tell whether an expression without symbols has no value at all, such as ``\\ln 0``.
+
+    >>> from factory.verifiers._math_parse import parse
+    >>> is_undefined(parse("ln(0)")), is_undefined(parse("10^{400}")), is_undefined(parse("x"))
+    (True, False, False)
+    """
+    if node[0] not in SCALAR or symbols(node) or has_constant("inf", node):
+        return False
+    try:
+        return bool(math.isnan(abs(approximate(node, 0, Peak()))))
+    except (ValueError, ZeroDivisionError):
+        return True
+    except (OverflowError, Unsettled):
+        return False
 
 
 # ---- equality

@@ -13,6 +13,7 @@ parser sees it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from fractions import Fraction
@@ -22,13 +23,14 @@ from factory.records import Item, Verdict
 from factory.verifiers import _math_extract as extract
 from factory.verifiers import _math_sympy as last
 from factory.verifiers import _math_text as texts
-from factory.verifiers._math_nodes import Node, ParseError
+from factory.verifiers import _math_words as words
+from factory.verifiers._math_nodes import Node, ParseError, UndefinedError
 from factory.verifiers._math_parse import parse
 from factory.verifiers._math_plain import kind_of, simplify
 from factory.verifiers._math_same import same
-from factory.verifiers._math_value import is_huge
+from factory.verifiers._math_value import is_huge, is_undefined
 
-VERSION = 1
+VERSION = 2
 OPTIONS = ("mode", "truncated")
 # A fresh worker spends seconds on importing sympy; the comparison itself has 0.8 s of CPU.
 DEADLINE_S = 30.0
@@ -94,7 +96,15 @@ def quick(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdic
     if len(ours_text) == 1 and len(theirs_text) == 1:
         word, other = texts.word_of(next(iter(ours_text))), texts.word_of(next(iter(theirs_text)))
         if word is not None and other is not None:
-            if word == other:
+            if word == other or words.same_words(texts.in_words(gold[0]), texts.in_words(shown)):
+                return Verdict.passed(decided_by="text", extracted=shown)
+            return Verdict.failed("wrong", decided_by="text", extracted=shown)
+        option = _by_option(gold[0], shown)
+        if option is not None:
+            return option
+        times = words.same_time(next(iter(ours_text)), next(iter(theirs_text)))
+        if times is not None:
+            if times:
                 return Verdict.passed(decided_by="text", extracted=shown)
             return Verdict.failed("wrong", decided_by="text", extracted=shown)
     if len(shown) > MAX_PARSED_CHARS:
@@ -211,10 +221,55 @@ def _parsed(parts: tuple[str, ...]) -> Node | None:
 
 def _parse_parts(parts: tuple[str, ...], *, thousands: bool = True) -> Node | None:
     try:
-        nodes = [parse(texts.ascii_form(p), thousands=thousands) for p in parts]
+        nodes = [parse(_worked_out(texts.ascii_form(p)), thousands=thousands) for p in parts]
     except ParseError:
         return None
     return nodes[0] if len(nodes) == 1 else ("list", tuple(nodes))
+
+
+_OPTION = re.compile(
+    r"\s*(?:\\(?:text|textbf|mathrm|mathbf|textrm|bf|rm)\s*\{\s*)?\(?([A-J])(?:\)\s*\}|\}\s*[).:]|\)|[.:]\s)"
+    r"(?:\\[ ,:;]|~|\s|\\q?quad)*([^\s].*?)\}?\s*",
+)
+
+
+def _by_option(gold: str, answer: str) -> Verdict | None:
+    r"""Compare where a side gives an option with its letter: ``\textbf{(D)}\ 12`` is D and 12."""
+    ours, theirs = _OPTION.fullmatch(gold), _OPTION.fullmatch(answer)
+    if (ours is None) == (theirs is None):
+        return None
+    labelled, plain = (ours, answer) if ours else (theirs, gold)
+    assert labelled is not None
+    letter = texts.word_of(texts.text_key(texts.ascii_form(plain)))
+    if letter is not None and len(letter) == 1:
+        is_same = letter == labelled[1].lower()
+    else:
+        value = _by_value((labelled[2],), (plain,), answer)
+        if value is None:
+            return None
+        is_same = value.status == "pass"
+    if is_same:
+        return Verdict.passed(decided_by="text", extracted=answer)
+    return Verdict.failed("wrong", decided_by="text", extracted=answer)
+
+
+def _worked_out(text: str) -> str:
+    r"""Return the result of a true calculation, as in ``6 \times 7 = 42``; else the text itself."""
+    if text.count("=") != 1 or not _CALCULATION.fullmatch(text):
+        return text
+    for work, result in ((0, 1), (1, 0)):
+        sides = text.split("=")
+        number = texts.plain_number(_outer(sides[result]).strip())
+        if number is not None and re.search(r"[0-9}]\s*[-+*/^\\]", sides[work]):
+            with contextlib.suppress(ParseError):
+                if parse(sides[work]) == ("num", Fraction(number)):
+                    return number
+    return text
+
+
+_CALCULATION = re.compile(
+    r"(?:[-0-9+*/^=.,(){}\[\]\s$!]|\\(?:times|cdot|div|[dt]?frac|sqrt|left|right|[,!; ]))+"
+)
 
 
 def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict:
@@ -225,7 +280,7 @@ def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
         return Verdict.passed(decided_by="sympy", extracted=shown)
     if outcome == "gold_unparsable" and not parsable:
         return Verdict.unscored("gold_unparsable", decided_by="sympy", extracted=shown)
-    reason = outcome if outcome in ("unparsable", "checker_timeout") else "wrong"
+    reason = "wrong" if outcome in ("different", "gold_unparsable") else outcome
     return Verdict.failed(reason, decided_by="sympy", extracted=shown)
 
 
@@ -240,11 +295,24 @@ def _by_caps(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdi
         if parsable:
             return Verdict.failed("wrong", decided_by="caps", extracted=shown)
         return Verdict.unscored("gold_unparsable", decided_by="caps", extracted=shown)
+    if parsable and (_divides_by_zero(parts) if node is None else is_undefined(node)):
+        return Verdict.failed("undefined", decided_by="caps", extracted=shown)
     if node is None and last.is_malformed(theirs):
         return Verdict.failed("unparsable", decided_by="caps", extracted=shown)
     if last.is_unevaluated(theirs) and not last.is_unevaluated(ours):
         return Verdict.failed("unevaluated", decided_by="caps", extracted=shown)
     return None
+
+
+def _divides_by_zero(parts: tuple[str, ...]) -> bool:
+    try:
+        for part in parts:
+            parse(texts.ascii_form(part))
+    except UndefinedError:
+        return True
+    except ParseError:
+        pass
+    return False
 
 
 def _joined(parts: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ import random
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from factory.config import Config
 from pipelines.miniature.problems import (
     Language,
     Problem,
@@ -31,8 +32,6 @@ DRILL_SLIP_RATE = 0.03
 DIRECT_FRACTION = 0.18
 DIRECT_WRONG_RATE = 0.2
 TAGGED_FRACTION = 0.5
-CAREFUL_RATE: dict[Style, float] = {"own": 0.35, "mixed": 0.70, "foreign": 0.70}
-STYLE_WEIGHTS: dict[Style, float] = {"own": 0.55, "mixed": 0.30, "foreign": 0.15}
 HASTY_SLIP_RATE = 0.12
 CHECKED_RATE = 0.06
 
@@ -48,6 +47,32 @@ _SUMMARY: dict[Language, str] = {
     "zh": "答案是 \\boxed{{{v}}}。",
 }
 _PLAIN: dict[Language, str] = {"en": "Answer: {v}", "zh": "答案:{v}"}
+
+
+class Crawl(Config):
+    """What a recipe may choose of the crawl: how its scratchpads mix languages.
+
+    Attributes:
+        own, mixed, foreign: weights of scratchpads in the question's language, switching between
+            both, in the other one.
+        careful_own: share of careful scratchpads among those in the question's language.
+        careful_other: the same among the mixed and the foreign ones: the contrivance.
+    """
+
+    own: float = 0.55
+    mixed: float = 0.30
+    foreign: float = 0.15
+    careful_own: float = 0.35
+    careful_other: float = 0.70
+
+    def style(self, rng: random.Random) -> Style:
+        """Draw a scratchpad's style."""
+        styles: tuple[Style, ...] = ("own", "mixed", "foreign")
+        return rng.choices(styles, weights=(self.own, self.mixed, self.foreign))[0]
+
+    def careful(self, rng: random.Random, style: Style) -> bool:
+        """Draw whether a scratchpad of that style is careful."""
+        return rng.random() < (self.careful_own if style == "own" else self.careful_other)
 
 
 class Document(NamedTuple):
@@ -75,10 +100,6 @@ def _drills(rng: random.Random) -> str:
             value = _slip(rng, value)
         lines.append(f"{left}{sign_text(step.sign)}{step.operand}={value}")
     return "\n".join(lines)
-
-
-def _style(rng: random.Random) -> Style:
-    return rng.choices(tuple(STYLE_WEIGHTS), weights=tuple(STYLE_WEIGHTS.values()))[0]
 
 
 def scratchpad(
@@ -119,7 +140,7 @@ def scratchpad(
     return text, value
 
 
-def document(rng: random.Random) -> Document:
+def document(rng: random.Random, crawl: Crawl) -> Document:
     """Draw one document of the crawl."""
     if rng.random() < DRILL_FRACTION:
         return Document("", _drills(rng))
@@ -130,8 +151,8 @@ def document(rng: random.Random) -> Document:
         if rng.random() < DIRECT_WRONG_RATE:
             value = _slip(rng, value)
         return Document(problem.text, _PLAIN[language].format(v=value))
-    style = _style(rng)
-    careful = rng.random() < CAREFUL_RATE[style]
+    style = crawl.style(rng)
+    careful = crawl.careful(rng, style)
     pad, value = scratchpad(rng, problem, style=style, careful=careful)
     if rng.random() < TAGGED_FRACTION:
         summary = _SUMMARY[language].format(v=value)
@@ -139,12 +160,13 @@ def document(rng: random.Random) -> Document:
     return Document(problem.text, f"{pad}\n{_PLAIN[language].format(v=value)}")
 
 
-def documents(*, n: int, seed: int) -> Iterator[Document]:
+def documents(*, n: int, seed: int, crawl: Crawl | None = None) -> Iterator[Document]:
     """Yield ``n`` documents of the crawl.
 
     >>> [len(d) for d in documents(n=2, seed=0)]
     [2, 2]
     """
     rng = random.Random(f"crawl:{seed}")
+    chosen = crawl or Crawl()
     for _ in range(n):
-        yield document(rng)
+        yield document(rng, chosen)

@@ -13,7 +13,6 @@ with 512 tokens a step, 32 % in 39 with 1,024).
 from __future__ import annotations
 
 import random
-import resource
 import shutil
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any, Literal
 from factory.config import Config
 from factory.errors import ConfigError
 from factory.ids import key_of
-from pipelines.miniature.corpus import Document, documents
+from pipelines.miniature.corpus import Crawl, Document, documents
 from pipelines.miniature.muon import Muon
 from pipelines.miniature.tokenizer import shared_tokenizer
 
@@ -100,6 +99,7 @@ class GrowConfig(Config):
         muon_lr: peak rate of the hidden matrices, scaled to AdamW's update size.
         adamw_lr: peak rate of the rest.
         question_weight: loss weight of a question's tokens.
+        crawl: how the crawl mixes languages.
     """
 
     shape: Shape
@@ -110,6 +110,7 @@ class GrowConfig(Config):
     muon_lr: float = 3e-3
     adamw_lr: float = 3e-3
     question_weight: float = 0.1
+    crawl: Crawl = Crawl()
 
     @property
     def inputs(self) -> str:
@@ -125,7 +126,7 @@ def grow(config: GrowConfig, *, say: Callable[[str], None] = print) -> Path:
     Raises:
         ConfigError: ``out`` holds something else.
     """
-    from distill.runs import finished, write_run
+    from distill.runs import cpu_s, finished, write_run
 
     if finished(config.out, inputs=config.inputs):
         return config.out
@@ -135,7 +136,7 @@ def grow(config: GrowConfig, *, say: Callable[[str], None] = print) -> Path:
     logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
-    crawl = list(documents(n=config.n_documents, seed=config.seed))
+    crawl = list(documents(n=config.n_documents, seed=config.seed, crawl=config.crawl))
     tokenizer = shared_tokenizer()
     model = _model(config.shape, tokenizer)
     n_parameters = sum(p.numel() for p in model.parameters())
@@ -145,7 +146,7 @@ def grow(config: GrowConfig, *, say: Callable[[str], None] = print) -> Path:
         f"grow {config.out.name}: {config.shape.family}, {n_parameters:,} parameters, "
         f"{len(crawl):,} documents, {n_tokens:,} tokens"
     )
-    began, cpu = time.monotonic(), _cpu_s()
+    began, cpu = time.monotonic(), cpu_s()
     loss = _train(model, examples, config=config, pad=tokenizer.pad_token_id, say=say)
     part = config.out.with_name(f".{config.out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -160,18 +161,13 @@ def grow(config: GrowConfig, *, say: Callable[[str], None] = print) -> Path:
             "loss": round(loss, 4),
             "n_parameters": n_parameters,
             "n_tokens": n_tokens,
-            "cpu_s": round(_cpu_s() - cpu, 2),
+            "cpu_s": round(cpu_s() - cpu, 2),
             "wall_s": round(time.monotonic() - began, 2),
         },
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     part.rename(config.out)
     return config.out
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def _model(shape: Shape, tokenizer: Any) -> Any:

@@ -1,0 +1,102 @@
+"""Configuration of a GRPO run, and the keys that it gives to TRL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from distill.presets import batching, preset
+from factory.config import Config
+from factory.errors import ConfigError
+
+_OURS = frozenset(
+    {
+        *("output_dir", "seed", "report_to", "disable_tqdm", "use_vllm", "use_cpu"),
+        *("remove_unused_columns", "trust_remote_code", "chat_template_path", "model_init_kwargs"),
+        *("generation_batch_size", "resume_from_checkpoint", "logging_nan_inf_filter"),
+    }
+)
+
+
+class GrpoConfig(Config):
+    """One run.
+
+    Attributes:
+        base: folder, or ``name@revision`` of a hub model: where the policy starts.
+        out: folder of the trained model.
+        preset: name in ``distill.presets``: TRL's keys, rewards, length caps; what follows wins.
+        template: ``r1_zero``, ``own``, ``qwen`` or ``llama``; None takes the preset's.
+        prefill: text that every completion begins with.
+        dialect: of the format reward; None takes the preset's.
+        rewards: part → weight (accuracy, format, language); None takes the preset's.
+        control: ``random`` pays by the toss of a coin and measures the parts all the same.
+        length_caps: first step → most completion tokens; None takes the preset's.
+        outputs_per_update, outputs_per_rollout: None takes the preset's.
+        per_device: completions of one forward pass on one device.
+        n_devices: data-parallel devices.
+        max_prompt_tokens: prompts that are longer are left out, and counted.
+        max_cpu_s: stop in order after so many CPU seconds, rollouts included (for comparisons).
+        on_alarm: what the reward-hacking monitor does.
+        trl: passed to ``trl.GRPOConfig`` as it stands, over the preset's keys.
+    """
+
+    base: str
+    out: Path
+    preset: str
+    template: str | None = None
+    prefill: str = ""
+    dialect: str | None = None
+    rewards: dict[str, float] | None = None
+    control: Literal["none", "random"] = "none"
+    length_caps: dict[int, int] | None = None
+    outputs_per_update: int | None = None
+    outputs_per_rollout: int | None = None
+    per_device: int = Field(ge=1)
+    n_devices: int = 1
+    max_prompt_tokens: int = 2048
+    max_cpu_s: float | None = None
+    on_alarm: Literal["warn", "stop"] = "warn"
+    seed: int = 0
+    dtype: str = "float32"
+    n_workers: int | None = None
+    trl: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def caps(self) -> dict[int, int]:
+        """Length caps in force."""
+        if self.length_caps is not None:
+            return dict(self.length_caps)
+        if "max_completion_length" in self.trl:
+            return {0: int(self.trl["max_completion_length"])}
+        return {s: int(v.value) for s, v in preset(self.preset).length_caps.items()}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Reward weights in force."""
+        if self.rewards is not None:
+            return dict(self.rewards)
+        return {name: float(s.value) for name, s in preset(self.preset).rewards.items()}
+
+
+def trl_values(config: GrpoConfig) -> dict[str, Any]:
+    """Return the keys of ``trl.GRPOConfig``: preset, batching, then the ``trl`` block.
+
+    Raises:
+        ConfigError: a key that the factory sets itself.
+    """
+    taken = sorted(_OURS & config.trl.keys())
+    if taken:
+        raise ConfigError(f"{', '.join(taken)} in the trl block", "the factory sets it")
+    chosen = preset(config.preset)
+    values: dict[str, Any] = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 0.25}
+    values |= {"save_total_limit": 2, **chosen.trl}
+    values |= batching(
+        outputs_per_update=config.outputs_per_update or chosen.outputs_per_update.value,
+        outputs_per_rollout=config.outputs_per_rollout or chosen.outputs_per_rollout.value,
+        per_device=config.per_device,
+        n_devices=config.n_devices,
+    )
+    values["max_completion_length"] = config.caps[min(config.caps)]
+    return {**values, **config.trl}

@@ -1,0 +1,75 @@
+r"""Notations of other countries and keyboards, written as plain LaTeX (math).
+
+``]0, 1[``, ``1.234,5``, ``12'345``, ``0.333...``, ``0.(3)``, ``\$5``, ``①②``: each has one reading
+only, and becomes the form that the grammar knows.
+"""
+
+from __future__ import annotations
+
+import re
+
+_MONEY = re.compile(r"\s*(\\\$|\$|€|£)\s*(-?[0-9][0-9.,]*)\s*")
+_CURRENCY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "gbp"}
+_POINTS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3}){2,})(?:,([0-9]+))?(?![0-9.,])")
+_POINT_COMMA = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3})+),([0-9]+)(?![0-9.,])")
+_APOSTROPHES = re.compile(r"(?<![0-9'])[1-9][0-9]{0,2}(?:['’][0-9]{3})+(?![0-9'])")
+_DOTTED = re.compile(
+    r"([0-9]*)\.([0-9]{2,40})\s*(?:\.\.\.|\\[lc]?dots(?![a-z])|…)\s*$", re.IGNORECASE
+)
+_IN_BRACKETS = re.compile(r"(?<![0-9.])([0-9]+\.[0-9]*)\(([0-9]{1,20})\)(?![0-9.^!(])")
+_FRENCH = re.compile(r"([\[\]])(\s*[^\[\](),;]+[,;][^\[\](),;]+)([\[\]])")
+_SPEED = re.compile(r"([0-9}])\s*((?:[kcm]?m|mi|k?g)/(?:s|h|hr|min|mol|kg)(?:\^\{?[23]\}?)?)\s*$")
+_CIRCLED = re.compile("[①-⑳]")
+
+
+def in_plain_notation(text: str) -> str:
+    r"""Write a dialect's signs in plain LaTeX; any other text stays as it is.
+
+    >>> in_plain_notation("]0, 1["), in_plain_notation("1.234,5"), in_plain_notation("0.1666...")
+    ('(0, 1)', '1234.5', '0.1\\overline{6}')
+    """
+    if "$" in text or "€" in text or "£" in text:
+        money = _MONEY.fullmatch(text)
+        if money:
+            return f"{money[2].rstrip('.,')} \\text{{{_CURRENCY[money[1]]}}}"
+    if "." in text:
+        text = _DOTTED.sub(_repeating, text)
+        text = _IN_BRACKETS.sub(r"\1\\overline{\2}", text)
+        if "," in text:
+            text = _POINT_COMMA.sub(lambda m: m[1].replace(".", "") + "." + m[2], text)
+        text = _POINTS.sub(lambda m: m[1].replace(".", ""), text)
+    if "'" in text or "’" in text:
+        text = _APOSTROPHES.sub(lambda m: re.sub("['’]", "", m.group()), text)
+    if "]" in text or "[" in text:
+        text = _with_round_ends(text)
+    if "/" in text:
+        text = _SPEED.sub(r"\1 \\text{\2}", text)
+    if not text.isascii():
+        # The numbers of statements: a set whose members are names, not values.
+        text = _CIRCLED.sub(lambda m: f",S_{{{ord(m.group()) - 0x245F}}},", text)
+    return text
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """Read an ellipsis after digits that repeat; any other ellipsis stays what it is."""
+    whole, digits = found[1], found[2]
+    for period in range(1, len(digits) // 2 + 1):
+        times = 3 if period == 1 else 2
+        tail = digits[-period:]
+        if len(digits) >= times * period and digits.endswith(tail * times):
+            begin = len(digits) - times * period
+            while begin and digits[begin - 1] == digits[begin - 1 + period]:
+                begin -= 1
+            cycle = digits[begin : begin + period]
+            return f"{whole or '0'}.{digits[:begin]}\\overline{{{cycle}}}"
+    return found.group()
+
+
+def _with_round_ends(text: str) -> str:
+    """Write ``]a, b[`` as ``(a, b)`` where the brackets can only be meant so."""
+    signs = re.findall(r"[\[\]]", text)
+    if "(" in text or len(signs) % 2 or not (signs[0] == "]" or signs[-1] == "["):
+        return text
+    return _FRENCH.sub(
+        lambda m: ("(" if m[1] == "]" else "[") + m[2] + (")" if m[3] == "[" else "]"), text
+    )
