@@ -7,7 +7,9 @@ Chinese counterparts). A candidate is no proof, and a base model has some: step 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 import polars as pl
@@ -77,6 +79,22 @@ def _measured(store: Store, trace_ids: pl.Series) -> pl.DataFrame:
     return out
 
 
+TITLES = {
+    "reward": "mean reward",
+    "accuracy": "share of right rollouts",
+    "format": "share of well-formed rollouts",
+    "language": "language consistency of the thinking",
+    "zero_variance_fraction": "share of groups whose rewards are all equal",
+    "truncated_fraction": "share of truncated rollouts",
+    "completion_tokens": "tokens per rollout",
+    "reasoning_words": "words of thinking per rollout",
+    "reflective_per_1k_tokens": "reflective words per 1,000 tokens",
+    "wait_per_1k_tokens": '"wait" per 1,000 tokens',
+    "aha_fraction": 'share of right rollouts that say "wait" (step 0: base rate)',
+}
+"""What a plot of each of ``SERIES`` shows."""
+
+
 def plots(runs: Mapping[str, pl.DataFrame], folder: Path) -> list[str]:
     """Write one SVG per series with a line per run; return Markdown that shows them.
 
@@ -93,16 +111,29 @@ def plots(runs: Mapping[str, pl.DataFrame], folder: Path) -> list[str]:
             if f.height > 1
         }
         if series:
-            (folder / f"{name}.svg").write_text(svg(name, series), encoding="utf-8")
-            lines.append(f"![{name} over steps]({folder.name}/{name}.svg)")
+            (folder / f"{name}.svg").write_text(svg(TITLES[name], series), encoding="utf-8")
+            lines.append(f"![{TITLES[name]}, over steps]({folder.name}/{name}.svg)")
     return lines
 
 
 _COLOURS = ("#0060b0", "#c04000", "#008050", "#8030a0", "#806000", "#a00040", "#404040", "#0090a0")
+_WIDE, _HIGH, _LEFT, _TOP = 480, 240, 56, 30
+
+
+def _ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """Return round numbers from ``low`` to ``high``, at most about ``n``.
+
+    >>> _ticks(0.0, 21.0), _ticks(18.9, 45.9)
+    ([0.0, 5.0, 10.0, 15.0, 20.0], [20.0, 30.0, 40.0])
+    """
+    size = 10.0 ** math.floor(math.log10((high - low) / n))
+    width = next(size * m for m in (1, 2, 5, 10, 20) if (high - low) / (size * m) <= n)
+    first = math.ceil(low / width - 1e-9)
+    return [i * width for i in range(first, math.floor(high / width + 1e-9) + 1)]
 
 
 def svg(title: str, series: Mapping[str, list[tuple[int, float | None]]]) -> str:
-    """Return a line chart.
+    """Return a line chart with round ticks on both axes.
 
     Args:
         title: above it.
@@ -116,25 +147,34 @@ def svg(title: str, series: Mapping[str, list[tuple[int, float | None]]]) -> str
         return "<svg xmlns='http://www.w3.org/2000/svg'/>"
     x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
     y0, y1 = min(y for _, y in points), max(y for _, y in points)
-    wide, high = 480, 240
+    if y1 == y0:
+        y0, y1 = y0 - 0.5, y1 + 0.5
 
-    def at(x: float, y: float) -> str:
-        across = 50 + (x - x0) / max(x1 - x0, 1) * wide
-        up = 30 + (1 - (y - y0) / ((y1 - y0) or 1.0)) * high
-        return f"{across:.1f},{up:.1f}"
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = _LEFT + (x - x0) / max(x1 - x0, 1) * _WIDE
+        return across, _TOP + (1 - (y - y0) / (y1 - y0)) * _HIGH
 
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='760' height='{high + 60}' "
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='760' height='{_HIGH + 74}' "
         "font-family='sans-serif' font-size='12'>",
-        f"<text x='50' y='18'>{title}</text>",
-        f"<path d='M50 30V{30 + high}H{50 + wide}' fill='none' stroke='#888'/>",
-        f"<text x='4' y='36'>{y1:.3g}</text><text x='4' y='{30 + high}'>{y0:.3g}</text>",
-        f"<text x='50' y='{46 + high}'>{x0}</text>",
-        f"<text x='{30 + wide}' y='{46 + high}'>{x1}</text>",
+        f"<rect width='760' height='{_HIGH + 74}' fill='#fff'/>",
+        f"<text x='{_LEFT}' y='18' font-weight='bold'>{escape(title)}</text>",
+        f"<text x='{_LEFT + _WIDE / 2}' y='{_TOP + _HIGH + 36}' text-anchor='middle'>step</text>",
     ]
+    for y in _ticks(y0, y1):
+        _, up = at(x0, y)
+        parts.append(f"<path d='M{_LEFT} {up:.1f}h{_WIDE}' stroke='#ddd'/>")
+        parts.append(f"<text x='{_LEFT - 6}' y='{up + 4:.1f}' text-anchor='end'>{y:.4g}</text>")
+    for x in _ticks(x0, max(x1, x0 + 1)):
+        across, _ = at(x, y0)
+        place = f"x='{across:.1f}' y='{_TOP + _HIGH + 18}' text-anchor='middle'"
+        parts.append(f"<text {place}>{x:.4g}</text>")
     for number, (run, pairs) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        line = " ".join(at(x, y) for x, y in pairs if y is not None)
-        parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}'/>")
-        parts.append(f"<text x='{60 + wide}' y='{40 + 16 * number}' fill='{colour}'>{run}</text>")
+        line = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in pairs if y is not None)
+        parts.append(
+            f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='1.5'/>"
+        )
+        place = f"x='{_LEFT + _WIDE + 10}' y='{_TOP + 10 + 16 * number}'"
+        parts.append(f"<text {place} fill='{colour}'>{escape(run)}</text>")
     return "\n".join([*parts, "</svg>\n"])

@@ -148,7 +148,13 @@ def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
     for name, frame in frames.items():
         if frame.height:
             lines += [f"### {name}", "", *_dynamics(frame), ""]
-    lines += plots(frames, folder / "plots")
+    # Runs of the teacher have few steps and direct RL has many: each group has plots of its own.
+    chosen = [read_run(folder / f"choice-{name}") for name in recipe.students]
+    direct = [run["metrics"]["best"] for run in chosen if run is not None]
+    teacher = {n: f for n, f in frames.items() if not n.startswith("direct-")}
+    lines += plots(teacher, folder / "plots")
+    lines += ["", "Direct RL of the students, at the rate that was chosen:", ""]
+    lines += plots({n: frames[n] for n in direct if n in frames}, folder / "plots-students")
     path = folder / "report.md"
     with replacing(path) as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")

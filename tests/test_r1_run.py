@@ -82,6 +82,7 @@ def test_the_recipe_survives_kill_9_in_its_stages_and_repeats_none(tmp_path: Pat
     assert "| R1-Zero |" in report
     assert "coin" in report
     assert (folder / "plots" / "completion_tokens.svg").is_file()
+    assert (folder / "plots-students" / "reward.svg").is_file()
 
     again = start(tmp_path / "data")
     said, _ = again.communicate(timeout=300)
