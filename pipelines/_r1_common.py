@@ -100,7 +100,7 @@ class Engines:
             engine = Engine(model, **self.options)
             self._by_shape["only"] = engine
             return engine
-        shape = ids.text_hash((Path(model) / "config.json").read_text(encoding="utf-8"))
+        shape = shape_of(Path(model))
         revision = models.revision_of(model)
         engine = self._by_shape.get(shape)
         if engine is None:
@@ -125,6 +125,14 @@ class Engines:
             engine.close()
         self._by_shape.clear()
         self._loaded.clear()
+
+
+def shape_of(model: Path) -> str:
+    """Return a key of a model's shape: its configuration without what training may change."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    for name in ("use_cache", "dtype", "torch_dtype", "transformers_version", "_name_or_path"):
+        config.pop(name, None)
+    return ids.key_of(config)
 
 
 def _check_weights(engine: Any, model: str) -> None:

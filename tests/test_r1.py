@@ -13,7 +13,7 @@ from factory.engines.replay import Engine
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.store import Store
-from pipelines._r1_common import PromptSet, write_pairs
+from pipelines._r1_common import PromptSet, shape_of, write_pairs
 from pipelines._r1_plan import plan_lines, stages
 from pipelines.cold_start import (
     TRANSLATE,
@@ -277,3 +277,26 @@ def test_prompt_sets_load_the_little_world() -> None:
     found = PromptSet(source="miniature", options={"n": 4, "split": "dev"}).load(seed=1)
     assert [s.language for _, s in found] == ["en", "zh", "en", "zh"]
     assert all(s.item.startswith("dev-1-") for _, s in found)
+
+
+def test_a_trained_model_has_the_shape_of_its_base(tmp_path: Path) -> None:
+    keys = []
+    for name, config in {
+        "base": {"hidden_size": 64, "use_cache": True},
+        "trained": {"hidden_size": 64, "use_cache": False, "dtype": "float32"},
+        "wider": {"hidden_size": 96, "use_cache": True},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        keys.append(shape_of(tmp_path / name))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_vllm_can_look_at_every_object_of_a_process_that_used_numba() -> None:
+    ffi = pytest.importorskip("llvmlite.binding.ffi")
+    from factory.engines.vllm import hide_dict_of_llvmlite
+
+    for _ in range(2):
+        hide_dict_of_llvmlite()
+        assert not hasattr(ffi.lib, "__dict__")
+        assert callable(ffi.lib.LLVMPY_GetVersionInfo)

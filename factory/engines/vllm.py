@@ -332,6 +332,7 @@ def _start(settings: dict[str, Any]) -> Any:
         raise EngineError(
             f"vLLM cannot be imported ({error})", "install the extra 'cpu' or 'gpu'"
         ) from None
+    hide_dict_of_llvmlite()
     try:
         with quiet_stderr() as said:
             return LLM(**settings)
@@ -342,6 +343,27 @@ def _start(settings: dict[str, Any]) -> Any:
         if "memory" in text.lower():
             todo = "lower max_num_seqs, max_model_len or gpu_memory_utilization"
         raise EngineError(f"vLLM cannot start on {settings['model']}: {text}", todo) from error
+
+
+def hide_dict_of_llvmlite() -> None:
+    """Let vLLM start in a process that has used numba.
+
+    vLLM 0.31 on CPU calls ``vars(value).get`` on everything in every module that has a
+    ``__dict__``; llvmlite's library object answers to any name, to that one with a function.
+    """
+    module = sys.modules.get("llvmlite.binding.ffi")
+    kind: Any = type(getattr(module, "lib", None))
+    found = kind.__dict__.get("__getattr__")
+    if module is None or found is None or hasattr(found, "hides_dict"):
+        return
+
+    def named(self: Any, name: str) -> Any:
+        if name == "__dict__":
+            raise AttributeError(name)
+        return found(self, name)
+
+    named.hides_dict = True  # type: ignore[attr-defined]
+    kind.__getattr__ = named
 
 
 @contextlib.contextmanager
