@@ -31,4 +31,4 @@ def inlined(function: Kernel) -> Kernel:
     """Compile a function that only kernels call; it is part of their machine code."""
     import numba
 
-    return cast(Kernel, numba.njit(nogil=True, error_model="numpy")(function))
+    return cast(Kernel, numba.njit(forceinline=True, error_model="numpy")(function))

@@ -29,12 +29,25 @@ _SEED = np.uint64(0xCBF29CE484222325)
 
 
 @inlined
-def hash_bytes(data: Bytes, begin: int, end: int) -> np.uint64:
-    """Return 64 bits made from the bytes [begin, end) and nothing else."""
-    h = _SEED
-    for i in range(begin, end):
-        h = (h ^ np.uint64(data[i])) * _P1
-    h = (h ^ (h >> np.uint64(32))) * _P2
+def hash_bytes(data: Bytes, loads: Hashes, begin: int, end: int) -> np.uint64:
+    """Return 64 bits made from the bytes [begin, end) and nothing else, eight at a time."""
+    h = _SEED ^ np.uint64(end - begin)
+    i = begin
+    while i + 8 <= end:
+        h = (h ^ loads[i]) * _P1
+        h ^= h >> np.uint64(32)
+        i += 8
+    if i < end:
+        n_left = np.uint64(8 * (end - i))
+        if i < len(loads):
+            rest = loads[i] & ((np.uint64(1) << n_left) - np.uint64(1))
+        else:
+            rest = np.uint64(0)
+            for k in range(end - 1, i - 1, -1):
+                rest = rest << np.uint64(8) | np.uint64(data[k])
+        h = (h ^ rest) * _P1
+        h ^= h >> np.uint64(32)
+    h *= _P2
     return h ^ (h >> np.uint64(29))
 
 
@@ -76,11 +89,12 @@ def trim(data: Bytes, begin: int, end: int) -> tuple[int, int]:
 
 
 @kernel
-def measure_lines(data: Bytes, bounds: Ints, out: Ints) -> None:
+def measure_lines(data: Bytes, loads: Hashes, bounds: Ints, out: Ints) -> None:
     """Count lines and paragraphs of D texts that stood before; blank ones are left out.
 
     Args:
         data: the texts one after another in UTF-8.
+        loads: of ``eights``.
         bounds: D + 1 byte offsets.
         out: shape (D, 2, 3), written: for lines and for what an empty line parts, how many there
             are, how many stood before, and the bytes of those.
@@ -110,7 +124,7 @@ def measure_lines(data: Bytes, bounds: Ints, out: Ints) -> None:
                 a, b = trim(data, i, j)
                 if a < b:
                     n_pieces += 1
-                    h = hash_bytes(data, a, b)
+                    h = hash_bytes(data, loads, a, b)
                     slot = h & mask
                     while key[slot] != h and key[slot] != _EMPTY:
                         slot = (slot + _ONE) & mask

@@ -7,6 +7,8 @@ than three words is not counted. Syllables are found once for each distinct word
 
 from __future__ import annotations
 
+import collections
+import functools
 import re
 import threading
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import polars as pl
 
 from factory.scores._function_words import by_word
 from factory.scores._syllables import n_syllables
-from factory.scores._tokens import Ints, utf8
+from factory.scores._tokens import Ints, eights, utf8
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
@@ -81,19 +83,28 @@ class _Words:
 
     def learn(self, words: list[bytes]) -> None:
         """Add words, numbered from ``n`` on."""
-        from factory.scores._prose_kernels import PLURAL, SINGULAR
-
-        for code, raw in enumerate(words, start=self.n):
-            word = raw.decode(errors="ignore").lower()
-            flag = sum(
-                1 << LANGUAGES.index(lang) for lang in by_word().get(word, ()) if lang in _FLESCH
-            )
-            plain = word.replace("’", "'")
-            flag |= SINGULAR if plain in _SINGULAR else PLURAL if plain in _PLURAL else 0
-            self.flags[code] = flag
-            if len(word) > 1:
-                self.english[code], self.plain[code] = n_syllables(word), _vowel_groups(word)
+        flag_of = _flags()
+        lower = [word.decode(errors="ignore").lower() for word in words]
+        at = slice(self.n, self.n + len(words))
+        self.flags[at] = [flag_of.get(word, 0) for word in lower]
+        self.english[at] = [n_syllables(word) if len(word) > 1 else 0 for word in lower]
+        self.plain[at] = [_vowel_groups(word) if len(word) > 1 else 0 for word in lower]
         self.n += len(words)
+
+
+@functools.cache
+def _flags() -> dict[str, int]:
+    """Return what is known of function words and of first persons: bits by word."""
+    from factory.scores._prose_kernels import PLURAL, SINGULAR
+
+    out: dict[str, int] = collections.defaultdict(int)
+    for word, langs in by_word().items():
+        out[word] |= sum(1 << LANGUAGES.index(lang) for lang in langs if lang in _FLESCH)
+    for words, flag in ((_SINGULAR, SINGULAR), (_PLURAL, PLURAL)):
+        for word in words:
+            for spelling in {word, word.replace("'", "’")}:
+                out[spelling] |= flag
+    return dict(out)
 
 
 _ROOM = 1 << 15
@@ -101,6 +112,13 @@ _ROOM = 1 << 15
 _MOST_WORDS = 1 << 19
 _LOCK = threading.Lock()
 _known = _Words(_ROOM)
+
+
+def forget() -> None:
+    """Drop what is known of words, as at the start of a process."""
+    global _known
+    with _LOCK:
+        _known = _Words(_ROOM)
 
 
 def measure(texts: pl.Series) -> Prose:
@@ -118,6 +136,7 @@ def measure_bytes(data: npt.NDArray[np.uint8], bounds: Ints) -> Prose:
     from factory.scores import _prose_kernels as kernels
 
     global _known
+    loads = eights(data)
     n_texts = len(bounds) - 1
     counts = np.zeros((n_texts, 4), dtype=np.int64)
     sums = np.zeros((n_texts, 5), dtype=np.int64)
@@ -128,7 +147,17 @@ def measure_bytes(data: npt.NDArray[np.uint8], bounds: Ints) -> Prose:
         while True:
             new = np.empty((len(known.english) - known.n, 2), dtype=np.int64)
             at, n_known = kernels.read_prose(
-                data, bounds, at, known.key, known.number, known.n, counts, runs, first_run, new
+                data,
+                loads,
+                bounds,
+                at,
+                known.key,
+                known.number,
+                known.n,
+                counts,
+                runs,
+                first_run,
+                new,
             )
             spans = new[: n_known - known.n].tolist()
             known.learn([data[begin:end].tobytes() for begin, end in spans])
@@ -151,7 +180,7 @@ _PLURAL = frozenset(("we", "we're", "we'll", "we've", "we'd", "us", "our", "ours
 
 
 def _vowel_groups(word: str) -> int:
-    russian = len(_RUSSIAN_VOWELS.findall(word))
+    russian = 0 if word.isascii() else len(_RUSSIAN_VOWELS.findall(word))
     return max(russian or len(_VOWELS.findall(word)), 1)
 
 

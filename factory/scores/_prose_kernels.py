@@ -16,16 +16,40 @@ N_WORDS, N_SENTENCES, N_OTHERS, N_LONG = range(4)
 N_SYLLABLES, N_HARD, N_SINGULAR, N_PLURAL, LANGUAGE = range(5)
 # Flags of a word: the n lowest bits say in which languages it is a function word.
 SINGULAR, PLURAL = 64, 128
-_LETTER, _DIGIT, _BLANK, _STOP, _OTHER = range(5)
-_KIND = np.full(128, _OTHER, dtype=np.uint8)
+_LETTER, _DIGIT, _BLANK, _STOP, _OTHER, _WIDE = range(6)
+_KIND = np.full(256, _OTHER, dtype=np.uint8)
 _KIND[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = _LETTER
 _KIND[list(b"0123456789_")] = _DIGIT
 _KIND[list(b" \t\n\r\x0b\x0c")] = _BLANK
 _KIND[list(b".!?")] = _STOP
+_KIND[128:] = _WIDE
 _P1 = np.uint64(0x9E3779B97F4A7C15)
 _P2 = np.uint64(0xBF58476D1CE4E5B9)
 _SEED = np.uint64(0xCBF29CE484222325)
 _ONE, _EMPTY = np.uint64(1), np.uint64(0)
+
+
+@inlined
+def hash_bytes(data: Bytes, loads: Hashes, begin: int, end: int) -> np.uint64:
+    """Return 64 bits made from the bytes [begin, end) and nothing else, eight at a time."""
+    h = _SEED ^ np.uint64(end - begin)
+    i = begin
+    while i + 8 <= end:
+        h = (h ^ loads[i]) * _P1
+        h ^= h >> np.uint64(32)
+        i += 8
+    if i < end:
+        n_left = np.uint64(8 * (end - i))
+        if i < len(loads):
+            rest = loads[i] & ((np.uint64(1) << n_left) - np.uint64(1))
+        else:
+            rest = np.uint64(0)
+            for k in range(end - 1, i - 1, -1):
+                rest = rest << np.uint64(8) | np.uint64(data[k])
+        h = (h ^ rest) * _P1
+        h ^= h >> np.uint64(32)
+    h *= _P2
+    return h ^ (h >> np.uint64(29))
 
 
 @inlined
@@ -50,9 +74,17 @@ def wide_kind(data: Bytes, i: int, end: int) -> tuple[int, int]:
 
 
 @inlined
-def number_of(
-    h: np.uint64, key: Hashes, number: Places, n_known: int
-) -> tuple[int, np.uint64]:  # fmt: skip
+def kind_at(data: Bytes, i: int, end: int) -> tuple[int, int]:
+    """Return kind and bytes of the character that begins here."""
+    kind = int(_KIND[data[i]])
+    if kind != _WIDE:
+        return kind, 1
+    kind, width = wide_kind(data, i, end)
+    return kind, min(width, end - i)
+
+
+@inlined
+def number_of(h: np.uint64, key: Hashes, number: Places) -> tuple[int, np.uint64]:
     """Return the number of a word (-1 if it is new) and its slot in the table."""
     mask = np.uint64(len(key) - 1)
     slot = h & mask
@@ -66,19 +98,20 @@ def grow(key: Hashes, number: Places, new_key: Hashes, new_number: Places) -> No
     """Copy a table of words into a larger, empty one."""
     for i in range(len(key)):
         if key[i] != _EMPTY:
-            slot = number_of(key[i], new_key, new_number, 0)[1]
+            slot = number_of(key[i], new_key, new_number)[1]
             new_key[slot], new_number[slot] = key[i], number[i]
 
 
 @kernel
 def read_prose(
-    data: Bytes, bounds: Ints, first_text: int, key: Hashes, number: Places, n_known: int,
-    counts: Ints, runs: Places, first_run: Ints, new: Ints,
+    data: Bytes, loads: Hashes, bounds: Ints, first_text: int, key: Hashes, number: Places,
+    n_known: int, counts: Ints, runs: Places, first_run: Ints, new: Ints,
 ) -> tuple[int, int]:  # fmt: skip
     """Count words and sentences of texts and number their letter runs.
 
     Args:
         data: the texts one after another in UTF-8.
+        loads: of ``eights``.
         bounds: D + 1 byte offsets.
         first_text: where to begin.
         key: hash table of known words, a power of two; a hash is 64 bits of the bytes.
@@ -100,45 +133,22 @@ def read_prose(
         n_words, n_sentences, n_spelled, n_long, n_runs = 0, 0, 0, 0, first_run[d]
         has_word, has_spelled, has_piece, n_pieces = False, False, False, 0
         end = bounds[d + 1]
-        begin = -1  # of the letter run
-        h = _SEED
         i = bounds[d]
-        before = _OTHER
         while i <= end:
-            kind, width = _BLANK, 1
-            if i < end:
-                byte = data[i]
-                if byte >= 0x80:
-                    kind, width = wide_kind(data, i, end)
-                    width = min(width, end - i)
-                else:
-                    kind = _KIND[byte]
-                    if byte == 0x27 and before == _LETTER and i + 1 < end:
-                        # An apostrophe between letters belongs to the word.
-                        after = data[i + 1]
-                        if after >= 0x80:
-                            is_joined = wide_kind(data, i + 1, end)[0] == _LETTER
-                        else:
-                            is_joined = _KIND[after] == _LETTER
-                        if is_joined:
-                            before = _OTHER
-                            h = (h ^ np.uint64(byte)) * _P1
-                            i += 1
-                            continue
-            if kind == _LETTER:
-                if begin < 0:
-                    begin, h = i, _SEED
-                for k in range(i, i + width):
-                    h = (h ^ np.uint64(data[k])) * _P1
-                has_piece = True
-                before = kind
+            begin = i
+            kind, width = _BLANK, 1  # the end parts words as a blank does
+            while i < end:
+                kind, width = kind_at(data, i, end)
+                if kind != _LETTER:
+                    # An apostrophe between letters belongs to the word.
+                    is_inside = begin < i < end - 1 and data[i] == 0x27 and data[i - 1] != 0x27
+                    if not is_inside or kind_at(data, i + 1, end)[0] != _LETTER:
+                        break
                 i += width
-                continue
-            if begin >= 0:
-                h = (h ^ (h >> np.uint64(32))) * _P2
-                h ^= h >> np.uint64(29)
+            if begin < i:
+                h = hash_bytes(data, loads, begin, i)
                 h = h if h != _EMPTY else _ONE
-                word, slot = number_of(h, key, number, n_known)
+                word, slot = number_of(h, key, number)
                 if word < 0:
                     if n_known >= room:
                         return d, n_known
@@ -148,13 +158,14 @@ def read_prose(
                     n_known += 1
                 runs[n_runs] = word
                 n_runs += 1
+                has_piece = True
                 has_spelled |= i - begin > 1
                 n_long += i - begin > 6
-                begin = -1
-            before = kind
+            if i == end:
+                kind, width = _BLANK, 1
             if kind == _DIGIT:
                 has_piece = True
-            elif kind != _OTHER:
+            elif kind in (_BLANK, _STOP):
                 n_pieces += has_piece
                 has_word |= has_piece
                 has_piece = False
@@ -197,9 +208,12 @@ def sum_words(
     for d in range(len(first_run) - 1):
         for k in range(n_languages):
             hits[k] = 0
-        n_singular, n_plural = 0, 0
+        n_singular, n_plural, n_syllables, n_hard = 0, 0, 0, 0
         for r in range(first_run[d], first_run[d + 1]):
-            flag = flags[runs[r]]
+            word = runs[r]
+            n_syllables += english[word]
+            n_hard += english[word] >= 3
+            flag = flags[word]
             if flag:
                 for k in range(n_languages):
                     hits[k] += flag >> k & 1
@@ -210,11 +224,11 @@ def sum_words(
             if hits[k] > hits[best]:
                 best = k
         is_known = hits[best] / max(counts[d, N_WORDS], 1) >= least_share
-        n_syllables, n_hard = 0, 0
-        for r in range(first_run[d], first_run[d + 1]):
-            syllables = plain[runs[r]] if is_known and best > 0 else english[runs[r]]
-            n_syllables += syllables
-            n_hard += syllables >= 3
+        if is_known and best > 0:
+            n_syllables, n_hard = 0, 0
+            for r in range(first_run[d], first_run[d + 1]):
+                n_syllables += plain[runs[r]]
+                n_hard += plain[runs[r]] >= 3
         out[d, N_SYLLABLES] = n_syllables + counts[d, N_OTHERS]
         out[d, N_HARD], out[d, N_SINGULAR], out[d, N_PLURAL] = n_hard, n_singular, n_plural
         out[d, LANGUAGE] = best if is_known else -1

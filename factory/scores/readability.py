@@ -34,7 +34,7 @@ import polars as pl
 from factory.scores import _lid, _prose
 from factory.scores._language import mixed_fractions
 from factory.scores._text import char_kinds, judged
-from factory.scores._tokens import Ints, utf8
+from factory.scores._tokens import Ints, eights, utf8
 
 VERSION = 2
 READS = ("completion", "reasoning", "answer", "extracted")
@@ -166,7 +166,7 @@ def _paragraphs(data: npt.NDArray[np.uint8], bounds: Ints) -> dict[str, pl.Serie
     from factory.scores._token_kernels import measure_paragraphs
 
     counts = np.zeros((len(bounds) - 1, 5))
-    measure_paragraphs(data, bounds, PARAGRAPH_WORDS, counts)
+    measure_paragraphs(data, eights(data), bounds, PARAGRAPH_WORDS, counts)
     words, n_paragraphs, longest, short, again = counts.T
     with np.errstate(divide="ignore", invalid="ignore"):
         return {

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import zstandard
 
-from factory.scores._tokens import Ints, utf8
+from factory.scores._tokens import Ints, eights, utf8
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -83,13 +83,14 @@ def _score_block(texts: pl.Series, min_copies: float, min_chars: int) -> pl.Data
     from factory.scores._token_kernels import measure_repetition
 
     data, bounds = utf8(texts)
+    loads = eights(data)
     n_texts = len(texts)
     top = np.zeros((n_texts, len(TOP)), dtype=np.int64)
     duplicate = np.zeros((n_texts, len(DUPLICATE)), dtype=np.int64)
     loops = np.zeros((n_texts, 4))
-    measure_repetition(data, bounds, min_copies, min_chars, top, duplicate, loops)
+    measure_repetition(data, loads, bounds, min_copies, min_chars, top, duplicate, loops)
     pieces = np.zeros((n_texts, 2, 3), dtype=np.int64)
-    measure_lines(data, bounds, pieces)
+    measure_lines(data, loads, bounds, pieces)
     size = np.diff(bounds).astype(np.float64)
     columns: dict[str, Floats] = {"compression_ratio": _compression_ratios(data, bounds)}
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -25,6 +25,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from factory.errors import UsageError
@@ -39,6 +40,7 @@ from factory.sets._words import (
     words_of,
 )
 
+Bytes = npt.NDArray[np.uint8]
 UNSPACED_FACTOR = 1.6
 TWIN_GRAM = 13
 _MASKS = ("0", "aname")
@@ -86,31 +88,38 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """Hashes of runs of n words of a chunk, wherever its texts begin and end.
+    """Runs of n words of a chunk, each within one text; or whole texts.
 
     Attributes:
-        hashes: one per run.
         n: words of a run; 0 for whole texts.
-        keep: which runs may be compared at all; None is all.
-        words: first word of each run; None where run i begins at word i.
+        keep: which runs may be compared at all, by their first word; None is all.
+        words: first word of each whole text.
+        hashes: hash of each whole text.
     """
 
-    hashes: Hashes
     n: int
     keep: Flags | None = None
     words: Ints | None = None
+    hashes: Hashes | None = None
 
-    def first_word(self, at: Ints) -> Ints:
-        """Return the first word of runs."""
-        return at if self.words is None else self.words[at]
+    def among(
+        self, words: Words, bitmap: npt.NDArray[np.uint8], shift: np.uint64
+    ) -> tuple[Ints, Hashes]:
+        """Return first words and hashes of the runs whose bit is set in the bitmap."""
+        from factory.sets._word_kernels import probe
 
-    def where(self, words: Words, at: Ints) -> Ints:
-        """Return those of the given runs that may be compared and lie within one text."""
-        if self.keep is not None:
-            at = at[self.keep[at]]
-        if self.words is None and len(at):
-            at = at[words.text_of(at) == words.text_of(at + self.n - 1)]
-        return at
+        if self.words is not None and self.hashes is not None:
+            place = (self.hashes >> shift).view(np.int64)
+            set_ = (bitmap[place >> 3] >> (place & 7).astype(np.uint8) & 1).astype(np.bool_)
+            return self.words[set_], self.hashes[set_]
+        keep = np.empty(0, dtype=np.bool_) if self.keep is None else self.keep
+        at = np.empty(len(words.hash_W), dtype=np.int64)
+        hashes = np.empty(len(words.hash_W), dtype=np.uint64)
+        n = probe(words.hash_W, words.first_D, self.n, keep, bitmap, shift, at, hashes)
+        return at[:n], hashes[:n]
+
+
+_EVERY, _NO_BITS = np.full(1, 255, dtype=np.uint8), np.uint64(63)
 
 
 class _Index:
@@ -128,9 +137,9 @@ class _Index:
         for begin, chunk in chunks(texts):
             words = words_of(chunk, self.folding)
             for run in self._runs(words):
-                at = run.where(words, np.arange(len(run.hashes)))
-                self._hashes.append(run.hashes[at])
-                self._items.append(words.text_of(run.first_word(at)) + begin + first_item)
+                at, hashes = run.among(words, _EVERY, _NO_BITS)
+                self._hashes.append(hashes)
+                self._items.append(words.text_of(at) + begin + first_item)
 
     def freeze(self, first_item: Sequence[int]) -> None:
         """Sort, drop repetitions, make the bitmap.
@@ -156,13 +165,14 @@ class _Index:
         # One bit in 32 set at most: the exact look-up sees 3 % of the n-grams that are no hit.
         bits = min(26, max(12, int(32 * max(1, len(self.keys))).bit_length()))
         self._shift = np.uint64(64 - bits)
-        self._bitmap = np.zeros(1 << bits, dtype=np.bool_)
-        self._bitmap[self.keys >> self._shift] = True
+        is_set = np.zeros(1 << bits, dtype=np.bool_)
+        is_set[self.keys >> self._shift] = True
+        self._bitmap = np.packbits(is_set, bitorder="little")
 
     def _runs(self, words: Words) -> list[_Runs]:
         """Return the n-grams of a chunk, by kind: plain, of unspaced scripts, whole short texts."""
         if self.folding == "whitespace":
-            return [_Runs(gram_hashes(words.hash_W, self.ngram), self.ngram)]
+            return [_Runs(self.ngram)]
         unspaced = words.unspaced_W()
         runs = [self._run(words, self.ngram, unspaced, is_dense=False)]
         if unspaced is not None:
@@ -179,7 +189,7 @@ class _Index:
         if self.masks is not None:
             few_masks = _window(np.isin(words.hash_W, self.masks), n) * 2 <= n
             keep = few_masks if keep is None else keep & few_masks
-        return _Runs(gram_hashes(words.hash_W, n), n, keep)
+        return _Runs(n, keep)
 
     def _short(self, words: Words) -> _Runs:
         """Texts of fewer than n words, whole; the salt keeps them apart from runs of words."""
@@ -190,21 +200,18 @@ class _Index:
             gram_hashes(words.hash_W[f : f + c], c)[0] ^ np.uint64(0xA5A5A5A5A5A5A5A5)
             for f, c in zip(first.tolist(), count[texts].tolist(), strict=True)
         ]
-        return _Runs(np.array(hashes, dtype=np.uint64), 0, words=first)
+        return _Runs(0, words=first, hashes=np.array(hashes, dtype=np.uint64))
 
     def probe(self, words: Words) -> Hits:
         """Find all hits of a chunk, ordered by place; the longest n-gram first at each."""
         at, entry, length = [], [], []
         for run in self._runs(words) if len(self.keys) else ():
-            maybe = np.flatnonzero(self._bitmap[(run.hashes >> self._shift).view(np.int64)])
-            wanted = run.hashes[maybe]
+            maybe, wanted = run.among(words, self._bitmap, self._shift)
             row = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
             is_hit = self.keys[row] == wanted
-            hit = maybe[is_hit]
-            fits = run.where(words, hit)
-            at.append(run.first_word(fits))
-            entry.append(row[is_hit][np.searchsorted(hit, fits)])
-            length.append(np.full(len(fits), run.n, dtype=np.int64))
+            at.append(maybe[is_hit])
+            entry.append(row[is_hit])
+            length.append(np.full(len(at[-1]), run.n, dtype=np.int64))
         none = np.empty(0, dtype=np.int64)
         word = np.concatenate([none, *at])
         order = np.argsort(word, kind="stable")

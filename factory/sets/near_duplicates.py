@@ -21,16 +21,7 @@ import polars as pl
 
 from factory.errors import UsageError
 from factory.sets._clusters import components
-from factory.sets._words import (
-    Hashes,
-    Ints,
-    Words,
-    chunks,
-    finalize,
-    gram_hashes,
-    spanning,
-    words_of,
-)
+from factory.sets._words import Ints, Words, chunks, words_of
 
 N_BINS = 128
 _EMPTY = np.uint32(0xFFFFFFFF)
@@ -57,27 +48,11 @@ def sketch_words(words: Words, *, ngram: int) -> Sketch:
 
     A text of fewer than ``ngram`` words has one n-gram, the whole of it.
     """
-    # One more row takes the n-grams that span two texts: dearer to leave out than to throw away.
-    sketch = np.full((words.n_texts + 1) * N_BINS, _EMPTY, dtype=np.uint32)
-    grams = gram_hashes(words.hash_W, ngram)
-    count_D = np.diff(words.first_D)
-    text_G = np.repeat(np.arange(words.n_texts, dtype=np.int64), count_D)[: len(grams)]
-    text_G[spanning(words.first_D, ngram, len(grams))] = words.n_texts
-    _lower(sketch, text_G, grams)
-    for i in np.flatnonzero((count_D > 0) & (count_D < ngram)).tolist():
-        own = words.hash_W[words.first_D[i] : words.first_D[i + 1]]
-        _lower(sketch, np.array([i]), gram_hashes(own, len(own)) + np.uint64(len(own)))
-    return sketch.reshape(-1, N_BINS)[:-1]
+    from factory.sets._word_kernels import sketch_texts
 
-
-def _lower(sketch: Sketch, text_G: Ints, grams: Hashes) -> None:
-    mixed = finalize(grams)
-    slot = text_G << 7
-    slot |= (mixed >> np.uint64(57)).view(np.int64)
-    mixed >>= np.uint64(25)
-    value = mixed.astype(np.uint32)
-    np.minimum(value, _EMPTY - np.uint32(1), out=value)
-    np.minimum.at(sketch, slot, value)
+    sketch = np.full((words.n_texts, N_BINS), _EMPTY, dtype=np.uint32)
+    sketch_texts(words.hash_W, words.first_D, ngram, sketch)
+    return sketch
 
 
 def densify(sketch: Sketch) -> Sketch:
@@ -88,15 +63,11 @@ def densify(sketch: Sketch) -> Sketch:
     >>> int(dense[0, 5]), bool((dense != _EMPTY).all()), len(np.unique(dense))
     (7, True, 128)
     """
-    bins = np.ascontiguousarray(sketch.T)
-    full = bins != _EMPTY
-    step = np.uint32(0x9E3779B1)
-    for at in (*range(N_BINS - 1, -1, -1), *range(N_BINS - 1, -1, -1)):
-        ahead = (at + 1) % N_BINS
-        take = full[ahead] & ~full[at]
-        np.copyto(bins[at], bins[ahead] + step, where=take)
-        full[at] |= take
-    return np.ascontiguousarray(bins.T)
+    from factory.sets import _word_kernels as kernels
+
+    out = np.empty_like(sketch)
+    kernels.densify(sketch, out)
+    return out
 
 
 def similarity(a: Sketch, b: Sketch) -> npt.NDArray[np.float32]:
