@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from distill._grpo_record import Recorder
 from distill._grpo_reward import HackingMonitor, Payer, Rewarded, random_reward
 from distill._grpo_rollout import Renderer, r1_zero_jinja
+from distill._grpo_trainer import spent_before
 from distill.dynamics import dynamics, plots
 from distill.grpo import GrpoConfig, sample_indices, trl_values
 from distill.templates import r1_zero
@@ -254,7 +256,11 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path)
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    spent = max(spent_before(p) for p in checkpoints.glob("checkpoint-*"))
+    assert spent > 0
     said = _start(tmp_path, base).communicate(timeout=400)[0]
+    metrics = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
+    assert metrics["cpu_s"] > spent, "what was spent before the kill counts"
     assert "going on from checkpoint-" in said
     assert "DONE" in said
     store = Store(tmp_path / "data")

@@ -163,6 +163,27 @@ def test_careful_scratchpads_are_right_and_hasty_ones_slip() -> None:
     assert 0.7 < right[True] / 600 < 0.95
 
 
+def test_a_recipe_chooses_how_its_crawl_mixes_languages() -> None:
+    def mixed(crawl: corpus.Crawl) -> float:
+        asked = [d for d in corpus.documents(n=1500, seed=3, crawl=crawl) if d.question]
+        pads = [d for d in asked if re.search(r"I start|我从", d.completion)]
+        both = [d for d in pads if re.search("I get", d.completion) and "得到" in d.completion]
+        return len(both) / len(pads)
+
+    assert mixed(corpus.Crawl(own=1, mixed=0, foreign=0)) == 0
+    # Two of three or more sentences: not every pad that may switch does.
+    assert mixed(corpus.Crawl(own=0, mixed=1, foreign=0)) > 0.4
+    styles = Counter(
+        corpus.Crawl(own=1, mixed=2, foreign=1).style(random.Random(i)) for i in range(2000)
+    )
+    assert styles["mixed"] / 2000 == pytest.approx(0.5, abs=0.05)
+    rng = random.Random(0)
+    crawl = corpus.Crawl(careful_own=0.2, careful_other=0.8)
+    for style, rate in (("own", 0.2), ("foreign", 0.8), ("mixed", 0.8)):
+        n = sum(crawl.careful(rng, style) for _ in range(2000))  # type: ignore[arg-type]
+        assert n / 2000 == pytest.approx(rate, abs=0.04)
+
+
 @pytest.mark.parametrize(
     ("style", "language", "has_en", "has_zh"),
     [("own", "en", True, False), ("own", "zh", False, True), ("foreign", "en", False, True)],
