@@ -26,6 +26,7 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
+import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 from _corpus import DATA, cpu_s, traces  # noqa: E402
 from bench_sets import benchmarks, peer  # noqa: E402
@@ -94,7 +95,7 @@ def lid_path() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--datatrove")
     parser.add_argument("--juicer")
@@ -126,12 +127,12 @@ def main() -> None:
                     result = peer(python, script, task)
                     seconds[label].append(result["cpu_s"])
                     print(f"  {label}: {result}")
-    own = min(seconds["factory"])
     size = sum(map(len, corpus.texts)) / args.n
     print(f"\nWhole chain: {args.n} traces of {size:.0f} characters, {kept} kept by ours")
     for label, values in seconds.items():
-        rate, times = args.n / min(values), min(values) / own
-        print(f"  {label:12s} {rate:8.0f} /s   we are {times:6.1f} x")
+        rate, ratios = args.n / min(values), np.divide(values, seconds["factory"])
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        print(f"  {label:12s} {rate:8.0f} /s   we are {middle:6.1f} x [{low:.1f}, {high:.1f}]")
     shares = ", ".join(f"{k} {v / args.n * 1e6:.0f}" for k, v in best.items())
     print(f"  ours, microseconds per trace: {shares}")
 
