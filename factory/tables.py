@@ -20,6 +20,7 @@ from factory.durable import locked, sha256_file, write_json
 from factory.errors import CorruptError, StoreError, UsageError
 from factory.forms import TableForm
 from factory.frames import read_payloads
+from factory.keysets import absent, first_of_each
 from factory.parts import Part, PartWriter, halves_of, read_part
 from factory.segments import SegmentWriter, is_closed, reading_order
 
@@ -131,9 +132,7 @@ class Table:
         present = [halves_of(b[self.form.key]) for b in self.batches([self.form.key])]
         if not present:
             return frame
-        halves = halves_of(frame[self.form.key]).with_row_index("_row")
-        left = halves.join(pl.concat(present), on=["hi", "lo"], how="anti")
-        return frame[left["_row"].sort()]
+        return frame[absent(halves_of(frame[self.form.key]), present)]
 
     def read(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return all facts that count as one frame (use ``batches`` where text is large)."""
@@ -263,7 +262,7 @@ class Table:
                     seen.append(halves_of(counted[key]))
                 yield counted.select(names)
         for path, handle in snapshot.segments:
-            for frame in self._segment_frames(path, handle):
+            for frame in self._segment_frames(path, handle, need):
                 counted = _without(frame, excluded).unique(key, keep="first", maintain_order=True)
                 halves = halves_of(counted[key])
                 if seen:
@@ -277,8 +276,10 @@ class Table:
                     seen = [pl.concat(seen)]
                 yield counted.select(names)
 
-    def _segment_frames(self, path: Path, handle: BinaryIO) -> Iterator[pl.DataFrame]:
-        schema = self.polars_schema()
+    def _segment_frames(
+        self, path: Path, handle: BinaryIO, names: Sequence[str]
+    ) -> Iterator[pl.DataFrame]:
+        schema = {name: _POLARS[self.form.columns[name]] for name in names}
         buffer: list[bytes] = []
         size = 0
         for payload in itertools.chain(read_payloads(handle, path), [None]):
@@ -299,28 +300,16 @@ class Table:
             for frame in read_part(self.folder / part.name, columns)
         ]
         new = []
-        for path in closed:
-            with path.open("rb") as handle:
-                for frame in self._segment_frames(path, handle):
-                    revoked = frame["run_id"].is_in(excluded)
-                    new.append(halves_of(frame[key]).with_columns(revoked.alias("revoked")))
-        if not new:
-            return pl.Series([], dtype=pl.Boolean)
-        rows = pl.concat(new).with_row_index("_row")
-        n = rows.height
-        # A revoked row is kept as history, but does not stand in the way of its successor.
-        rows = rows.filter(~pl.col("revoked")).select("_row", "hi", "lo")
-        dropped = rows.filter(~pl.struct("hi", "lo").is_first_distinct())["_row"]
-        if old:
-            present = rows.join(pl.concat(old), on=["hi", "lo"], how="semi")["_row"]
-            dropped = pl.concat([dropped, present]).unique()
-        keep = pl.Series([True]).new_from_index(0, n)
-        return keep.scatter(dropped, [False] * len(dropped)) if len(dropped) else keep
+        for frame in self._closed_frames(closed, columns):
+            # A revoked row is kept as history, but does not stand in the way of its successor.
+            exempt = frame["run_id"].is_in(excluded).fill_null(False)
+            new.append(halves_of(frame[key]).with_columns(exempt.alias("exempt")))
+        return first_of_each(pl.concat(new), old) if new else pl.Series([], dtype=pl.Boolean)
 
     def _write_parts(self, closed: list[Path], keep: pl.Series) -> tuple[list[Part], int]:
         parts: list[Part] = []
         start = size = n_rows = 0
-        frame_stream = self._closed_frames(closed)
+        frame_stream = self._closed_frames(closed, list(self.form.columns))
         writer = PartWriter(self.folder, self.form)
         try:
             for frame in frame_stream:
@@ -338,10 +327,10 @@ class Table:
             writer.abandon()
         return parts, n_rows
 
-    def _closed_frames(self, closed: list[Path]) -> Iterator[pl.DataFrame]:
+    def _closed_frames(self, closed: list[Path], names: Sequence[str]) -> Iterator[pl.DataFrame]:
         for path in closed:
             with path.open("rb") as handle:
-                yield from self._segment_frames(path, handle)
+                yield from self._segment_frames(path, handle, names)
 
     def _write_part(self, frames: Iterable[pl.DataFrame]) -> Part:
         writer = PartWriter(self.folder, self.form)

@@ -17,7 +17,7 @@ LAYERS = [
     ("factory.records", "factory.forms", "factory.ids", "factory.errors"),
     ("factory.compiled",
      "factory.config", "factory.plugins", "factory.store", "factory.tables",
-     "factory.segments", "factory.frames", "factory.parts",
+     "factory.segments", "factory.frames", "factory.keysets", "factory.parts",
      "factory.durable", "factory.releases", "factory.pool", "factory.files", "factory.parquet",
      "factory.sandbox",
      "factory.metrics", "factory.requests", "factory.models"),

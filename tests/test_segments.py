@@ -16,7 +16,7 @@ import orjson
 import pytest
 import zstandard
 
-from factory import segments
+from factory import keysets, segments
 from factory.errors import CorruptError, StoreError
 from factory.frames import encode_rows, packed_frame, read_payloads, stored_frame
 from factory.ids import key_of
@@ -81,6 +81,20 @@ def test_a_long_segment_ends_as_one_packed_file(table: Table, small: None) -> No
     assert sorted(table.read()["n"]) == list(range(800))
     assert table.seal() == 800
     assert table.store.check() == []
+
+
+def test_keys_are_found_in_slices_as_in_one(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keysets, "SLICE_KEYS", 10)
+    for numbers in (range(100), range(50, 150)):
+        with table.writer("r") as writer:
+            writer.append(rows(numbers))
+    assert table.seal() == 150
+    with table.writer("r") as writer:
+        writer.append(rows(range(140, 160)))
+    wanted = [key_of(n) for n in range(170, -1, -1)]
+    assert table.missing(wanted).to_list() == wanted[:11]
+    assert table.seal() == 10
+    assert sorted(table.read()["n"]) == list(range(160))
 
 
 def test_a_short_segment_is_one_file_from_first_to_last(table: Table) -> None:

@@ -259,21 +259,24 @@ def write_done(root: str, n: str) -> None:
     traces = store.table("traces").writer("r")
     checker = Checker("math", n_workers=1)
     verdicts = store.table(f"verdicts.math@{math.VERSION}").writer("r")
+    trace_rows: list[Row] = []
+    verdict_rows: list[Row] = []
     for prompt, source in list(pairs_of(int(n)))[:-1]:
         keys = ids.trace_ids(
             prompt_id=prompt.prompt_id, model="m", revision="recorded",
             sampling_id=sampling_id, n=SAMPLES,
         )  # fmt: skip
         hashes = verdict_hashes(source, checker)
-        rows = [trace_row(i, prompt.prompt_id, "I add one. " * 20) for i in range(SAMPLES)]
-        traces.append([{**row, "trace_id": k} for row, k in zip(rows, keys, strict=True)])
-        verdicts.append(
-            [
-                {"verdict_id": ids.verdict_id_of(k, hashes), "trace_id": k, "status": "fail",
-                 "reward": 0.0, "run_id": "r"}
-                for k in keys
-            ]
-        )  # fmt: skip
+        for i, key in enumerate(keys):
+            trace_rows.append({**trace_row(i, prompt.prompt_id, "I add 1. " * 20), "trace_id": key})
+            verdict = {"status": "fail", "reward": 0.0, "run_id": "r", "trace_id": key}
+            verdict_rows.append({**verdict, "verdict_id": ids.verdict_id_of(key, hashes)})
+        if len(trace_rows) >= 4096:
+            traces.append(trace_rows)
+            verdicts.append(verdict_rows)
+            trace_rows, verdict_rows = [], []
+    traces.append(trace_rows)
+    verdicts.append(verdict_rows)
     traces.close()
     verdicts.close()
     store.table("traces").seal()
