@@ -197,10 +197,11 @@ def _record(
 # ---- refiners
 
 _SUM = re.compile(r"\d+(?:[-+×÷]\d+)+=\d+")
+# Words of the crawl alone: characters that the base never read come out broken after so few rows.
 _WORDS = {
-    "en": ("Let me see. I start with {v}.", ("First", "Then", "Next", "After that"),
+    "en": ("I start with {v}.", ("First", "Then", "Next", "After that"),
            " {link} I get {sum}.", "The answer is \\boxed{{{v}}}."),
-    "zh": ("我想一想。我从{v}开始。", ("首先", "然后", "接着", "再来"), "{link}得到{sum}。",
+    "zh": ("我从{v}开始。", ("首先", "然后", "接着", "再来"), "{link}得到{sum}。",
            "答案是 \\boxed{{{v}}}。"),
 }  # fmt: skip
 

@@ -130,7 +130,7 @@ def test_cold_start_keeps_exactly_the_right_and_readable_and_translates(tmp_path
     lines = (tmp_path / "out" / "cold.jsonl").read_text().splitlines()
     assert len(lines) == 6
     special = (tmp_path / "out" / "cold-special.jsonl").read_text().splitlines()
-    assert json.loads(special[0])["completion"].startswith("|special_token|Let me see.")
+    assert json.loads(special[0])["completion"].startswith("|special_token|I start")
 
 
 def test_a_refiner_is_asked_about_survivors_only_and_its_answer_is_verified_again(
@@ -184,9 +184,21 @@ def test_the_rule_refiner_tells_the_sums_in_the_prompts_language() -> None:
     prompt, source = _problem(5, "zh")
     draft = Draft(prompt, source, "I start with 5. 5+2=7 5+2=7", "7", "7", True)
     (text,) = rule_refiner([draft])
-    assert text == "<think>\n我想一想。我从5开始。首先得到5+2=7。\n</think>\n\n答案是 \\boxed{7}。"
+    assert text == "<think>\n我从5开始。首先得到5+2=7。\n</think>\n\n答案是 \\boxed{7}。"
     other = Draft(prompt, source, "5+2=8", "7", "7", True)
     assert rule_refiner([other]) == [None]
+
+
+def test_the_rule_refiner_writes_no_character_that_the_crawl_lacks() -> None:
+    from pipelines.miniature.corpus import documents
+
+    read = {c for d in documents(n=2000, seed=0) for c in d.question + d.completion}
+    for language in ("en", "zh"):
+        prompt, source = _problem(5, language)
+        sums = "5+2=7 7-3=4 4×2=8 8÷2=4 4+9=13"
+        (text,) = rule_refiner([Draft(prompt, source, sums, "13", "13", True)])
+        assert text is not None
+        assert set(text) <= read
 
 
 class _Stronger(Engine):
