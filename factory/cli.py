@@ -94,6 +94,12 @@ def _score(p: argparse.ArgumentParser) -> None:
     _store(p)
     p.add_argument("--scores", metavar="A,B", help="names or paths, comma separated (default: all)")
     _pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
+    p.add_argument(
+        "--on",
+        choices=["here", "ray"],
+        default="here",
+        help="where a store is scored: on this machine, or on a Ray cluster (RAY_ADDRESS)",
+    )
     p.set_defaults(run="factory.cli_files:score")
 
 

@@ -115,6 +115,10 @@ def generate(args: Namespace) -> int:
                      sampling=sampling, policy=policy)  # fmt: skip
         for name, value in found.items():
             out(f"{name.replace('_', ' '):28}{value:>14,}")
+        price = _price(recipe.price)
+        if price is not None:
+            cost = price.of(completion_tokens=found["completion_tokens_at_most"])
+            out(f"{'cost of these tokens at most':28}{cost:>14,.2f}")
         return 0
     engine = engines.open_engine(kind, model, settings)
     view = View()
@@ -135,7 +139,9 @@ def generate(args: Namespace) -> int:
         f"{p.n_completion_tokens:,} tokens in {p.seconds:.0f} s"
         + (f"; stopped: {made.stopped}" if made.stopped else "")
     )
-    return 1 if made.missing and not made.stopped else 0
+    if made.missing and made.stopped == "interrupted":
+        return 130  # as after any Ctrl-C: what was to follow must not run
+    return 1 if made.missing else 0
 
 
 def _price(fields: dict[str, float] | None) -> Any:
@@ -230,9 +236,11 @@ def score(args: Namespace) -> int:
     """``factory score`` on a store: every score that is wanted and missing."""
     from factory import plugins
     from factory.stages.facts import score_store
+    from factory.stages.score_ray import score_on_ray
 
     names = args.scores.split(",") if args.scores else plugins.names("scores")
-    counts = score_store(store_of(args), names, params=score_params(args.param))
+    run = score_on_ray if args.on == "ray" else score_store
+    counts = run(store_of(args), names, params=score_params(args.param))
     for label in sorted({*counts.new, *counts.present}):
         note(f"{label}: {counts.new[label]} new, {counts.present[label]} were there")
     return 0

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -96,9 +100,31 @@ def test_what_is_missing_at_the_end_gives_exit_status_1(
 def test_a_cost_limit_stops_in_order(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     price = "price={per_million_completion_tokens: 1000000}"
     argv = ["generate", "generate.yaml", "--set", price, "--set", "engine.slots=2"]
-    assert main([*argv, "--max-cost", "100"]) == 0
+    assert main([*argv, "--max-cost", "100"]) == 1, "something is missing"
     assert "stopped: max_cost" in capsys.readouterr().err
     assert main(argv) == 0
+
+
+def test_a_plan_says_what_it_may_cost(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    price = "price={per_million_completion_tokens: 1000}"
+    assert main(["generate", "generate.yaml", "--plan", "--set", price]) == 0
+    told = {line[:28].strip(): line[28:].strip() for line in capsys.readouterr().out.splitlines()}
+    tokens = int(told["completion tokens at most"].replace(",", ""))
+    assert told["cost of these tokens at most"] == f"{tokens / 1000:,.2f}"
+
+
+def test_ctrl_c_finishes_what_is_in_flight_and_the_next_run_goes_on(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = ["--set", "engine.seconds_per_token=0.002", "--set", "engine.slots=2"]
+    threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert main(["generate", "generate.yaml", *slow]) == 130
+    err = capsys.readouterr().err
+    assert "press Ctrl-C again to leave at once" in err
+    assert "stopped: interrupted" in err
+    kept = int(re.search(r"(\d+) new traces", err).group(1))  # type: ignore[union-attr]
+    assert main(["generate", "generate.yaml"]) == 0
+    assert f"{48 - kept} new traces, {kept} were there" in capsys.readouterr().err
 
 
 MISTAKES = [

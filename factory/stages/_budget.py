@@ -123,6 +123,8 @@ class Budgeted:
             return trace
         if self._opened is None:
             self._opened = _opened(self._engine, request)
+        # A character that was cut in its middle comes as U+FFFD, and would stay one.
+        trace = dataclasses.replace(trace, completion=trace.completion.rstrip("\ufffd"))
         text = trace.prefill + trace.completion
         end = closing(text, self._sampling.thinking_end, opened=self._opened)
         left = self._sampling.max_tokens - self._budget - _reserve(end)
@@ -142,7 +144,7 @@ class Budgeted:
         if n is not None and end and first.n_prompt_tokens and second.n_prompt_tokens:
             # What stands between the two prompts is the first part and our text.
             ours = second.n_prompt_tokens - first.n_prompt_tokens - (counts[0] or 0)
-            n += max(0, ours)
+            n += min(max(0, ours), _reserve(end))
         seconds = [s for s in (first.seconds, second.seconds) if s is not None]
         return request.trace(
             first.completion + end + second.completion,

@@ -90,6 +90,8 @@ class Loop:
         self._committer = Committer(*self._segments, run_id)
         self._checks = Checks(store, run_id, n_workers) if verify else None
         self._scores = scores
+        self._n_spent = [0, 0]
+        """Prompt and completion tokens of this run's answers, on disk or not: for the limits."""
         self._by_trace: dict[str, tuple[SampleState, int]] = {}
         self._ready: deque[SampleState] = deque(states)
         self._again: deque[tuple[SampleState, int]] = deque()
@@ -145,6 +147,8 @@ class Loop:
         for answer in engine.run(self._requests(), on_partial):
             if isinstance(answer, Trace):
                 self._committer.put(answer)
+                self._n_spent[0] += answer.n_prompt_tokens or 0
+                self._n_spent[1] += answer.n_completion_tokens or 0
             elif isinstance(answer, Failure):
                 self._failed(answer)
             elif not self._committer.n_waiting and not self._n_with_engine:
@@ -270,22 +274,22 @@ class Loop:
         return bool(self._by_trace or (self._checks is not None and self._checks.n_pending))
 
     def _must_stop(self) -> bool:
-        limits, progress = self.limits, self.progress
+        limits = self.limits
         if limits.stop is not None and limits.stop.is_set():
             self.stopped = "interrupted"
-        elif limits.max_tokens and progress.n_completion_tokens >= limits.max_tokens:
+        elif limits.max_tokens and self._n_spent[1] >= limits.max_tokens:
             self.stopped = "max_tokens"
         elif limits.max_cost is not None and self._cost() >= limits.max_cost:
             self.stopped = "max_cost"
         return self.stopped is not None
 
     def _cost(self) -> float:
-        price, progress = self.limits.price, self.progress
+        price = self.limits.price
         if price is None:
             return 0.0
         return price.of(
-            prompt_tokens=progress.n_prompt_tokens,
-            completion_tokens=progress.n_completion_tokens,
+            prompt_tokens=self._n_spent[0],
+            completion_tokens=self._n_spent[1],
             gpu_seconds=(time.monotonic() - self._begun) * getattr(self.engine, "n_devices", 0),
         )
 

@@ -209,7 +209,7 @@ def score_store(
         wanted = table.missing(present)
         counts.present[label] += len(present) - len(wanted)
         if extracted is None and "extracted" in scorer.modules[name].READS:
-            extracted = _extracted(store)
+            extracted = extracted_of(store)
         waiting: list[pl.DataFrame] = []
         done = 0
         for rows in _batches_of_texts(store, wanted.to_list(), batch=2048):
@@ -277,7 +277,13 @@ def languages_of(store: Store) -> dict[str, str]:
     return dict(frame.sort("prompt_id", "language").iter_rows())
 
 
-def _extracted(store: Store) -> dict[str, str]:
+def prompt_texts(store: Store) -> dict[str, str]:
+    """Return each prompt's last user message, by prompt id."""
+    return dict(store.table("prompts").read(["prompt_id", "text"]).iter_rows())
+
+
+def extracted_of(store: Store) -> dict[str, str]:
+    """Return what the verifiers took out of each trace's answer, by trace id."""
     out: dict[str, str] = {}
     for name in store.tables():
         if name.startswith("verdicts."):

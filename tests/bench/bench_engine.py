@@ -7,7 +7,8 @@
 ``pairs``: both sides ask for the same samples of the same prompts with the same settings and the
 same seeds; the seed base changes with every pair, the order within a pair alternates, and the
 prefix cache is emptied before each side. Ours includes every commit, sealing and the scores;
-scores and verifiers are loaded before. CPU is that of this process and its workers.
+scores and verifiers are loaded before. ``engine_cpu`` is that of the engine's process, ``cpu`` that
+of its workers, too (the scores' process, the verifiers' pool).
 ``record``: 16 verified samples per prompt, for ``bench_generate.py policies --store``.
 """
 
@@ -99,17 +100,18 @@ def pairs(model: str, n_pairs: int, n_prompts: int) -> None:
             took: dict[str, Any] = {"pair": number}
             for name, side in sides if number % 2 else reversed(sides):
                 engine._llm.reset_prefix_cache()
-                wall, spent = time.monotonic(), cpu_s()
+                wall, spent, own = time.monotonic(), cpu_s(), time.process_time()
                 took[f"{name}_tokens"] = side()
                 took[f"{name}_wall_s"] = time.monotonic() - wall
                 took[f"{name}_cpu_s"] = cpu_s() - spent
+                took[f"{name}_engine_cpu_s"] = time.process_time() - own
             if number >= 0:  # the first warms both up
                 rows.append(took)
                 print({k: round(v, 2) for k, v in took.items()}, flush=True)
     frame = pl.DataFrame(rows)
     assert frame["plain_tokens"].equals(frame["ours_tokens"], check_names=False), "other samples"
     n = n_prompts * N
-    for what in ("wall", "cpu"):
+    for what in ("wall", "engine_cpu", "cpu"):
         ratio = (frame[f"ours_{what}_s"] / frame[f"plain_{what}_s"]).to_list()
         low, high = interval(ratio)
         more = (frame[f"ours_{what}_s"] - frame[f"plain_{what}_s"]).median()

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_generate.py overhead [--n 20000]
     python tests/bench/bench_generate.py slots
-    python tests/bench/bench_generate.py policies [--store DIR]   (recorded traces; else simulated)
+    python tests/bench/bench_generate.py policies [--store DIR]   (recorded; else simulated)
     python tests/bench/bench_generate.py resume [--n 1000000]
 
 CPU is user + system of this process (getrusage). Run by hand, from the repository's root.
@@ -25,6 +25,7 @@ import polars as pl
 from factory import ids
 from factory.engines.replay import Engine
 from factory.records import Prompt, PromptSource, Sampling
+from factory.stages.facts import read_pairs
 from factory.stages.generate import generate
 from factory.stages.policy import Policy
 from factory.store import Store
@@ -123,13 +124,16 @@ def slots() -> None:
 
 
 def policies(store: str | None) -> None:
-    """Tokens of until and adaptive against fixed N=16, on recorded samples."""
-    samples = _recorded(store) if store else _simulated()
-    if not samples:
-        raise SystemExit(f"{store}: no prompt has 16 verified samples")
+    """Tokens of until and adaptive against fixed N=16: recorded traces through the real stage."""
+    if store is None:
+        samples = _simulated()
+        n, cost = len(samples), lambda policy, cap: _cost(samples, policy, cap)
+    else:
+        recorded = _Recorded(store)
+        n, cost = len(recorded.pairs), recorded.cost
     rows = []
     for cap in (2, 4):
-        fixed = _cost(samples, Policy(n=16), cap)
+        fixed = cost(Policy(n=16), cap)
         for name, policy in (
             ("until", Policy(kind="until", passes=cap, max_samples=16)),
             ("adaptive, 8 zeros", Policy(kind="adaptive", passes=cap, max_samples=16,
@@ -137,11 +141,41 @@ def policies(store: str | None) -> None:
             ("adaptive, 12 zeros", Policy(kind="adaptive", passes=cap, max_samples=16,
                                           give_up_after=12)),
         ):  # fmt: skip
-            tokens, kept, covered = _cost(samples, policy, cap)
+            tokens, kept, covered = cost(policy, cap)
             rows.append((cap, name, tokens / fixed[0], kept / fixed[1], covered / fixed[2]))
     schema = ["cap", "policy", "tokens_ratio", "kept_ratio", "prompts_covered_ratio"]
-    print(f"{len(samples)} prompts, {'recorded' if store else 'simulated'}")
+    print(f"{n} prompts, {'recorded' if store else 'simulated'}")
     print(pl.DataFrame(rows, schema=schema, orient="row"))
+
+
+class _Recorded:
+    """Samples of a store, asked again through generate: replay engine, real verifier."""
+
+    def __init__(self, folder: str) -> None:
+        store = Store(folder, create=False)
+        columns = ["prompt_id", "sample_index", "completion", "n_completion_tokens", "sampling_id"]
+        traces = store.table("traces").read(columns)
+        self.answers = {
+            f"{r['prompt_id']}:{r['sample_index']}": r for r in traces.iter_rows(named=True)
+        }
+        whole = traces.group_by("prompt_id").len().filter(pl.col("len") == 16)["prompt_id"]
+        self.pairs = [pair for pair in read_pairs(store) if pair[0].prompt_id in set(whole)]
+        if not self.pairs:
+            raise SystemExit(f"{folder}: no prompt has 16 samples")
+
+    def cost(self, policy: Policy, cap: int) -> tuple[int, int, int]:
+        """Return tokens made (those beyond the universe, too), traces kept, prompts covered."""
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store(Path(folder) / "data")
+            engine = Engine("recorded", answers=self.answers, slots=64)
+            made = generate(store, self.pairs, engine, sampling=SAMPLING, policy=policy)
+            verdicts = pl.concat(
+                store.table(t).read(["trace_id", "status"]) for t in store.tables()
+                if t.startswith("verdicts.")
+            )  # fmt: skip
+        passes = made.universe.join(verdicts, on="trace_id").filter(pl.col("status") == "pass")
+        kept = passes.group_by("prompt_id").len()["len"].clip(0, cap)
+        return made.progress.n_completion_tokens, int(kept.sum()), len(kept)
 
 
 def _cost(
@@ -159,23 +193,6 @@ def _cost(
         kept += n_kept
         covered += n_kept > 0
     return tokens, kept, covered
-
-
-def _recorded(folder: str) -> list[list[tuple[str, int]]]:
-    store = Store(folder, create=False)
-    keys = ["prompt_id", "model", "revision", "sampling_id"]
-    columns = ["trace_id", *keys, "sample_index", "n_completion_tokens"]
-    traces = store.table("traces").read(columns)
-    verdicts = pl.concat(
-        store.table(t).read(["trace_id", "status"]) for t in store.tables()
-        if t.startswith("verdicts.")
-    ).unique("trace_id")  # fmt: skip
-    joined = traces.join(verdicts, on="trace_id").sort("sample_index")
-    out = []
-    for _, group in joined.group_by(keys, maintain_order=True):
-        if group.height >= 16:
-            out.append(list(zip(group["status"], group["n_completion_tokens"], strict=True))[:16])
-    return out
 
 
 def _simulated() -> list[list[tuple[str, int]]]:
