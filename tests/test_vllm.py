@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,8 @@ def test_thinking_is_closed_at_its_budget(tmp_path: Path, engine: Any) -> None:
     for row in closed.iter_rows(named=True):
         thinking, end, _ = row["completion"].partition("\n</think>\n\n")
         assert end
-        assert 0 < len(thinking) <= 12, "a token of this model is a byte"
+        # A token of this model is a byte, or a special token.
+        assert 0 < len(re.sub(r"<\|?\w+\|?>", "x", thinking)) <= 12
         assert 12 < row["n_completion_tokens"] <= 40
     _, free = run(tmp_path / "c", engine)
     longest = free.filter(pl.col("n_completion_tokens") <= 12).height
