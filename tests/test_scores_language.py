@@ -53,6 +53,20 @@ def one(text: str, **known: str) -> dict[str, Any]:
         ("نجمع العددين أولا ثم نقسم الناتج على ثلاثة.", "ar"),
         ("อันดับแรกเราบวกเลขสองตัวแล้วหารด้วยสาม", "th"),
         ("Först adderar vi de två talen och sedan delar vi med tre.", "sv"),
+        ("Vi visste ikke at de også skulle komme på møtet neste uke.", "no"),
+        ("Me visste ikkje korleis dei skulle kome fram, men det gjekk bra.", "nn"),
+        ("Vi vidste ikke, hvad de mente, men de kom kun for at hjælpe efter mødet.", "da"),
+        ("Ons het nie geweet dat hulle ook na die vergadering sou kom nie.", "af"),
+        ("Kami tidak tahu bahawa mereka juga akan datang ke mesyuarat semalam.", "ms"),
+        ("Kami tidak tahu bahwa mereka juga akan datang ke rapat karena hujan.", "id"),
+        ("Nevěděli jsme, že na schůzku přijdou také oni.", "cs"),
+        ("Nevedeli sme, že aj oni prídu na stretnutie.", "sk"),
+        ("Не знаевме дека и тие ќе дојдат на состанокот.", "mk"),
+        ("Мы не ведалі, што яны таксама прыйдуць на сход.", "be"),
+        ("A kò mọ̀ pé àwọn náà yóò wá sí ìpàdé náà.", "yo"),
+        ("Hindi namin alam na pupunta rin sila sa pulong.", "tl"),
+        ("सरकारने काल जाहीर केले की नवीन कायदा पुढील महिन्यापासून लागू होईल.", "mr"),
+        ("政府昨天宣布，新法律将于下个月生效。", "zh"),
         (
             "\\(x^2 + y^2 = z^2\\), so $\\text{die Summe ist}$ the sum of the squares is known.",
             "en",
@@ -73,6 +87,9 @@ def test_the_language_is_named(text: str, lang: str) -> None:
         "Bonke abantu bazalwa bekhululekile belingana ngesithunzi nangamalungelo.",
         "Vanhu hinkwavo va tswariwe va ntshunxekile naswona va ringana hi xindzhuti.",
         "Vanhu vese vanoberekwa vakasununguka uyewo vakaenzana pahunhu nekodzero dzavo.",
+        # isiXhosa and Igbo: words of no list, whatever the model guesses
+        "Besingazi ukuba nabo baza kuza entlanganisweni.",
+        "Gọọmentị mara ọkwa ụnyaahụ na iwu ọhụrụ ahụ ga-amalite ịrụ ọrụ n'ọnwa na-abịa.",
     ],
 )  # fmt: skip
 def test_what_cannot_be_known_is_not_guessed(text: str) -> None:
@@ -88,6 +105,11 @@ MIXED = [
      "Also ist die Antwort sechsunddreißig", "de"),
     (EN + "Donc la réponse est trente-six dollars. Let me check it again.",
      "Donc la réponse est trente-six dollars", "fr"),
+    (EN + "So we see, dass die Summe nicht größer sein kann als, which was to be shown here.",
+     "dass die Summe nicht größer sein kann als", "de"),
+    # A capital at the border is taken for a name.
+    (EN + EN + "The price is \\$5 und das ist nicht mehr als der Preis von zwei Karten. So it is.",
+     "und das ist nicht mehr als der Preis von zwei", "de"),
     ("我们先计算总价，however 每张票九元，一共四张。", "however", "en"),
     ("まず合計の金額を求めてから、それを人数で割ることにしましょう。每张票的价钱是九元，我们一共买了四张。だから三十六です。",
      "每张票的价钱是九元，我们一共买了四张", "zh"),
@@ -112,6 +134,9 @@ def test_mixing_is_found_where_it_stands(text: str, span: str, lang: str) -> Non
     [
         EN + 'The Chinese word "合计" means total.',
         EN + "In Arabic, قانون (qanun) means law, and قانون is what we want here.",
+        EN + 'The sign read "Bitte nicht auf den Rasen treten", so we went on to the house.',
+        EN + "The words el, la, los and las are articles in that language.",
+        EN + "The chef made coq au vin, crème brûlée and pain au chocolat for us.",
         EN + "The kitchen (厨房) is on the left, the garden （花园） on the right.",
         EN + "Let θ and φ be the angles, so 2πr = ΔABC + αβ and ∠α < π.",
         EN + "Let $\\text{größe der Summe ist gleich}$ be `für immer und ewig nicht` so.",
@@ -131,6 +156,23 @@ def test_what_the_prompt_holds_is_a_quotation() -> None:
     text = EN + "So কানুন could come from there, as we saw in the question."
     assert one(text)["mixed_spans"] != "[]"
     assert one(text, prompt="Which word is Hindi? কানুন or কলিজা")["mixed_spans"] == "[]"
+
+
+def test_a_sentence_of_the_prompt_is_a_quotation_in_the_same_script() -> None:
+    prompt = "Translate this sentence: Donc la réponse est trente-six dollars. Give only one."
+    text = EN + "Donc la réponse est trente-six dollars. Let me check it again."
+    assert one(text)["mixed_spans"] != "[]"
+    assert one(text, prompt=prompt)["mixed_spans"] == "[]"
+
+
+def test_a_block_of_more_words_than_are_kept_gives_the_same(monkeypatch: Any) -> None:
+    from factory.scores import _identify
+
+    texts: list[str | None] = [text for text, *_ in MIXED]
+    before = measure(texts).rows()
+    monkeypatch.setattr(_identify, "_WORDS_KEPT", 4)
+    monkeypatch.setattr(_identify, "_tables", _identify._Tables())
+    assert measure(texts).rows() == before
 
 
 def test_target_fraction_counts_words() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import threading
 import weakref
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from factory.scores._function_words import alike
+from factory.scores import _close_words
+from factory.scores._function_words import alike, lists
 from factory.scores._lid import Floats, LanguageModel, table_of
 from factory.scores._model import Bits, Table
 from factory.scores._scripts import (
@@ -42,6 +44,8 @@ ATTRACTORS = frozenset(
     """.split()  # noqa: SIM905 (as in the other lists of words)
 )
 ATTRACTOR_CONFIDENCE = 0.85
+# Below this probability frequent words have a say: so much each, in the first so many words.
+_SURE, _PER_WORD, _WORDS_READ = 0.95, 1.0, 200
 # Varieties that are close enough to count as one language when mixing is judged.
 _VARIETIES = (
     ("no", "nn", "nb"), ("hr", "bs", "sr", "sh"), ("id", "ms", "min"), ("es", "ast", "an", "gl"),
@@ -52,10 +56,9 @@ _VARIETIES = (
 )  # fmt: skip
 CLAUSE = re.compile(r"[^。！？；，、,\s]+")
 _KANA = re.compile(r"[ぁ-ゖァ-ヺｦ-ﾝ]")
-_HAN_OR_KANA = re.compile(r"[㐀-鿿豈-﫿𠀀-𲎯々〇ぁ-ゖァ-ヺｦ-ﾝ]+")
 _HAN = re.compile(r"[㐀-鿿豈-﫿𠀀-𲎯々〇]")
 # Function words of Chinese that Japanese writing has as rare characters or parts of compounds.
-_CHINESE_WORDS = frozenset("的是了你吗呢吧她它這們嗎麼個從說來對讓還過邊")
+_CHINESE_WORDS = frozenset("的是了你吗呢吧她它這們嗎麼個從說來對讓還過邊也很把于於您哪怎什么个")
 
 
 # Words kept between blocks; a block with more distinct ones gets a table of its own.
@@ -78,8 +81,9 @@ class Sentences:
 
     ``member_M`` holds run numbers of the words, ``code_M`` their numbers in ``table``; ``run_S``
     S + 1 offsets into both, ``text_S`` the text, ``hidden_SE`` mean vectors, ``words_S`` the words
-    that are no names; ``first_D`` D + 1 offsets of sentences. ``best_D`` is the text's most likely
-    label (-1 for none), ``top_DK`` the two highest probabilities.
+    that are no names; ``first_D`` D + 1 offsets of sentences. ``hidden_DE`` are the texts' mean
+    vectors, ``best_D`` the most likely label (-1 for none), ``top_DK`` the two highest
+    probabilities.
     """
 
     table: Table
@@ -90,6 +94,7 @@ class Sentences:
     hidden_SE: Floats
     words_S: Ints
     first_D: Ints
+    hidden_DE: Floats
     best_D: Ints
     top_DK: npt.NDArray[np.float64]
 
@@ -142,7 +147,7 @@ def _gather(runs: Runs, model: LanguageModel, table: Table) -> tuple[Sentences, 
     size = int(run_S[n])
     parts = Sentences(
         table, member_M[:size], code_M[:size], run_S[: n + 1], text_S[:n], hidden_SE[:n],
-        words_S[:n], first_D, best_D, top_DK,
+        words_S[:n], first_D, hidden_DE, best_D, top_DK,
     )  # fmt: skip
     return parts, bool(is_whole)
 
@@ -237,7 +242,7 @@ def name_texts(
         n_words = runs.words_DC[text, main]
         label = model.label_L[best] if best >= 0 else ""
         if main == CJK:
-            label, sure = _cjk(runs, text, model)
+            label, sure = _cjk(runs, text)
         elif not main or (best < 0 and READ[main]):
             lang.append(None)
             confidence.append(None)
@@ -246,6 +251,8 @@ def name_texts(
             # Yiddish, Assamese and the like keep the model's word.
             default = DEFAULT_LANGUAGE[main]
             label, sure = (label, sure) if sure > 0.8 or label == default else (default, 0.99)
+        elif sure < (_SURE if label in _listed() else 0.5):
+            label, sure = _with_words(runs, parts, text, model, label, sure)
         # Languages of which the model saw little stay below one half even in long clear text.
         is_clear = n_words >= 12 and sure >= 2 * second
         floor = 0.75 * min_confidence if is_clear else min_confidence
@@ -253,6 +260,58 @@ def name_texts(
         confidence.append(min(sure, 1.0))
         lang.append(label if sure >= floor and _is_enough(main, n_letters, n_words) else None)
     return Named(lang, confidence)
+
+
+def _with_words(
+    runs: Runs, parts: Sentences, text: int, model: LanguageModel, label: str, sure: float
+) -> tuple[str, float]:
+    """Correct the model by frequent words, of close languages and of those that it knows badly.
+
+    A word counts the less, the more languages have it. Where the model is not certain, text of six
+    words or more without any frequent word of the language is of none that is known here.
+    """
+    first, last = int(parts.first_D[text]), int(parts.first_D[text + 1])
+    members = parts.member_M[int(parts.run_S[first]) : int(parts.run_S[last])][:_WORDS_READ]
+    edges, table = runs.edge_R, _languages_of()
+    found: dict[str, float] = {}
+    for run in members.tolist():
+        languages = table.get(runs.text(int(edges[run]), int(edges[run + 1])).lower(), ())
+        for language in languages:
+            found[language] = found.get(language, 0.0) + 2.0 / (1 + len(languages))
+    chances = model.probabilities(parts.hidden_DE[text])
+    n_words = len(members)
+    index = {name: i for i, name in enumerate(model.label_L)}
+    rivals = {label, *(lang for lang, n in found.items() if n >= 2 or n >= 0.3 * n_words)}
+    value = {
+        lang: math.log(max(float(chances[index[lang]]), 1e-3)) + _PER_WORD * found.get(lang, 0.0)
+        for lang in rivals
+        if lang in index
+    }
+    best = max(value, key=lambda lang: (value[lang], lang))
+    own = found.get(best, 0.0)
+    if best not in found and n_words >= 5 and sure < 0.8 and best in _listed():
+        return best, min(sure, 0.25)
+    if own >= 1.5 and own >= 0.15 * n_words:
+        return best, max(float(chances[index[best]]), 0.5)
+    return best, float(chances[index[best]])
+
+
+@functools.cache
+def _languages_of() -> dict[str, tuple[str, ...]]:
+    """Return the languages of each frequent word."""
+    out: dict[str, tuple[str, ...]] = {}
+    for table in (lists(), _close_words.words()):
+        for lang, words in table.items():
+            for word in words:
+                if lang not in out.get(word, ()):
+                    out[word] = (*out.get(word, ()), lang)
+    return out
+
+
+@functools.cache
+def _listed() -> frozenset[str]:
+    """Return the languages of which frequent words are known."""
+    return frozenset(lists()) | frozenset(_close_words.words())
 
 
 def _is_enough(main: int, n_bytes: int, n_words: float) -> bool:
@@ -265,7 +324,7 @@ def _is_enough(main: int, n_bytes: int, n_words: float) -> bool:
     return letters >= 10 and n_words >= 2
 
 
-def _cjk(runs: Runs, text: int, model: LanguageModel) -> tuple[str, float]:
+def _cjk(runs: Runs, text: int) -> tuple[str, float]:
     """Chinese or Japanese: by most of the clauses that their characters decide."""
     begin = int(runs.bounds_D[text])
     raw = runs.text(begin, min(int(runs.bounds_D[text + 1]), begin + 12000))
@@ -275,10 +334,9 @@ def _cjk(runs: Runs, text: int, model: LanguageModel) -> tuple[str, float]:
         if language:
             size[language] += len(clause)
     if not any(size.values()):
-        sums, count = model.word_sums([part.encode() for part in _HAN_OR_KANA.findall(raw[:400])])
-        chances = model.probabilities(sums.sum(axis=0) / np.float32(max(count.sum(), 1)))
-        best = int(chances.argmax())
-        label = model.label_L[best]
-        return (label, float(chances[best])) if label in ("zh", "ja") else ("zh", 0.6)
+        # Japanese without a single kana is a headline or a name: long text without is Chinese.
+        if _KANA.search(raw):
+            return "ja", 0.6
+        return "zh", 0.6 if len(_HAN.findall(raw)) >= 8 else 0.3
     main = max(size, key=lambda language: size[language])
     return main, max(0.5, min(0.99, size[main] / sum(size.values())))

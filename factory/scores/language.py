@@ -27,7 +27,7 @@ from factory.scores._scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores._segment import count_words
 from factory.scores._text import judged
 
-VERSION = 2
+VERSION = 3
 READS = ("completion", "reasoning", "prompt", "target_language")
 PARAMS = ("model", "min_confidence", "min_words")
 WRITES = {
