@@ -71,3 +71,29 @@ def test_a_gold_that_is_none_is_never_scored(gold: object) -> None:
         verdict = math.verify(Item(text=text, gold=gold))
         assert verdict.status == "unscored"
         assert verdict.reward is None
+
+
+OPINIONS = [
+    ("off", r"\sqrt{8}", r"2\sqrt{2}", "pass", "value"),
+    ("agree", r"\sqrt{8}", r"2\sqrt{2}", "pass", "value"),
+    ("agree", "12", "12.0", "pass", "number"),
+    ("agree", "2,3", r"\text{x=3 or x=2}", "fail", "type"),
+    ("agree", "5 \\text{ m}", "500 \\text{ cm}", "unscored", "second_opinion"),
+    ("lift", r"\frac{1}{3}", "0.3333333333333333", "pass", "second_opinion"),
+    ("lift", r"\frac{1}{3}", "0.34", "fail", "value"),
+    ("lift", "x + 1", "x + 2", "fail", "value"),
+    ("lift", "5", "9^{9^{9^9}}", "fail", "caps"),
+    ("lift", "5", "", "fail", "extract"),
+    ("sure", "5", "5", "unscored", None),
+]
+
+
+@pytest.mark.parametrize(("option", "gold", "answer", "status", "step"), OPINIONS)
+def test_a_second_opinion_is_an_option(
+    option: str, gold: str, answer: str, status: str, step: str | None
+) -> None:
+    item = Item(text=f"\\boxed{{{answer}}}", gold=gold)
+    verdict = math.verify(item, second_opinion=option)
+    assert (verdict.status, verdict.decided_by) == (status, step)
+    cheap = math.quick(item, second_opinion=option)
+    assert cheap is None or cheap == verdict

@@ -3,7 +3,8 @@ r"""Math: the final answer of a completion against a gold, by a cascade whose st
 Steps, cheapest first (``decided_by``): ``extract`` (there is no answer to judge), ``text``
 (the same normal form), ``number`` (two plain numbers, exactly), ``type`` (a tuple is no number),
 ``value`` (our grammar: structures, exact rationals, many digits), ``caps`` (too big, malformed or
-unevaluated: not given to sympy), ``sympy`` (math-verify, both ways round). All but the last are
+unevaluated: not given to sympy), ``sympy`` (math-verify, both ways round) and, where an option
+asks for it, ``second_opinion`` (math-verify on what our grammar decided). All but the last are
 bounded and run in the caller's process; ``verify`` runs in a pool worker that the parent kills at
 the deadline, because no library's own time limit holds off the main thread.
 
@@ -31,7 +32,7 @@ from factory.verifiers._math_same import same
 from factory.verifiers._math_value import is_huge, is_undefined
 
 VERSION = 2
-OPTIONS = ("mode", "truncated")
+OPTIONS = ("mode", "truncated", "second_opinion")
 # A fresh worker spends seconds on importing sympy; the comparison itself has 0.8 s of CPU.
 DEADLINE_S = 30.0
 MEMORY_BYTES = 512 << 20
@@ -44,7 +45,9 @@ _NO_GOLD = re.compile(
 )
 
 
-def verify(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdict:
+def verify(
+    item: Item, *, mode: str = "boxed", truncated: str = "fail", second_opinion: str = "off"
+) -> Verdict:
     r"""Judge a completion.
 
     Args:
@@ -53,21 +56,63 @@ def verify(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdi
             ``####``, "the answer is …", tags and a short bare answer count too.
         truncated: ``unscored`` where an answer that is missing because our own length limit
             ended the completion shall not count against it.
+        second_opinion: what math-verify may change of our own grammar's verdict, under the same
+            caps and limits: nothing (``off``); ``agree``: a pass by value stands only where it
+            agrees, and is unscored otherwise; ``lift``: what we hold wrong passes where it holds
+            both the same, both ways round.
 
     >>> verify(Item(text=r"so \boxed{\frac{1}{2}}", gold="0.5")).status
     'pass'
     """
-    verdict = quick(item, mode=mode, truncated=truncated)
-    if verdict is not None:
+    if second_opinion not in _OPINIONS:
+        return Verdict.unscored(f"unknown_option: second_opinion={second_opinion}")
+    verdict = _cascade(item, mode=mode, truncated=truncated)
+    if verdict is not None and not _is_asked_again(verdict, second_opinion):
         return verdict
     gold = _gold(_gold_text(item.gold) or "")
-    found = _extracted(item, mode)
-    shown = ", ".join(found.parts)
-    return _by_sympy(gold, found.parts, shown)
+    parts = _extracted(item, mode).parts
+    if verdict is None:
+        return _by_sympy(gold, parts, ", ".join(parts))
+    return _by_second_opinion(verdict, gold, parts)
 
 
-def quick(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdict | None:
+def quick(
+    item: Item, *, mode: str = "boxed", truncated: str = "fail", second_opinion: str = "off"
+) -> Verdict | None:
     """Judge by the steps that are safe and cheap; None where they do not settle it."""
+    verdict = _cascade(item, mode=mode, truncated=truncated)
+    if second_opinion not in _OPINIONS:
+        return None  # ``verify`` names it
+    if verdict is not None and _is_asked_again(verdict, second_opinion):
+        return None
+    return verdict
+
+
+_OPINIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "off": ("", ()), "agree": ("pass", ("value",)), "lift": ("fail", ("value", "type")),
+}  # fmt: skip
+"""Option → the status and the deciding steps that are asked about again."""
+
+
+def _is_asked_again(verdict: Verdict, second_opinion: str) -> bool:
+    status, steps = _OPINIONS[second_opinion]
+    return verdict.status == status and verdict.decided_by in steps
+
+
+def _by_second_opinion(first: Verdict, gold: tuple[str, ...], parts: tuple[str, ...]) -> Verdict:
+    if any(last.too_big(_joined(side)) for side in (gold, parts)):
+        return first
+    is_same = last.compare(_joined(gold), _joined(parts)) == "equal"
+    if is_same == (first.status == "pass"):
+        return first
+    if is_same:
+        return Verdict.passed(decided_by="second_opinion", extracted=first.extracted)
+    return Verdict.unscored(
+        "second_opinion_differs", decided_by="second_opinion", extracted=first.extracted
+    )
+
+
+def _cascade(item: Item, *, mode: str, truncated: str) -> Verdict | None:
     if mode not in ("boxed", "auto"):
         return Verdict.unscored(f"unknown_mode: {mode}")
     if truncated not in ("fail", "unscored"):
@@ -112,13 +157,15 @@ def quick(item: Item, *, mode: str = "boxed", truncated: str = "fail") -> Verdic
     return _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
 
 
-def as_completion(gold: Any, *, mode: str = "boxed", truncated: str = "fail") -> str:
+def as_completion(
+    gold: Any, *, mode: str = "boxed", truncated: str = "fail", second_opinion: str = "off"
+) -> str:
     r"""Write the gold as a completion that must pass.
 
     >>> as_completion("1/2")
     'The answer is $\\boxed{1/2}$.'
     """
-    del mode, truncated
+    del mode, truncated, second_opinion
     text = _gold_text(gold) or ""
     if "\\boxed" in text:
         return text
