@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.scores import dynamics, length, readability
+from factory.scores import _language, dynamics, language, length, readability
 from factory.scores._prose import flesch_reading_ease, measure
 from factory.scores._syllables import n_syllables
+from factory.stages.score import Scorer, frame_of
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 COLUMNS = ("completion", "reasoning", "answer", "extracted")
@@ -206,3 +207,64 @@ def test_lengths_and_reflection() -> None:
     assert lengths["answer_chars"].to_list() == [2, None]
     assert dynamics.score(frame).row(0)[:2] == (3, 2)
     assert set(dynamics.score(frame).row(1)) == {None}
+
+
+def test_readability_takes_foreign_words_from_the_language_score_of_the_same_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chinese = "所以我们需要再检查一次"
+    mixed = f"{joined(2)} {chinese} {THINKING[0]}"
+    cases = [
+        (joined(2), None),
+        (mixed, None),
+        (mixed, f"What does {chinese} mean?"),
+        (f"{joined(2)} {GERMAN}", f"Is this right: {GERMAN}"),
+        (None, "no text"),
+        ("= 4", "no word"),
+    ]
+    frame = pl.DataFrame(
+        [(text, text, "", None, prompt, None) for text, prompt in cases],
+        dict.fromkeys((*COLUMNS, "prompt", "target_language"), pl.String),
+        orient="row",
+    )
+    monkeypatch.setattr(_language, "_last", _language._Last())
+    alone = readability.score(frame)["readability"]
+    spans = language.score(frame)["mixed_fraction"]
+    # The prompt makes a gloss of it for the language score alone.
+    assert spans[1] > 0
+    assert list(spans[2:4]) == [0.0, 0.0]
+    searched: list[int] = []
+    find = _language.find
+
+    def counted(texts: pl.Series, *args: Any, **params: Any) -> Any:
+        searched.append(len(texts))
+        return find(texts, *args, **params)
+
+    monkeypatch.setattr(_language, "find", counted)
+    assert readability.score(frame)["readability"].to_list() == alone.to_list()
+    # Searched again are the two with a prompt's words and the two without words.
+    assert sum(searched) == 4
+    searched.clear()
+    assert readability.score(frame[::-1])["readability"].to_list() == alone[::-1].to_list()
+    assert sum(searched) == len(cases)
+
+
+@pytest.mark.parametrize(
+    ("broken", "clean"),
+    [("a \ud800 b", "a \ufffd b"), ("\ud83d\ude00", "😀"), ("\udfff", "\ufffd")],
+)
+def test_lone_surrogates_are_replaced_and_leave_the_neighbours_alone(
+    broken: str, clean: str
+) -> None:
+    frame = frame_of([joined(2), f"{joined(2)} {broken}", None], prompts=[broken, "é", None])
+    assert frame["completion"].to_list() == [joined(2), f"{joined(2)} {clean}", None]
+    assert frame["prompt"].to_list() == [clean, "é", None]
+    out = Scorer(["readability"]).score(frame)["readability"]
+    assert out[0] == of_completion(joined(2))
+    assert out.is_null().to_list() == [False, False, True]
+
+
+def of_completion(text: str) -> float:
+    value = score((text, None, None, None))["readability"][0]
+    assert isinstance(value, float)
+    return value

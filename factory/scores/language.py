@@ -21,7 +21,7 @@ import polars as pl
 from factory.scores import _lid
 from factory.scores._foreign import SentenceRule
 from factory.scores._identify import family
-from factory.scores._language import blocks, find
+from factory.scores._language import MIN_CONFIDENCE, Found, blocks, find, remember
 from factory.scores._mixing import Span
 from factory.scores._scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores._segment import count_words
@@ -53,7 +53,7 @@ _NAMES = {
 
 
 def score(
-    df: pl.DataFrame, *, model: str = "", min_confidence: float = 0.4, min_words: int = 4
+    df: pl.DataFrame, *, model: str = "", min_confidence: float = MIN_CONFIDENCE, min_words: int = 4
 ) -> pl.DataFrame:
     """Measure language and mixing of the reasoning (of the completion where there is none).
 
@@ -79,10 +79,17 @@ def score(
     rule = SentenceRule(min_words=min_words)
     frame = df.select(judged(), pl.col("prompt", "target_language").cast(pl.String))
     targets = _targets(frame, lid, min_confidence)
-    parts = [
-        _score_block(frame.slice(begin, end - begin), targets[begin:end], lid, min_confidence, rule)
-        for begin, end in blocks(frame["judged"])
-    ]
+    texts, parts, shares = frame["judged"], [], []
+    for begin, end in blocks(texts):
+        block = frame.slice(begin, end - begin)
+        found = find(
+            block["judged"], block["prompt"].to_list(), lid,
+            min_confidence=min_confidence, rule=rule,
+        )  # fmt: skip
+        parts.append(_columns(block["judged"], found, targets[begin:end]))
+        shares.append(found.foreign_shares(without_prompt=True))
+    if rule == _RULE and min_confidence == MIN_CONFIDENCE:
+        remember(texts, lid, shares)
     if not parts:
         return pl.DataFrame(schema={name: _TYPES[kind] for name, kind in WRITES.items()})
     return pl.concat(parts)
@@ -114,17 +121,7 @@ def normal_code(code: str | None) -> str | None:
     return _NAMES.get(plain, plain) or None
 
 
-def _score_block(
-    frame: pl.DataFrame,
-    targets: list[str | None],
-    lid: _lid.LanguageModel,
-    min_confidence: float,
-    rule: SentenceRule,
-) -> pl.DataFrame:
-    texts = frame["judged"]
-    everything = find(
-        texts, frame["prompt"].to_list(), lid, min_confidence=min_confidence, rule=rule
-    )
+def _columns(texts: pl.Series, everything: Found, targets: list[str | None]) -> pl.DataFrame:
     runs, found = everything.runs, everything.spans
     lang_D, confidence_D = everything.named
     rows = [

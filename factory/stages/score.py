@@ -42,22 +42,33 @@ def frame_of(
 ) -> pl.DataFrame:
     """Return the frame that scores read, shape (N, 6); None stays null.
 
+    Lone surrogates, which Arrow text cannot hold, become U+FFFD, and pairs one character.
+
     >>> frame_of(["<think>a</think>b"]).row(0)[:3]
     ('<think>a</think>b', 'a', 'b')
     """
     halves = [(None, None) if t is None else split_reasoning(t) for t in completions]
     none: Sequence[str | None] = [None] * len(completions)
-    return pl.DataFrame(
-        {
-            "completion": completions,
-            "reasoning": [h[0] for h in halves],
-            "answer": [h[1] for h in halves],
-            "prompt": none if prompts is None else prompts,
-            "target_language": none if target_languages is None else target_languages,
-            "extracted": none if extracted is None else extracted,
-        },
-        schema=dict.fromkeys(INPUTS, pl.String),
-    )
+    columns = {
+        "completion": completions,
+        "reasoning": [h[0] for h in halves],
+        "answer": [h[1] for h in halves],
+        "prompt": none if prompts is None else prompts,
+        "target_language": none if target_languages is None else target_languages,
+        "extracted": none if extracted is None else extracted,
+    }
+    schema = dict.fromkeys(INPUTS, pl.String)
+    try:
+        return pl.DataFrame(columns, schema=schema)
+    except UnicodeEncodeError:
+        clean = {name: [_encodable(text) for text in texts] for name, texts in columns.items()}
+        return pl.DataFrame(clean, schema=schema)
+
+
+def _encodable(text: str | None) -> str | None:
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Scorer:

@@ -6,8 +6,10 @@ usage: python tests/bench/bench_chain.py [--n 2000] [--datatrove VENV/bin/python
 Ours: JSON Lines in, language and mixing, readability, repetition, near-duplicates, contamination
 against five benchmarks, filters, Parquet out. datatrove: JSON Lines in, language, Gopher repetition
 and quality, MinHash, JSON Lines out (no mixing, readability or contamination). data-juicer: eight
-cheap filters and MinHash (no language, mixing, readability or contamination). User and system CPU
-seconds of one process without start and model loading; sides alternate.
+cheap filters and MinHash (no language, mixing, readability or contamination). A second figure of
+ours ("peers' questions") leaves out what neither peer answers: language and mixing, repetition,
+near-duplicates and filters on them (datatrove's quality filter has no counterpart in it). User and
+system CPU seconds of one process without start and model loading; sides alternate.
 """
 
 from __future__ import annotations
@@ -39,14 +41,20 @@ from factory.sets.near_duplicates import Sketches, mark  # noqa: E402
 from factory.stages.score import Scorer, frame_of  # noqa: E402
 
 SCORES = ("language", "readability", "repetition")
+NARROW = ("language", "repetition")
 FILTERS = compose(
     preset("r1_cold_start"),
     own={"unique": "NOT is_duplicate", "clean": "NOT is_contaminated"},
 )
+NARROW_FILTERS = compose(
+    {name: FILTERS[name] for name in ("one_language", "no_loop", "little_repetition", "unique")}
+)
 
 
-def chain(source: str, out: str, benches: dict[str, list[str]]) -> tuple[dict[str, float], int]:
-    """Run our chain; return CPU seconds per part and the rows kept."""
+def chain(
+    source: str, out: str, benches: dict[str, list[str]], *, narrow: bool = False
+) -> tuple[dict[str, float], int]:
+    """Run our chain, or what of it the peers have too; return CPU seconds per part, rows kept."""
     cpu: dict[str, float] = collections.defaultdict(float)
     last = cpu_s()
 
@@ -56,8 +64,9 @@ def chain(source: str, out: str, benches: dict[str, list[str]]) -> tuple[dict[st
         cpu[name] += now - last
         last = now
 
-    scorers = {name: Scorer([name]) for name in SCORES}
-    sketches, checker = Sketches(ngram=5), Decontaminator(benches, ngram=10)
+    scorers = {name: Scorer([name]) for name in (NARROW if narrow else SCORES)}
+    sketches = Sketches(ngram=5)
+    checker = None if narrow else Decontaminator(benches, ngram=10)
     lap("index")
     parts = []
     for batch in files.read_batches(source):
@@ -70,14 +79,16 @@ def chain(source: str, out: str, benches: dict[str, list[str]]) -> tuple[dict[st
             lap(name)
         sketches.add(texts)
         lap("near-duplicates")
-        checked = checker.check(frame.select("completion"), columns=["completion"])
-        lap("contamination")
+        checked = frame.select("completion")
+        if checker is not None:
+            checked = checker.check(checked, columns=["completion"])
+            lap("contamination")
         parts.append(checked.with_columns(columns))
         lap("read")
     whole = pl.concat(parts)
     whole = mark(whole, sketches.clusters(threshold=0.7))
     lap("near-duplicates")
-    kept = whole.filter(funnel(whole, FILTERS).keep)
+    kept = whole.filter(funnel(whole, NARROW_FILTERS if narrow else FILTERS).keep)
     lap("filters")
     kept.write_parquet(out, compression="zstd")
     lap("write")
@@ -118,6 +129,8 @@ def main() -> None:
             if not seconds["factory"] or sum(parts.values()) < min(seconds["factory"]):
                 best = parts
             seconds["factory"].append(sum(parts.values()))
+            few, _ = chain(str(path), out, benches, narrow=True)
+            seconds["peers' questions"].append(sum(few.values()))
             for label, python, script in (
                 ("datatrove", args.datatrove, "_peer_datatrove.py"),
                 ("data-juicer", args.juicer, "_peer_juicer.py"),
@@ -130,9 +143,11 @@ def main() -> None:
     size = sum(map(len, corpus.texts)) / args.n
     print(f"\nWhole chain: {args.n} traces of {size:.0f} characters, {kept} kept by ours")
     for label, values in seconds.items():
-        rate, ratios = args.n / min(values), np.divide(values, seconds["factory"])
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        print(f"  {label:12s} {rate:8.0f} /s   we are {middle:6.1f} x [{low:.1f}, {high:.1f}]")
+        print(f"  {label:17s} {args.n / min(values):8.0f} /s", end="")
+        for whose in ("factory", "peers' questions"):
+            low, middle, high = np.quantile(np.divide(values, seconds[whose]), [0.25, 0.5, 0.75])
+            print(f"   {whose}: {middle:6.1f} x [{low:.1f}, {high:.1f}]", end="")
+        print()
     shares = ", ".join(f"{k} {v / args.n * 1e6:.0f}" for k, v in best.items())
     print(f"  ours, microseconds per trace: {shares}")
 
