@@ -10,6 +10,7 @@ import pytest
 
 from factory.errors import UsageError
 from factory.sets._clusters import components
+from factory.sets.decontaminate import Decontaminator
 from factory.sets.near_duplicates import (
     Sketches,
     bands_for,
@@ -177,3 +178,17 @@ def test_a_stream_gives_what_the_frame_gives() -> None:
     whole = near_duplicates(frame, threshold=0.6, ngram=3)
     assert mark(frame, label, column="text").equals(whole)
     assert cluster([]).tolist() == []
+
+
+def test_the_words_of_a_contamination_check_give_the_same_sketches() -> None:
+    rng = random.Random(4)
+    texts: list[str | None] = [
+        " ".join(str(rng.randrange(50)) for _ in range(rng.randrange(40))) for _ in range(5000)
+    ]
+    texts += [None, "", "其中 x² = 4", texts[7], texts[7]]
+    alone, beside = Sketches(ngram=5), Sketches(ngram=5)
+    alone.add(texts)
+    checker = Decontaminator({"toy": ["one two three four five six seven eight nine ten eleven"]})
+    checker.check(pl.DataFrame({"text": texts}), on_words=beside.add_words)
+    assert len(beside.sketch) == len(texts)
+    assert (beside.sketch == alone.sketch).all()

@@ -21,7 +21,7 @@ The index holds 8 bytes per distinct n-gram, and the texts are checked in bounde
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -308,12 +308,20 @@ class Decontaminator:
         """Distinct n-grams in the index."""
         return len(self._index.keys)
 
-    def check(self, df: pl.DataFrame, columns: Sequence[str] = ("text",)) -> pl.DataFrame:
+    def check(
+        self,
+        df: pl.DataFrame,
+        columns: Sequence[str] = ("text",),
+        *,
+        on_words: Callable[[Words], None] | None = None,
+    ) -> pl.DataFrame:
         """Add the four (with ``twins`` six) columns of findings to a frame.
 
         Args:
             df: any frame; call it batch by batch for a stream, the findings are row by row.
             columns: text columns to check; a run of words never spans two of them.
+            on_words: gets the words of every chunk of texts, in order, column after column:
+                ``Sketches.add_words`` looks for near-duplicates without finding words again.
 
         Returns:
             ``df`` with ``is_contaminated`` (null where all columns are null), ``contaminated_by``
@@ -337,7 +345,7 @@ class Decontaminator:
         for column in columns:
             texts = df.get_column(column).cast(pl.String)
             known |= texts.is_not_null().to_numpy()
-            self._check_column(texts.to_list(), found)
+            self._check_column(texts.to_list(), found, on_words)
         return df.with_columns(found.columns(self.names, known.tolist(), written))
 
     def check_words(self, words: Words) -> Flags:
@@ -346,9 +354,16 @@ class Decontaminator:
         out[self._index.probe(words).text_H] = True
         return out
 
-    def _check_column(self, texts: list[str | None], found: _Findings) -> None:
+    def _check_column(
+        self,
+        texts: list[str | None],
+        found: _Findings,
+        on_words: Callable[[Words], None] | None,
+    ) -> None:
         for begin, chunk in chunks(texts):
             words = words_of(chunk, self.folding)
+            if on_words is not None:
+                on_words(words)
             hits = self._index.probe(words)
             if len(hits.text_H):
                 self._note_first(words, hits, begin, found)

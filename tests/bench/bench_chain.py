@@ -77,12 +77,13 @@ def chain(
         for name, scorer in scorers.items():
             columns += scorer.score(frame).get_columns()
             lap(name)
-        sketches.add(texts)
-        lap("near-duplicates")
         checked = frame.select("completion")
-        if checker is not None:
-            checked = checker.check(checked, columns=["completion"])
-            lap("contamination")
+        if checker is None:
+            sketches.add(texts)
+            lap("near-duplicates")
+        else:
+            checked = checker.check(checked, columns=["completion"], on_words=sketches.add_words)
+            lap("contamination and sketches")
         parts.append(checked.with_columns(columns))
         lap("read")
     whole = pl.concat(parts)
