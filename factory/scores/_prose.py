@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from factory.scores._function_words import by_word
-from factory.scores._syllables import n_syllables
+from factory.scores._syllables import n_syllables, vowels_of
 from factory.scores._tokens import Ints, eights, utf8
 
 Floats = npt.NDArray[np.float64]
@@ -180,7 +180,9 @@ _PLURAL = frozenset(("we", "we're", "we'll", "we've", "we'd", "us", "our", "ours
 
 
 def _vowel_groups(word: str) -> int:
-    russian = 0 if word.isascii() else len(_RUSSIAN_VOWELS.findall(word))
+    if word.isascii():
+        return max(len(vowels_of(word).split()), 1)
+    russian = len(_RUSSIAN_VOWELS.findall(word))
     return max(russian or len(_VOWELS.findall(word)), 1)
 
 

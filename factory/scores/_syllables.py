@@ -99,7 +99,23 @@ _BY_COUNT = {
         identifying immediately individual individuals probability theoretical
         """,
 }
+# What the patterns above need: most words have none of it, which is cheaper to see than to match.
+_ENDINGS = """
+    ly ment ments ful fully less ness thing things where fore time times one body what how land
+    side way ways work works man men size line ty book ing
+"""
+_INSIDE_ENDINGS = tuple(_ENDINGS.split())
+_AS_VOWELS = bytes(0x61 if chr(b) in "aeiouy" else 0x20 for b in range(256))
 _LISTED = {word: n for n, words in _BY_COUNT.items() for word in words.split()}
+
+
+def vowels_of(word: str) -> bytes:
+    """Return an ASCII word with ``a`` for each vowel and blanks for the rest.
+
+    >>> vowels_of("beauty")
+    b' aaa a'
+    """
+    return word.encode().translate(_AS_VOWELS)
 
 
 def n_syllables(word: str) -> int:
@@ -115,7 +131,8 @@ def n_syllables(word: str) -> int:
     if word.endswith("'s"):
         stem = word[:-2]
         return n_syllables(stem) + bool(re.search(r"(?:[sxz]|ch|sh|ce|ge|se)$", stem))
-    count = len(_GROUPS.findall(word))
+    vowels = vowels_of(word) if word.isascii() else None
+    count = len(_GROUPS.findall(word)) if vowels is None else len(vowels.split())
     if len(word) > 2:
         if word.endswith("es") and not _SIBILANT_ES.search(word) and not _LE.search(word):
             count -= bool(_MUTE_ES.search(word))
@@ -123,6 +140,8 @@ def n_syllables(word: str) -> int:
             count -= bool(_MUTE_ED.search(word)) and not word.endswith("eed")
         elif word.endswith("e") and not _LE.search(word):
             count -= bool(_MUTE_E.search(word))
-        count -= bool(_MUTE_INSIDE.search(word)) or word.endswith("ically")
-    count += len(_TWO.findall(word))
+        if word.endswith(_INSIDE_ENDINGS):
+            count -= bool(_MUTE_INSIDE.search(word)) or word.endswith("ically")
+    if vowels is None or b"aa" in vowels or "yin" in word or "ism" in word or "n't" in word:
+        count += len(_TWO.findall(word))
     return max(count, 1)
