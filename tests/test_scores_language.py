@@ -223,6 +223,15 @@ def test_no_text_raises(text: str) -> None:
     assert measure([text, text[:1], text[1:]]).height == 3
 
 
+def test_a_text_of_endless_mixing_has_a_bounded_list_and_others_beside_it_keep_theirs() -> None:
+    from factory.scores._mixing import MOST_SPANS
+
+    long, short = "a word 好, " * (2 * MOST_SPANS), MIXED[0][0]
+    out = measure([long, short])
+    assert len(json.loads(out["mixed_spans"][0])) == MOST_SPANS
+    assert out.row(1) == measure([short]).row(0)
+
+
 def test_sums_of_word_vectors_give_the_probabilities_of_fasttext() -> None:
     import fasttext
 

@@ -20,7 +20,7 @@ from factory.scores._identify import (
     family,
 )
 from factory.scores._lid import Floats, LanguageModel
-from factory.scores._mixing import Span, is_gloss
+from factory.scores._mixing import MOST_SPANS, Span, is_gloss
 from factory.scores._model import Labels, Rule
 from factory.scores._scripts import CJK, Runs
 from factory.scores._tokens import Bools
@@ -80,6 +80,8 @@ def sentence_spans(
     known: dict[int, Hashes] = {}
     for (sentence, first, last, label), weight in zip(rows, weights, strict=True):
         text = int(parts.text_S[sentence])
+        if len(found.get(text, ())) >= MOST_SPANS:
+            continue
         if text not in known:
             known[text] = _known_words(parts, text, chance_S < rule.doubt)
         codes = parts.code_M[first : last + 1]

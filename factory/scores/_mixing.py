@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from factory.scores._function_words import lists
 from factory.scores._identify import SHARED, chinese_or_japanese
 from factory.scores._lid import LanguageModel
 from factory.scores._scripts import CJK, CYRILLIC, DEFAULT_LANGUAGE, GREEK, HEBREW, LATIN, Runs
+from factory.scores._tokens import Ints
 
 _OPENERS = "\"'“”„‟‘’‚«»‹›「『《〈【（([{`*"
 _PAIRS = {
@@ -29,6 +31,8 @@ _OPENED = re.compile('(?<![^\\W_])(["“„‟«‹])(?=\\w)[^"“”„‟«»�
 # Longer stretches in quotation marks or brackets are no gloss but text.
 QUOTED_CHARS, BRACKETED_CHARS = 80, 40
 _GAP_CHARS = 6
+# A text has at most so many spans of a kind: what follows in 100 MB of alternation is more of it.
+MOST_SPANS = 2000
 # Latin words that are written so in every language: units and functions.
 _INTERNATIONAL = frozenset(
     """
@@ -61,9 +65,10 @@ class _Group:
 def _groups(runs: Runs) -> list[_Group]:
     """Join runs of one other script that only blanks and light punctuation part."""
     groups: list[_Group] = []
-    of_text = np.searchsorted(runs.first_D, runs.foreign_F, side="right") - 1
-    kinds = runs.class_R[runs.foreign_F].tolist()
-    for run, text, kind in zip(runs.foreign_F.tolist(), of_text.tolist(), kinds, strict=True):
+    foreign_F = _first_ones(runs, 4 * MOST_SPANS)
+    of_text = np.searchsorted(runs.first_D, foreign_F, side="right") - 1
+    kinds = runs.class_R[foreign_F].tolist()
+    for run, text, kind in zip(foreign_F.tolist(), of_text.tolist(), kinds, strict=True):
         if groups:
             last = groups[-1]
             if run - last.last <= 2 and last.text == text and last.kind == kind:
@@ -73,6 +78,15 @@ def _groups(runs: Runs) -> list[_Group]:
                     continue
         groups.append(_Group(run, run, kind, text))
     return groups
+
+
+def _first_ones(runs: Runs, most: int) -> Ints:
+    """Return the foreign runs, of each text the first ``most``."""
+    if len(runs.foreign_F) <= most:
+        return runs.foreign_F
+    first = np.searchsorted(runs.foreign_F, runs.first_D)
+    kept = [runs.foreign_F[a : min(a + most, b)] for a, b in itertools.pairwise(first.tolist())]
+    return np.concatenate(kept)
 
 
 def is_quoted(before: str, inside: str, after: str) -> bool:
@@ -105,7 +119,7 @@ def script_spans(
         text = group.text
         begin, end = int(runs.edge_R[group.first]), int(runs.edge_R[group.last + 1])
         inside = runs.text(begin, end)
-        if not _counts(group, inside):
+        if not _counts(group, inside) or len(found.get(text, ())) >= MOST_SPANS:
             continue
         is_told = is_gloss(runs, text, begin, end)
         if not is_told and inside in (prompts[text] or ""):
