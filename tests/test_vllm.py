@@ -80,9 +80,9 @@ def test_thinking_is_closed_at_its_budget(tmp_path: Path, engine: Any) -> None:
         # A token of this model is a byte, or a special token.
         assert 0 < len(re.sub(r"<\|?\w+\|?>", "x", thinking)) <= 12
         assert 12 < row["n_completion_tokens"] <= 40
-    _, free = run(tmp_path / "c", engine)
-    longest = free.filter(pl.col("n_completion_tokens") <= 12).height
-    assert traces.height - closed.height == longest, "what ended in time is left alone"
+    # What ended in time, or closed its thinking by itself, is left alone.
+    for row in traces.filter(pl.col("meta").is_null()).iter_rows(named=True):
+        assert row["n_completion_tokens"] <= 12 or "</think>" in row["completion"]
 
 
 def test_new_weights_are_taken_without_a_restart(tmp_path: Path, engine: Any, folder: str) -> None:
