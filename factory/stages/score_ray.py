@@ -70,14 +70,15 @@ def score_on_ray(
             paths = [str(p.resolve()) for p in traces.part_paths()]
             # Reading waits for disks. With a whole CPU each, as is the default, an actor on a
             # cluster of one CPU waits for ever for what no reader has the room to read.
+            n_cpus = ray.cluster_resources().get("CPU", 1)
             read = ray.data.read_parquet(paths, columns=COLUMNS, partitioning=None, num_cpus=0.1)
             measured = read.map_batches(
                 Measure,
-                num_cpus=0.9,
+                num_cpus=0.9 if n_cpus > 1 else 0.5,
                 fn_constructor_args=(list(scores), scorer.params, known),
                 batch_size=BATCH_ROWS,
                 batch_format="pyarrow",
-                concurrency=(1, max(1, int(ray.cluster_resources().get("CPU", 1)))),
+                concurrency=(1, max(1, int(n_cpus))),
             )
             _write(measured, tables, counts, len(wanted), on_count)
         finally:
