@@ -36,7 +36,7 @@ _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]]) -> bytearray:
-    """Return the rows as JSON Lines; lone surrogates, which Parquet cannot hold, become U+FFFD."""
+    """Return the rows as JSON Lines; lone surrogates, which Parquet cannot hold, become "?"."""
     # Not a join of a list: many live buffers make the allocator give memory back to the system
     # and fault it in again with every call, which takes three times as long.
     lines = bytearray()
