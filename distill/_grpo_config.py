@@ -39,6 +39,8 @@ class GrpoConfig(Config):
         max_prompt_tokens: prompts that are longer are left out, and counted.
         max_cpu_s: stop in order after so many CPU seconds, rollouts included (for comparisons).
         on_alarm: what the reward-hacking monitor does.
+        trainable: regular expression; parameters in whose name it is found are trained, the rest
+            stays as it is. None: all.
         trl: passed to ``trl.GRPOConfig`` as it stands, over the preset's keys.
     """
 
@@ -58,6 +60,7 @@ class GrpoConfig(Config):
     max_prompt_tokens: int = 2048
     max_cpu_s: float | None = None
     on_alarm: Literal["warn", "stop"] = "warn"
+    trainable: str | None = None
     seed: int = 0
     dtype: str = "float32"
     n_workers: int | None = None

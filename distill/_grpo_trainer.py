@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from distill._trainer import Progress
 from distill.presets import cap_at
 from distill.runs import cpu_s
-from factory.errors import FactoryError
+from factory.errors import ConfigError, FactoryError
 
 _REFERENCE = "reference.safetensors"
 _SPENT = "cpu_s"
@@ -36,6 +37,8 @@ def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pai
         use_safetensors=True,
         trust_remote_code=False,
     )
+
+    freeze(model, run.config.trainable)
 
     class _Trainer(GRPOTrainer):  # type: ignore[misc]
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,6 +113,37 @@ def not_a_number(what: str, step: int) -> FactoryError:
         f"the {what} of step {step + 1} is no finite number; the weights were not moved",
         "lower trl.learning_rate; the last checkpoint is kept",
     )
+
+
+def freeze(model: Any, trainable: str | None) -> int:
+    """Leave only the parameters trainable in whose name a regular expression is found.
+
+    Args:
+        model: a torch module.
+        trainable: the expression; None: all.
+
+    Returns:
+        Number of values that training may move.
+
+    Raises:
+        ConfigError: no regular expression, or no parameter has such a name.
+    """
+    try:
+        pattern = re.compile(trainable or "")
+    except re.error as error:
+        raise ConfigError(
+            f"trainable: {trainable!r}: {error}", "write a regular expression"
+        ) from None
+    n_trained = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(pattern.search(name) is not None)
+        n_trained += parameter.numel() if parameter.requires_grad else 0
+    if not n_trained:
+        names = ", ".join(name for name, _ in list(model.named_parameters())[:3])
+        raise ConfigError(
+            f"trainable: no parameter matches {trainable!r}", f"names are as in {names}"
+        )
+    return n_trained
 
 
 def set_cap(trainer: Any, cap: int) -> None:

@@ -69,12 +69,14 @@ def grpo(
     values = trl_values(config)
     inputs = ids.key_of(
         {
-            **config.model_dump(mode="json", exclude={"out", "base", "n_workers"}),
+            **config.model_dump(mode="json", exclude={"out", "base", "n_workers", "trainable"}),
             "length_caps": sorted(config.caps.items()),
             "values": {k: str(v) for k, v in values.items()},
             "base": models.revision_of(name, revision),
             "prompts": [[p.prompt_id, s.gold or ""] for p, s in pairs],
             "version": _VERSION,
+            # Runs that train all parameters keep the inputs that they had before this choice.
+            **({} if config.trainable is None else {"trainable": config.trainable}),
         }
     )
     if finished(config.out, inputs=inputs):

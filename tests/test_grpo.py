@@ -17,7 +17,7 @@ import pytest
 from distill._grpo_record import Recorder
 from distill._grpo_reward import HackingMonitor, Payer, Rewarded, random_reward
 from distill._grpo_rollout import Renderer, r1_zero_jinja
-from distill._grpo_trainer import spent_before
+from distill._grpo_trainer import freeze, spent_before
 from distill.dynamics import dynamics, plots
 from distill.grpo import GrpoConfig, sample_indices, trl_values
 from distill.templates import r1_zero
@@ -127,6 +127,27 @@ def test_samples_of_one_prompt_are_numbered() -> None:
     assert sample_indices(["1", "1", "2", "1", "2"]) == [0, 1, 0, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "trained"),
+    [(None, {"mlp.weight", "norm.weight"}), ("mlp", {"mlp.weight"}), (r"^norm\.", {"norm.weight"})],
+)
+def test_only_the_parameters_asked_for_are_trained(pattern: str | None, trained: set[str]) -> None:
+    torch = pytest.importorskip("torch")
+    model = torch.nn.ModuleDict(
+        {"mlp": torch.nn.Linear(3, 2, bias=False), "norm": torch.nn.RMSNorm(5)}
+    )
+    n_trained = freeze(model, pattern)
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == trained
+    assert n_trained == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("pattern", ["attention", "mlp("])
+def test_a_pattern_that_trains_nothing_is_refused(pattern: str) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ConfigError, match="trainable: "):
+        freeze(torch.nn.ModuleDict({"mlp": torch.nn.Linear(2, 2)}), pattern)
+
+
 class _Tokenizer:
     eos_token_id, pad_token_id = 1, 0
 
@@ -223,7 +244,7 @@ trl = dict(max_steps=6, num_generations=4, learning_rate=float(extra.get("lr", "
     max_completion_length=12, save_steps=2, beta=0.01, ref_model_sync_steps=4)
 config = GrpoConfig(base=base, out=Path(out), preset="r1_reasoning", per_device=8,
     outputs_per_update=8, outputs_per_rollout=8, length_caps={0: 8, 3: 12}, max_prompt_tokens=40,
-    n_workers=1, trl=trl)
+    n_workers=1, trl=trl, trainable=extra.get("trainable"))
 try:
     grpo(config, pairs, Store(store), say=lambda line: print(line, flush=True))
 except FactoryError as error:
@@ -246,8 +267,8 @@ def _start(tmp_path: Path, base: str, *extra: str) -> subprocess.Popen[str]:
 def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path) -> None:
     from tests.tiny_model import make_tiny_model
 
-    base = make_tiny_model(tmp_path / "base")
-    process = _start(tmp_path, base)
+    base, only = make_tiny_model(tmp_path / "base"), "trainable=mlp|lm_head"
+    process = _start(tmp_path, base, only)
     deadline = time.monotonic() + 400
     checkpoints = tmp_path / "out" / "checkpoints"
     while not list(checkpoints.glob("checkpoint-*/whole")):
@@ -258,7 +279,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path)
     process.wait()
     spent = max(spent_before(p) for p in checkpoints.glob("checkpoint-*"))
     assert spent > 0
-    said = _start(tmp_path, base).communicate(timeout=400)[0]
+    said = _start(tmp_path, base, only).communicate(timeout=400)[0]
     metrics = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
     assert metrics["cpu_s"] > spent, "what was spent before the kill counts"
     assert "going on from checkpoint-" in said
@@ -274,8 +295,19 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path)
     apart = store.table("rl_steps").read()["weights_apart_nats"].max()
     assert isinstance(apart, float)
     assert apart < 0.02
-    said = _start(tmp_path, base).communicate(timeout=400)[0]
+    said = _start(tmp_path, base, only).communicate(timeout=400)[0]
     assert "step" not in said
+    moved = moved_parameters(Path(base), tmp_path / "out")
+    assert moved
+    assert all("mlp" in name or "lm_head" in name for name in moved), moved
+
+
+def moved_parameters(before: Path, after: Path) -> list[str]:
+    from safetensors.torch import load_file
+
+    old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
+    assert old.keys() == new.keys()
+    return [name for name in old if not old[name].equal(new[name])]
 
 
 @pytest.mark.slow
