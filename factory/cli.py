@@ -22,6 +22,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}: `{self.prog} --help` shows the options\n")
 
 
+class _VerbParser(_Parser):
+    """A verb's parser: what it does not know is its own complaint, not that of the command."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     parser = _Parser(
@@ -29,7 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Build datasets of verified reasoning traces: generate, verify, score, select, "
         "release; query them with SQL.",
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, parser_class=_VerbParser
+    )
     for name, summary, add in VERBS:
         verb = verbs.add_parser(name, help=summary, description=summary)
         add(verb)

@@ -242,8 +242,10 @@ def score(args: Namespace) -> int:
     run = score_on_ray if args.on == "ray" else score_store
     counts = run(store_of(args), names, params=score_params(args.param))
     for label in sorted({*counts.new, *counts.present}):
-        note(f"{label}: {counts.new[label]} new, {counts.present[label]} were there")
-    return 0
+        over = counts.too_long[label]
+        long = f", {over} of them too long to measure: they hold nulls" if over else ""
+        note(f"{label}: {counts.new[label]} new, {counts.present[label]} were there{long}")
+    return 1 if counts.too_long.total() else 0
 
 
 # ---- decisions

@@ -93,9 +93,14 @@ def verify_file(
     """
     check_paths(source, out)
     if verifier is not None:
-        _checker(verifier, options, n_workers)
+        known = set(_checker(verifier, options, n_workers).known)
     else:
-        _refuse_unknown(options)
+        known = _known_options()
+        if unknown := sorted(set(options) - known):
+            raise UsageError(
+                f"no verifier has option {', '.join(unknown)}", f"known: {', '.join(sorted(known))}"
+            )
+    refuse_unread(mapping, {*_VERIFY_READS, *known})
     tally = Tally()
     columns = [prefix + name for name in VERDICT_FIELDS]
 
@@ -158,6 +163,8 @@ def _verify_batch(
     return out
 
 
+_VERIFY_READS = ("completion", "reasoning", "answer", "prefill", "prompt", "gold", "verifier",
+                 "options", "finish_reason")  # fmt: skip
 _HAVE_AUTO = ("math", "choice")
 _CHECKERS: dict[tuple[str, str], Any] = {}
 
@@ -172,18 +179,13 @@ def _checker(name: str, options: Mapping[str, Any], n_workers: int | None) -> An
     return _CHECKERS[key]
 
 
-def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse an option that no verifier has; rows may name any verifier."""
+def _known_options() -> set[str]:
+    """Return the options of all verifiers; rows may name any of them."""
     from factory.stages.verify import known_options
 
-    known = {
+    return {
         o for n in plugins.names("verifiers") for o in known_options(plugins.load("verifiers", n))
     }
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise UsageError(
-            f"no verifier has option {', '.join(unknown)}", f"known: {', '.join(sorted(known))}"
-        )
 
 
 def _item(view: Row) -> Item | None:
@@ -236,6 +238,7 @@ def score_file(
     from factory.stages.score import INPUTS, Scorer
 
     check_paths(source, out)
+    refuse_unread(mapping, {*INPUTS, "text", "prefill"})
     scorer = Scorer(list(scores) if scores is not None else plugins.names("scores"), params)
     # A score may write what it also reads (target_language): there the input's own value stays.
     columns = [prefix + c for c in scorer.columns if prefix + c not in INPUTS]
@@ -319,6 +322,15 @@ def check_paths(source: str, out: str) -> None:
     files.check_output(out)
     if source == out and source != "-":
         raise UsageError(f"{source!r} is both input and output", "give another --out")
+
+
+def refuse_unread(mapping: Mapping[str, str], reads: Iterable[str]) -> None:
+    """Refuse a mapped name that nothing reads: a slip of the pen would change nothing, silently."""
+    if unread := sorted(set(mapping) - set(reads)):
+        raise UsageError(
+            f"--map {unread[0]}={mapping[unread[0]]}: nothing reads {', '.join(unread)}",
+            f"names that are read: {', '.join(sorted(reads))}",
+        )
 
 
 def refuse_collision(batch: Batch, columns: Sequence[str]) -> None:

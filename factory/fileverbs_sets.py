@@ -13,7 +13,7 @@ import polars as pl
 from factory import files
 from factory.errors import UsageError
 from factory.files import Malformed, Row
-from factory.fileverbs import Tally, check_paths, clean, refuse_collision
+from factory.fileverbs import Tally, check_paths, clean, refuse_collision, refuse_unread
 
 DEDUP_COLUMNS = ("cluster_id", "is_duplicate")
 CONTAMINATION_COLUMNS = ("is_contaminated", "contaminated_by", "matched_ngram")
@@ -46,6 +46,7 @@ def dedup_file(
     check_paths(source, out)
     if source == "-":
         raise UsageError("dedup reads its input twice", "give a file instead of -")
+    refuse_unread(mapping, _names_of([column]))
     is_null: list[bool] = []
     have: set[str] = set()
 
@@ -106,6 +107,7 @@ def decontaminate_file(
     from factory.sets.decontaminate import Decontaminator, benchmark_texts
 
     check_paths(source, out)
+    refuse_unread(mapping, _names_of(columns) if columns else _TEXT_COLUMNS)
     benchmarks = {}
     for path in against:
         files.check_input(path)
@@ -140,6 +142,12 @@ def decontaminate_file(
 
 _TEXT_COLUMNS = ("prompt", "problem", "question", "completion", "reasoning", "answer", "text",
                  "output", "raw", "solution")  # fmt: skip
+
+
+def _names_of(columns: Sequence[str]) -> set[str]:
+    """Return the names that are read for these columns (``_text``)."""
+    joined = {"completion", "reasoning", "answer"}
+    return {*columns, *(joined if {"text", "completion"}.intersection(columns) else ())}
 
 
 def _text_columns(batch: Sequence[Row | Malformed], mapping: Mapping[str, str]) -> list[str]:

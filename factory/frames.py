@@ -10,8 +10,10 @@ R1F 0x02 JSON Lines as they are       low half of XXH3-64
 ======== ============================ =======================
 
 Reading tells a torn tail (an append that never returned: ignored) from damage (a flipped bit in
-committed bytes: ``CorruptError`` names the file). A frame that is whole in length but fails its
-checksum is damage, unless its payload ends in zeros, as a power loss leaves it.
+committed bytes: ``CorruptError`` names the file). Behind the last frame a file may have reserved
+space, which reads as zeros; so may pieces of a frame that a power loss left unfinished. JSON Lines
+hold no zero byte, so a stored frame that is whole in length, fails its checksum, and has every
+sector written and its end in place, is damage.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 import xxhash
@@ -32,20 +35,38 @@ from factory.errors import CorruptError
 PACKED, STORED = b"R1F\x01", b"R1F\x02"
 _HEADER = struct.Struct("<4sII")
 _MARK = PACKED[:3]
+_SECTOR = 512
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]]) -> bytearray:
-    """Return the rows as JSON Lines; lone surrogates, which Parquet cannot hold, become "?"."""
-    # Not a join of a list: many live buffers make the allocator give memory back to the system
-    # and fault it in again with every call, which takes three times as long.
-    lines = bytearray()
-    for row in rows:
-        try:
-            lines += orjson.dumps(row, option=_OPTIONS)
-        except TypeError:
-            lines += _encode_clean(row)
-    return lines
+class LineBuffer:
+    """Memory in which rows become JSON Lines, one batch after the other."""
+
+    # Kept, since every new buffer of this size is given back to the system when it is freed and
+    # faulted in again by the next: on a virtual machine three times the cost of the encoding.
+
+    def __init__(self) -> None:
+        self._bytes = BytesIO()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that it holds on to."""
+        return len(self._bytes.getbuffer())
+
+    def encode(self, rows: Iterable[Mapping[str, Any]]) -> memoryview:
+        """Return the rows as JSON Lines; lone surrogates, which Parquet cannot hold, become "?".
+
+        The view must be released before the next call; use it in a ``with``.
+        """
+        self._bytes.seek(0)
+        write, dumps = self._bytes.write, orjson.dumps
+        for row in rows:
+            try:
+                line = dumps(row, option=_OPTIONS)
+            except TypeError:
+                line = _encode_clean(row)
+            write(line)
+        return self._bytes.getbuffer()[: self._bytes.tell()]
 
 
 def _encode_clean(row: Mapping[str, Any]) -> bytes:
@@ -56,20 +77,20 @@ def _encode_clean(row: Mapping[str, Any]) -> bytes:
     return orjson.dumps(clean, option=_OPTIONS)
 
 
-def packed_frame(lines: Sequence[bytes | bytearray]) -> list[bytes | bytearray]:
+def packed_frame(lines: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
     """Return the pieces of a compressed frame: a third to a quarter of the size of its text."""
     # Piece by piece, not joined: zstd works without the interpreter's lock, a join does not.
     size = sum(map(len, lines))
     packer = zstandard.ZstdCompressor(level=1, write_checksum=False).compressobj(size=size)
-    pieces = [piece for line in lines if (piece := packer.compress(line))]
+    pieces: list[bytes | memoryview] = [piece for line in lines if (piece := packer.compress(line))]
     pieces.append(packer.flush())
     crc = 0
-    for piece in pieces:
-        crc = zlib.crc32(piece, crc)
+    for packed in pieces:
+        crc = zlib.crc32(packed, crc)
     return [_HEADER.pack(PACKED, sum(map(len, pieces)), crc), *pieces]
 
 
-def stored_frame(lines: bytes | bytearray) -> list[bytes | bytearray]:
+def stored_frame(lines: bytes | memoryview) -> list[bytes | memoryview]:
     """Return the pieces of a frame that costs a fortieth of the time, at full size."""
     # XXH3 at 10 GB/s: CRC-32 (3 GB/s) would cost as much again as encoding the rows.
     return [_HEADER.pack(STORED, len(lines), xxhash.xxh3_64_intdigest(lines) & 0xFFFFFFFF), lines]
@@ -86,6 +107,8 @@ def _is_whole(magic: bytes, length: int, checksum: int, payload: bytes) -> bool:
 def read_payloads(handle: BinaryIO, path: Path) -> Iterator[bytes]:
     """Yield the JSON Lines of every whole frame, in order; stop at a torn tail.
 
+    The writer may be at work meanwhile: what was committed before the call is yielded.
+
     Raises:
         CorruptError: committed bytes are damaged.
     """
@@ -93,44 +116,99 @@ def read_payloads(handle: BinaryIO, path: Path) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor()
     offset = 0
     while offset < size:
+        frame = _Frame.read(handle, offset, size)
+        if not frame.is_whole:
+            if _is_torn_tail(handle, frame, size):
+                return
+            # A writer finished it while we looked, and went on.
+            frame = _Frame.read(handle, offset, size)
+        if not frame.is_whole:
+            raise CorruptError(
+                f"{path} is damaged at byte {offset}",
+                "restore the file from a copy, or move it away: its rows then count as missing",
+            )
+        is_packed = frame.magic == PACKED
+        yield decompressor.decompress(frame.payload) if is_packed else frame.payload
+        offset = frame.stop
+
+
+class _Frame(NamedTuple):
+    """What stands at ``offset``: a frame, or what is left of one."""
+
+    offset: int
+    header: bytes
+    payload: bytes
+    """Empty where the header fits no frame within the file."""
+
+    @classmethod
+    def read(cls, handle: BinaryIO, offset: int, size: int) -> _Frame:
         handle.seek(offset)
         header = handle.read(_HEADER.size)
         if len(header) < _HEADER.size:
-            return
-        magic, length, checksum = _HEADER.unpack(header)
+            return cls(offset, header, b"")
+        magic, length, _ = _HEADER.unpack(header)
         fits = magic in (PACKED, STORED) and 0 < length <= size - offset - _HEADER.size
         payload = handle.read(length) if fits else b""
-        if fits and _is_whole(magic, length, checksum, payload):
-            yield decompressor.decompress(payload) if magic == PACKED else payload
-            offset += _HEADER.size + length
-            continue
-        if _is_torn_tail(handle, offset, header, size, is_short=not fits):
-            return
-        raise CorruptError(
-            f"{path} is damaged at byte {offset}",
-            "restore the file from a copy, or move it away: its rows then count as missing",
-        )
+        return cls(offset, header, payload if len(payload) == length else b"")
+
+    @property
+    def magic(self) -> bytes:
+        return self.header[:4]
+
+    @property
+    def stop(self) -> int:
+        return self.offset + len(self.header) + len(self.payload)
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.payload) and self.has_payload(self.payload)
+
+    def has_payload(self, payload: bytes) -> bool:
+        """Tell whether ``payload`` is what the header's checksum was made of."""
+        checksum = _HEADER.unpack(self.header)[2]
+        if self.magic == STORED:
+            return bool(xxhash.xxh3_64_intdigest(payload) & 0xFFFFFFFF == checksum)
+        return bool(zlib.crc32(payload) == checksum)
+
+    @property
+    def has_gap(self) -> bool:
+        """Tell whether a sector of it, or its end, was never written."""
+        # Sectors of the file, not of the frame: they are what a disk writes whole or not at all.
+        # What a frame has of its first and last sector may be short, and is no zero byte either.
+        data = self.header + self.payload
+        first = -self.offset % _SECTOR
+        sectors = [data[:first], *(data[i : i + _SECTOR] for i in range(first, len(data), _SECTOR))]
+        return data.endswith(b"\0") or any(s and not s.strip(b"\0") for s in sectors)
 
 
-def _is_torn_tail(
-    handle: BinaryIO, offset: int, header: bytes, size: int, *, is_short: bool
-) -> bool:
+def _is_torn_tail(handle: BinaryIO, frame: _Frame, size: int) -> bool:
     # Read in pieces, not mapped: a writer that undoes an append may cut the file meanwhile.
-    if all(not piece.strip(b"\0") for _, piece in _pieces(handle, offset + _HEADER.size, size)):
+    if all(_is_zero(piece) for _, piece in _pieces(handle, frame.offset + _HEADER.size, size)):
         return True  # space that was allocated but never written: no payload is all zeros
-    if not is_short:
-        handle.seek(size - 8)
-        if handle.read(8) != bytes(8):
-            return False
-    # A later whole frame proves that this one was once committed.
-    if any(_is_frame(handle, at, size) for at in _marks(handle, offset + 1, size)):
+    if frame.payload and not _may_be_unfinished(handle, frame, size):
         return False
-    # So does its checksum, where only the length is damaged. A damaged magic with nothing behind
-    # it is no torn frame either: those begin with the magic.
-    magic, _, checksum = _HEADER.unpack(header)
-    handle.seek(offset + _HEADER.size)
-    rest = handle.read(size - offset - _HEADER.size)
-    return magic in (PACKED, STORED) and not _is_whole(magic, len(rest), checksum, rest)
+    # A later whole frame proves that this one was once committed.
+    if any(_Frame.read(handle, at, size).is_whole for at in _marks(handle, frame.offset + 1, size)):
+        return False
+    # So does its checksum, where only the length is damaged. A damaged magic is no torn frame
+    # either: those begin with the magic, or with a sector that was never written.
+    if frame.magic not in (PACKED, STORED):
+        return _is_zero(frame.header[: -frame.offset % _SECTOR or _SECTOR])
+    handle.seek(frame.offset + _HEADER.size)
+    rest = handle.read(size - frame.offset - _HEADER.size)
+    return not (frame.has_payload(rest) or frame.has_payload(rest.rstrip(b"\0")))
+
+
+def _may_be_unfinished(handle: BinaryIO, frame: _Frame, size: int) -> bool:
+    """Tell whether a frame that fits in length may be one whose append never returned."""
+    if frame.magic == STORED:
+        return frame.has_gap
+    handle.seek(size - 8)  # packed frames stand in files that grow
+    return handle.read(8) == bytes(8)
+
+
+def _is_zero(data: bytes) -> bool:
+    return data == bytes(len(data))
 
 
 def _pieces(
@@ -149,13 +227,3 @@ def _marks(handle: BinaryIO, start: int, stop: int) -> Iterator[int]:
         while at >= 0:
             yield base + at
             at = piece.find(_MARK, at + 1)
-
-
-def _is_frame(handle: BinaryIO, offset: int, size: int) -> bool:
-    handle.seek(offset)
-    header = handle.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        return False
-    magic, length, checksum = _HEADER.unpack(header)
-    fits = magic in (PACKED, STORED) and 0 < length <= size - offset - _HEADER.size
-    return fits and _is_whole(magic, length, checksum, handle.read(length))

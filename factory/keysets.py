@@ -9,7 +9,38 @@ from __future__ import annotations
 
 import polars as pl
 
+from factory.parts import halves_of
+
 SLICE_KEYS = 1_000_000
+
+
+class KeySet:
+    """A set of hexadecimal keys in 16 bytes each, asked many keys at a time.
+
+    >>> some = KeySet(pl.Series(["00" * 16, "0a" * 16]))
+    >>> len(some), some.has(pl.Series(["0a" * 16, "0b" * 16])).to_list()
+    (2, [True, False])
+    """
+
+    def __init__(self, keys: pl.Series) -> None:
+        self._sorted = halves_of(keys).unique().sort("hi", "lo")
+
+    def __len__(self) -> int:
+        return self._sorted.height
+
+    def has(self, keys: pl.Series) -> pl.Series:
+        """Tell for each key whether it is in the set."""
+        asked = halves_of(keys)
+        if not len(self):
+            return pl.Series([False]).new_from_index(0, asked.height)
+        # A join would hash the whole set again with every question.
+        at = self._sorted["hi"].search_sorted(asked["hi"]).clip(0, len(self) - 1)
+        found = self._sorted[at]
+        same = found["hi"] == asked["hi"]
+        if (same & (found["lo"] != asked["lo"])).any():  # keys that agree in half of their bits
+            rows = asked.with_row_index("_row").join(self._sorted, on=["hi", "lo"], how="semi")
+            return pl.int_range(asked.height, eager=True).is_in(rows["_row"].implode())
+        return same
 
 
 def first_of_each(rows: pl.DataFrame, present: list[pl.DataFrame]) -> pl.Series:

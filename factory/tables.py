@@ -235,13 +235,16 @@ class Table:
             handles: list[tuple[Path, BinaryIO]] = []
             snapshot = _Snapshot(before[0], handles)
             try:
-                for path in reading_order(self.folder.glob("segment-*.log")):
+                listed = reading_order(self.folder.glob("segment-*.log"))
+                for path in listed:
                     if path.name not in before[1]:
                         handles.append((path, path.open("rb")))
             except FileNotFoundError:
                 snapshot.close()
                 continue
-            if self._manifest() == before:
+            # A file to pack to that is newer than the list may hold what the list lacks.
+            packed = set(self.folder.glob("segment-*.packed.log"))
+            if self._manifest() == before and packed <= set(listed):
                 return snapshot
             snapshot.close()
             time.sleep(0.005)

@@ -15,8 +15,8 @@ FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
 
 def write(root: str, acknowledged: str, start: int, step: int) -> None:
     """Append rows start, start + step, … and note each batch once it is committed."""
-    # Small tails: a kill often falls into the packing of one.
-    segments.HEAD_BYTES, segments.TAIL_BYTES = 8 << 10, 32 << 10
+    # Small tails, packed at once: a kill often falls into the packing of one.
+    segments.HEAD_BYTES, segments.TAIL_BYTES, segments.PAUSE_S = 8 << 10, 32 << 10, 0
     table = Store(root).table("t", FORM)
     run = f"w{start}"
     n = start

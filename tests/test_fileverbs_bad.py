@@ -312,7 +312,8 @@ def test_import_counts_what_it_cannot_read_and_the_store_goes_on(
     assert "11 rows" in said
     assert "3 malformed_row" in said
     scores = "length,repetition,language,readability,dynamics"
-    assert main(["score", "--store", store, "--scores", scores]) == 0
+    assert main(["score", "--store", store, "--scores", scores]) == 1
+    assert "1 of them too long to measure" in capsys.readouterr().err
     assert main(["verify", "--store", store]) == 0
     opened = Store(store)
     n = opened.table("traces").n_rows()

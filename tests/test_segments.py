@@ -10,18 +10,19 @@ import subprocess
 import threading
 import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
 import pytest
 import zstandard
 
-from factory import keysets, segments
+from factory import keysets, segments, tables
 from factory.errors import CorruptError, StoreError
-from factory.frames import encode_rows, packed_frame, read_payloads, stored_frame
+from factory.frames import LineBuffer, packed_frame, read_payloads, stored_frame
 from factory.ids import key_of
 from factory.records import TableForm
-from factory.segments import SegmentWriter
+from factory.segments import SegmentWriter, reading_order
 from factory.store import Store, Table
 
 FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
@@ -39,6 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tails so small that a test fills many."""
     monkeypatch.setattr(segments, "HEAD_BYTES", 1 << 10)
     monkeypatch.setattr(segments, "TAIL_BYTES", 16 << 10)
+    monkeypatch.setattr(segments, "PAUSE_S", 0)
 
 
 @pytest.fixture
@@ -52,6 +54,11 @@ def files(table: Table) -> list[str]:
 
 def segment_paths(table: Table) -> list[Path]:
     return sorted(table.folder.glob("segment-*"))
+
+
+def encoded(rows: list[dict[str, object]]) -> bytes:
+    with LineBuffer().encode(rows) as lines:
+        return bytes(lines)
 
 
 def fill(writer: SegmentWriter, numbers: range, *, batch: int = 8) -> None:
@@ -75,8 +82,8 @@ def test_a_long_segment_ends_as_one_packed_file(table: Table, small: None) -> No
             fill(writer, range(start, start + 8))
             seen.update(files(table))
         committed = writer.n_bytes
-    assert len([name for name in seen if name != "log"]) > 3, "tails came and went"
-    assert files(table) == ["log"]
+    assert len([name for name in seen if name.endswith(".log")]) > 3, "tails came and went"
+    assert files(table) == ["packed.log"]
     assert segment_paths(table)[0].stat().st_size < 0.4 * committed
     assert sorted(table.read()["n"]) == list(range(800))
     assert table.seal() == 800
@@ -102,6 +109,7 @@ def test_a_short_segment_is_one_file_from_first_to_last(table: Table) -> None:
         writer.append(rows(range(8)))
         assert files(table) == ["log"]
         assert writer._packer is None, "no thread for a few rows"
+        assert segment_paths(table)[0].stat().st_size == writer.n_bytes, "nothing is reserved"
     assert table.read().height == 8
 
 
@@ -117,7 +125,7 @@ def test_frames_of_the_first_form_are_read(tmp_path: Path) -> None:
 
 def test_stored_rows_are_plain_json_lines() -> None:
     batch = rows(range(3))
-    header, lines = stored_frame(encode_rows(batch))
+    header, lines = stored_frame(encoded(batch))
     assert header[:4] == b"R1F\x02"
     assert [orjson.loads(line) for line in bytes(lines).splitlines()] == batch
 
@@ -125,7 +133,7 @@ def test_stored_rows_are_plain_json_lines() -> None:
 @pytest.mark.parametrize("form", [stored_frame, lambda lines: packed_frame([lines])])
 def test_every_flipped_bit_is_named_and_every_torn_tail_ignored(tmp_path: Path, form) -> None:
     path = tmp_path / "segment-r-1.log"
-    first, last = (b"".join(form(encode_rows([{"n": n, "s": f"we add {n}"}]))) for n in (1, 2))
+    first, last = (b"".join(form(encoded([{"n": n, "s": f"we add {n}"}]))) for n in (1, 2))
     data = first + last
 
     def read() -> int:
@@ -147,6 +155,124 @@ def test_every_flipped_bit_is_named_and_every_torn_tail_ignored(tmp_path: Path, 
             path.write_bytes(damaged)
             with pytest.raises(CorruptError, match=path.name):
                 read()
+
+
+def test_reserved_space_hides_no_damage_and_an_unfinished_frame_is_no_damage(
+    tmp_path: Path,
+) -> None:
+    """Behind the last frame are zeros; of a frame under way any sectors may be on the disk."""
+    path = tmp_path / "segment-r-1.log"
+    first, last = (b"".join(stored_frame(encoded(rows(range(n, n + 8))))) for n in (1, 9))
+    reserved = bytes(5000)
+
+    def read(data: bytes) -> int:
+        path.write_bytes(data)
+        with path.open("rb") as handle:
+            return len(list(read_payloads(handle, path)))
+
+    whole = first + last
+    assert read(whole + reserved) == 2
+    generator = random.Random(4)
+    spots = {*range(12), *range(len(first), len(first) + 12), len(whole) - 1}
+    spots |= {generator.randrange(len(whole)) for _ in range(30)}
+    for position in sorted(spots):
+        for bit in range(8):
+            damaged = bytearray(whole + reserved)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(CorruptError, match=path.name):
+                read(damaged)
+    starts = [len(first), *range(-(-len(first) // 512) * 512, len(whole), 512)]
+    for cut in [*starts, *generator.sample(range(len(first), len(whole)), k=100)]:
+        assert read(whole[:cut] + reserved) == 1, f"killed while writing byte {cut}"
+    for _ in range(60):
+        lost = bytearray(whole + reserved)
+        for start in generator.sample(starts, k=generator.randrange(1, len(starts))):
+            stop = min(len(whole), start // 512 * 512 + 512)
+            lost[start:stop] = bytes(stop - start)
+        assert read(lost) == 1, "power went while sectors were written in any order"
+    lost = bytearray(whole + reserved)
+    lost[512:1024] = bytes(512)
+    with pytest.raises(CorruptError, match=path.name):
+        read(lost)  # a frame follows: this one was committed
+
+
+def test_full_tails_wait_for_a_pause_of_the_writer(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "PAUSE_S", 3600.0)
+    with table.writer("r") as writer:
+        fill(writer, range(400))
+        assert len(files(table)) > 5
+        assert "packed.log" not in files(table)
+        monkeypatch.setattr(segments, "PAUSE_S", 0.01)
+        fill(writer, range(400, 440))
+        deadline = time.monotonic() + 60
+        while writer._packer._full and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "packed.log" in files(table)
+        assert len(files(table)) < 5
+    assert files(table) == ["packed.log"]
+    assert sorted(table.read()["n"]) == list(range(440))
+
+
+def test_a_writer_that_never_pauses_keeps_a_bounded_amount_unpacked(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "PAUSE_S", 3600.0)
+    monkeypatch.setattr(segments, "BACKLOG_BYTES", 48 << 10)
+    monkeypatch.setattr(segments, "MOST_BYTES", 96 << 10)
+    pack, peak = segments._Packer._pack, [0]
+
+    def slow(self: segments._Packer, tail: segments._Log) -> None:
+        peak[0] = max(peak[0], self._backlog())
+        time.sleep(0.02)
+        pack(self, tail)
+
+    monkeypatch.setattr(segments._Packer, "_pack", slow)
+    with table.writer("r") as writer:
+        for start in range(0, 2400, 8):
+            writer.append(rows(range(start, start + 8)))
+        total = writer.n_bytes
+    assert 48 << 10 <= peak[0] < 160 << 10 < total / 4
+    assert sorted(table.read()["n"]) == list(range(2400))
+
+
+def test_a_list_of_files_made_while_rows_moved_is_made_again(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with table.writer("r") as writer:
+        fill(writer, range(200))
+    lists = [0]
+
+    def unlucky(paths: Iterable[Path]) -> list[Path]:
+        lists[0] += 1  # the tail was gone, and the file that it moved to not yet there
+        return [] if lists[0] == 1 else segments.reading_order(paths)
+
+    monkeypatch.setattr(tables, "reading_order", unlucky)
+    assert table.read().height == 200
+
+
+def test_a_file_removed_while_its_lock_is_tried_is_not_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "segment-r-1.log"
+    path.write_bytes(b"")
+    assert segments.is_closed(path)
+    monkeypatch.setattr(segments.fcntl, "flock", lambda fd, how: path.unlink())
+    assert not segments.is_closed(path)
+
+
+def test_segments_packed_into_their_first_file_are_read(table: Table) -> None:
+    """The earlier layout: a killed writer's packed file, and a tail of the same rows."""
+    name = table.folder / "segment-r-1a.log"
+    name.write_bytes(
+        b"".join(b"".join(packed_frame([encoded(rows(range(n, n + 4)))])) for n in (0, 4))
+    )
+    name.with_suffix(".1.log").write_bytes(b"".join(stored_frame(encoded(rows(range(2, 10))))))
+    assert reading_order(segment_paths(table)) == [name.with_suffix(".1.log"), name]
+    assert sorted(table.read()["n"]) == list(range(10))
+    assert table.seal() == 10
+    assert files(table) == []
 
 
 def test_readers_see_every_committed_row_once_while_tails_are_packed(
@@ -207,19 +333,19 @@ def test_a_disk_that_is_full_while_packing_keeps_everything_and_packs_later(
 ) -> None:
     write, failures = segments._Log.write, [0]
 
-    def full(self: segments._Log, pieces: list[bytes]) -> int:
+    def full(self: segments._Log, pieces: list[bytes], *, at: int | None = None) -> int:
         if threading.current_thread().name == "pack" and failures[0] < 4:
             failures[0] += 1
-            os.write(self._fd, pieces[0] + b"half a frame")
+            os.pwrite(self._fd, pieces[0] + b"half a frame", at)
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, pieces)
+        return write(self, pieces, at=at)
 
     monkeypatch.setattr(segments._Log, "write", full)
     with table.writer("r") as writer:
         fill(writer, range(400))
         assert sorted(table.read()["n"]) == list(range(400))
     assert failures[0] == 4
-    assert files(table) == ["log"]
+    assert files(table) == ["packed.log"]
     assert sorted(table.read()["n"]) == list(range(400))
     assert table.store.check() == []
 
@@ -244,17 +370,20 @@ def test_a_damaged_tail_is_named_and_not_removed(
         writer = table.writer("r")
         fill(writer, range(100))
     tail = writer._current.path
+    committed = writer._current.size
     data = bytearray(tail.read_bytes())
+    assert data[committed:] == bytes(len(data) - committed), "reserved space is zeros"
     if where == "middle":
-        data[len(data) // 2] ^= 4
+        data[committed // 2] ^= 4
         tail.write_bytes(data)
     else:
-        os.truncate(tail, len(data) - 5)  # committed bytes that the disk lost
+        os.truncate(tail, committed - 5)  # committed bytes that the disk lost
     writer.close()
     assert tail.exists(), "what cannot be read whole is not thrown away"
     found = table.store.check()
     assert [tail.name in line for line in found] == ([True] if where == "middle" else [])
-    assert segment_paths(table) == [tail, writer.path], "the other tails were packed"
+    packed = writer.path.with_suffix(".packed.log")
+    assert segment_paths(table) == [tail, packed], "the other tails were packed"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
@@ -262,6 +391,7 @@ def test_a_small_disk_that_fills_up_while_tails_are_packed_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "TAIL_BYTES", 256 << 10)
+    monkeypatch.setattr(segments, "PAUSE_S", 3600.0)  # nothing is packed before it must be
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
@@ -281,7 +411,7 @@ def test_a_small_disk_that_fills_up_while_tails_are_packed_loses_nothing(
             subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
             writer.append(rows(range(100_000, 100_001)))
         assert committed > 600, "4 MiB hold more than 4 MiB of hexadecimal text once packed"
-        assert files(table) == ["log"]
+        assert files(table) == ["packed.log"]
         assert table.seal() == committed + 1
         assert table.store.check() == []
     finally:

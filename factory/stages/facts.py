@@ -15,9 +15,10 @@ import polars as pl
 
 from factory import ids
 from factory.errors import UsageError
+from factory.keysets import KeySet
 from factory.records import Prompt, PromptSource, score_form
 from factory.stages._checks import is_no_fact, item_of, verdict_key, verdict_row
-from factory.stages.score import Scorer, frame_of
+from factory.stages.score import Scorer, frame_of, too_long
 from factory.stages.verify import Checker
 from factory.store import Store, Table
 
@@ -33,12 +34,14 @@ class FactCounts:
     Attributes:
         present: facts that were there before; new: facts appended.
         by_status: verdict status → new verdicts.
+        too_long: traces over ``score.MAX_TEXT_BYTES``, which were not measured.
     """
 
     run_id: str
     present: Counter[str] = field(default_factory=Counter)
     new: Counter[str] = field(default_factory=Counter)
     by_status: Counter[str] = field(default_factory=Counter)
+    too_long: Counter[str] = field(default_factory=Counter)
 
 
 def verify_store(
@@ -212,13 +215,14 @@ def score_store(
             extracted = extracted_of(store)
         waiting: list[pl.DataFrame] = []
         done = 0
-        for rows in _batches_of_texts(store, wanted.to_list(), batch=2048):
+        for rows in _batches_of_texts(store, wanted, batch=2048):
             frame = frame_of(
                 [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
                 prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
                 target_languages=[languages.get(r["prompt_id"]) for r in rows],
                 extracted=[(extracted or {}).get(r["trace_id"]) for r in rows],
             )
+            counts.too_long[label] += int(too_long(frame).sum())
             keys = pl.DataFrame({"trace_id": [r["trace_id"] for r in rows]})
             out = keys.hstack(scorer.score_one(name, frame))
             waiting.append(out.with_columns(pl.lit(counts.run_id).alias("run_id")))
@@ -298,17 +302,17 @@ def texts_of(store: Store, trace_ids: Sequence[str]) -> Iterator[dict[str, Any]]
 
 
 def _batches_of_texts(
-    store: Store, trace_ids: Sequence[str], *, batch: int
+    store: Store, trace_ids: Sequence[str] | pl.Series, *, batch: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the wanted traces with their text, in batches bounded in rows and characters."""
-    if not trace_ids:
+    if not len(trace_ids):
         return
-    wanted = pl.Series("trace_id", trace_ids).to_frame()
+    wanted = KeySet(pl.Series(trace_ids, dtype=pl.String))
     rows: list[dict[str, Any]] = []
     size = 0
     columns = ["trace_id", "prompt_id", "completion", "prefill", "finish_reason"]
     for frame in store.table("traces").batches(columns):
-        for row in frame.join(wanted, on="trace_id", how="semi").iter_rows(named=True):
+        for row in frame.filter(wanted.has(frame["trace_id"])).iter_rows(named=True):
             rows.append(row)
             size += len(row["completion"] or "")
             if len(rows) >= batch or size > 16 << 20:

@@ -21,7 +21,7 @@ from factory.stages.facts import (
     prompt_texts,
     score_table,
 )
-from factory.stages.score import Scorer, frame_of
+from factory.stages.score import Scorer, frame_of, too_long
 from factory.store import Store
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def _write(
                 pl.lit(counts.run_id).alias("run_id"),
             )
             counts.new[_label(table.name)] += table.add(own)
+            counts.too_long[_label(table.name)] += int(frame["too_long"].sum())
         waiting.clear()
 
     done = 0
@@ -148,7 +149,7 @@ class Measure:
         self._wanted = set(wanted)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return ``trace_id`` and the columns of all scores, ``<score>/<column>``."""
+        """Return ``trace_id``, ``too_long`` and the columns of all scores, ``<score>/<column>``."""
         rows = pl.from_arrow(batch)
         assert isinstance(rows, pl.DataFrame)
         rows = rows.cast(pl.String).filter(
@@ -162,7 +163,7 @@ class Measure:
             target_languages=[self._languages.get(p) for p in rows["prompt_id"]],
             extracted=[self._extracted.get(t) for t in rows["trace_id"]],
         )
-        parts = [rows.select("trace_id")]
+        parts = [rows.select("trace_id"), too_long(frame).to_frame()]
         for name in self._scorer.modules:
             scored = self._scorer.score_one(name, frame)
             parts.append(scored.rename({c: f"{name}/{c}" for c in scored.columns}))

@@ -1,8 +1,8 @@
 """Store: durable appends beside raw JSON Lines; scans, recovery and resume at full size.
 
 python -m tests.bench.bench_store [append narrow recover-narrow recover-traces resume]
-    [--rounds 20] [--rows 1000000] [--long-rows 10000000] [--traces 100000] [--folder DIR]
-    [--data DIR]
+    [--rounds 20] [--mib 15 64] [--rows 1000000] [--long-rows 10000000] [--traces 100000]
+    [--folder DIR] [--data DIR]
 
 ``append`` alternates whole runs of both sides and reports the rate while writing (the time until
 the last row is committed), the rate until the segment is closed and all of it packed, CPU seconds,
@@ -13,6 +13,7 @@ whose peak is that process' (VmHWM). Logs to recover are left by a writer that k
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import hashlib
 import os
@@ -46,6 +47,7 @@ BATCH = 64
 SAMPLES = 16
 REAL = ("traces_misguided", "traces_farel", "traces_misc", "traces_r1_math500")
 Row = dict[str, object]
+Batches = list[list[Row]]
 
 
 # ---- append
@@ -74,7 +76,7 @@ def real(data: Path) -> list[str]:
     return texts
 
 
-def raw_jsonl(path: Path, batches: list[list[Row]]) -> tuple[float, float]:
+def raw_jsonl(path: Path, batches: Batches) -> tuple[float, float]:
     begun = time.perf_counter()
     with path.open("wb", buffering=0) as handle:
         for rows in batches:
@@ -84,7 +86,7 @@ def raw_jsonl(path: Path, batches: list[list[Row]]) -> tuple[float, float]:
     return seconds, seconds
 
 
-def segment(path: Path, batches: list[list[Row]]) -> tuple[float, float]:
+def segment(path: Path, batches: Batches) -> tuple[float, float]:
     begun = time.perf_counter()
     with SegmentWriter(path) as writer:
         for rows in batches:
@@ -93,57 +95,64 @@ def segment(path: Path, batches: list[list[Row]]) -> tuple[float, float]:
     return committed, time.perf_counter() - begun
 
 
-def peak_on_disk(folder: Path, batches: list[list[Row]]) -> int:
+def on_disk(folder: Path, side: str) -> int:
+    """Bytes that the files of one run take up, with what is only reserved."""
+    total = 0
+    for path in folder.glob(f"segment-{side}-*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_blocks * 512
+    return total
+
+
+def peak_on_disk(folder: Path, batches: Batches) -> int:
     """Return the most bytes that a segment's files have together; looked at 1,000 times a s."""
     peak, ended = 0, threading.Event()
     thread = threading.Thread(
-        target=lambda: (segment(folder / "segment-p-1.log", batches), ended.set())
+        target=lambda: (segment(folder / "segment-peak-1.log", batches), ended.set())
     )
     thread.start()
     while not ended.wait(0.001):
-        total = 0
-        for path in folder.glob("segment-p-*"):
-            try:
-                total += path.stat().st_blocks * 512
-            except FileNotFoundError:
-                continue
-        peak = max(peak, total)
+        peak = max(peak, on_disk(folder, "peak"))
     thread.join()
     return peak
 
 
-def appends(folder: Path, rounds: int, data: Path) -> None:
-    samples = {"synthetic text": synthetic(2048), "real traces": real(data)}
-    for name, texts in samples.items():
-        if not texts:
-            print(f"append, {name}: no public data at {data}, left out")
-            continue
-        rows = [{"k": key_of(i), "completion": t, "n": i} for i, t in enumerate(texts)]
-        batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)] * 2
-        rates: list[tuple[float, float, float]] = []
-        for n in range(rounds):
-            found = {}
-            sides = [("raw", raw_jsonl), ("ours", segment)]
-            for side, write in sides if n % 2 else sides[::-1]:
-                path = folder / f"segment-{side}-{n:x}.log"
-                cpu = time.process_time()
-                times = write(path, batches)
-                found[side] = (*times, time.process_time() - cpu, path.stat().st_size)
-                path.unlink()
-            a, b = found["raw"], found["ours"]
-            rates.append((a[0] / b[0], a[1] / b[1], b[2] / a[2]))
-        commit, closed, cpu_ratio = (sorted(column) for column in zip(*rates, strict=True))
-        q = rounds // 4
-        peak = peak_on_disk(folder, batches)
-        print(
-            f"append, fsync every {BATCH}, {name} ({a[3] >> 20} MiB a run): committed at "
-            f"{statistics.median(commit):.2f} x the rate of raw JSON Lines (median of {rounds}; "
-            f"quartiles {commit[q]:.2f} to {commit[-q - 1]:.2f}), "
-            f"{statistics.median(closed):.2f} x with closing; {b[3] / a[3]:.2f} x its size "
-            f"(peak {peak / a[3]:.2f} x); {statistics.median(cpu_ratio):.1f} x its CPU, "
-            f"{b[3] and 1e6 * b[2] / (len(batches) * BATCH):.0f} us a row; raw "
-            f"{a[3] / a[0] / 1e6:.0f} MB/s, ours packed {a[3] / b[1] / 1e6:.0f} MB/s"
-        )
+def remove(folder: Path) -> None:
+    for path in folder.glob("segment-*"):
+        path.unlink()
+
+
+def appends(folder: Path, rounds: int, n_mib: int, name: str, texts: list[str]) -> None:
+    rows = [{"k": key_of(i), "completion": t, "n": i} for i, t in enumerate(texts)]
+    batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+    times_over = max(1, round((n_mib << 20) / sum(len(orjson.dumps(r)) + 1 for r in rows)))
+    batches *= times_over
+    rates: list[tuple[float, float, float]] = []
+    for n in range(rounds):
+        found = {}
+        sides = [("raw", raw_jsonl), ("ours", segment)]
+        for side, write in sides if n % 2 else sides[::-1]:
+            cpu = time.process_time()
+            times = write(folder / f"segment-{side}-1.log", batches)
+            found[side] = (*times, time.process_time() - cpu, on_disk(folder, side))
+            remove(folder)
+        a, b = found["raw"], found["ours"]
+        rates.append((a[0] / b[0], a[1] / b[1], b[2] / a[2]))
+    commit, closed, cpu_ratio = (sorted(column) for column in zip(*rates, strict=True))
+    q = rounds // 4
+    peak = peak_on_disk(folder, batches)
+    remove(folder)
+    print(
+        f"append, fsync every {BATCH}, {name} ({a[3] >> 20} MiB a run): committed at "
+        f"{statistics.median(commit):.2f} x the rate of raw JSON Lines (median of {rounds}; "
+        f"quartiles {commit[q]:.2f} to {commit[-q - 1]:.2f}), "
+        f"{statistics.median(closed):.2f} x with closing; {b[3] / a[3]:.2f} x its size "
+        f"(peak {peak / a[3]:.2f} x); {statistics.median(cpu_ratio):.1f} x its CPU, "
+        f"{1e6 * b[2] / (len(rows) * times_over):.0f} us a row; raw "
+        f"{a[3] / a[0] / 1e6:.0f} MB/s, ours committed {a[3] / b[0] / 1e6:.0f} MB/s, "
+        f"packed {a[3] / b[1] / 1e6:.0f} MB/s",
+        flush=True,
+    )
 
 
 # ---- at full size
@@ -351,6 +360,7 @@ def main() -> None:
     parser.add_argument("--long-rows", type=int, default=10_000_000, help="of recover-narrow")
     parser.add_argument("--traces", type=int, default=100_000, help="of recover-traces")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--mib", type=int, nargs="+", default=[15, 64], help="of a run of append")
     parser.add_argument("--folder", default=None, help="where to write (a real disk)")
     parser.add_argument("--data", default="../shared/data", help="folder of public traces")
     args = parser.parse_args()
@@ -359,7 +369,12 @@ def main() -> None:
         root = folder / "data"
         try:
             if part == "append":
-                appends(folder, args.rounds, Path(args.data))
+                samples = {"synthetic text": synthetic(2048), "real traces": real(Path(args.data))}
+                for name, texts in samples.items():
+                    for n_mib in args.mib if texts else []:
+                        appends(folder, args.rounds, n_mib, name, texts)
+                    if not texts:
+                        print(f"append, {name}: no public data at {args.data}, left out")
             elif part == "narrow":
                 child("write_narrow", root, args.rows, "close")
                 child("look_up_narrow", root, args.rows)
