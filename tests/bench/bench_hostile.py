@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import statistics
 import sys
 import time
@@ -88,16 +89,28 @@ def hostile(n_symbolic: int) -> list[Item]:
 
 
 def one_by_one(
-    checker: Checker, clock: Clock, stream: list[tuple[Item, bool]]
-) -> dict[bool, list[Cost]]:
-    costs: dict[bool, list[Cost]] = {True: [], False: []}
-    for item, is_hostile in stream:
+    checker: Checker, clock: Clock, stream: list[tuple[int, Item, bool]]
+) -> dict[int, Cost]:
+    """Return the cost of each item of a stream, by its number."""
+    costs = {}
+    for number, item, is_hostile in stream:
         begun = clock.now()
         (verdict,) = checker.check([item])
         ended = clock.now()
-        costs[is_hostile].append(Cost(ended.cpu_s - begun.cpu_s, ended.wall_s - begun.wall_s))
+        costs[number] = Cost(ended.cpu_s - begun.cpu_s, ended.wall_s - begun.wall_s)
         assert not (is_hostile and verdict.status == "pass"), item.text[:80]
     return costs
+
+
+def least(rounds: list[dict[int, Cost]], number: int) -> Cost:
+    """Return the least CPU and wall time of an item: what others on the machine took is gone."""
+    return Cost(*(min(getattr(r[number], kind) for r in rounds) for kind in Cost._fields))
+
+
+def peak_below_kib_of(payload: None) -> int:
+    """Return the largest fork that a worker has had (runs in the worker)."""
+    del payload
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
 def main() -> None:
@@ -108,41 +121,59 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     normal, bad = neighbours(arguments.data, arguments.n), hostile(arguments.symbolic)
+    everything = [(i, item, i >= len(normal)) for i, item in enumerate(normal + bad)]
     checker, clock = Checker("math", n_workers=1), Clock()
     checker.check(normal)  # warm on both sides
     clock.now()
-    alone: list[Cost] = []
-    mixed: list[Cost] = []
-    theirs: list[Cost] = []
+    own_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    alone: list[dict[int, Cost]] = []
+    mixed: list[dict[int, Cost]] = []
     for number in range(arguments.rounds):
-        stream = [(item, False) for item in normal] + [(item, True) for item in bad]
+        stream = list(everything)
         random.Random(number).shuffle(stream)
-        orders = [("alone", [(item, False) for item in normal]), ("mixed", stream)]
-        for name, order in orders if number % 2 else reversed(orders):
-            costs = one_by_one(checker, clock, order)
-            (alone if name == "alone" else mixed).append(
-                Cost(sum(c.cpu_s for c in costs[False]), sum(c.wall_s for c in costs[False]))
-            )
-            theirs += costs[True]
+        orders = [(alone, [x for x in stream if not x[2]]), (mixed, stream)]
+        for into, order in orders if number % 2 else reversed(orders):
+            into.append(one_by_one(checker, clock, order))
     print(f"{len(normal)} neighbours, {len(bad)} hostile answers, {arguments.rounds} rounds")
-    for kind in ("cpu_s", "wall_s"):
-        before = statistics.median(getattr(c, kind) for c in alone)
-        after = statistics.median(getattr(c, kind) for c in mixed)
+    per_normal = 0.0
+    for kind in Cost._fields:
+        before, after = (
+            sum(getattr(least(rounds, i), kind) for i in range(len(normal)))
+            for rounds in (alone, mixed)
+        )
+        per_normal = per_normal or before / len(normal)
+        kept = [
+            sum(getattr(a[i], kind) for i in range(len(normal)))
+            / sum(getattr(m[i], kind) for i in range(len(normal)))
+            for a, m in zip(alone, mixed, strict=True)
+        ]
         print(
             f"neighbours, {kind:6}: alone {len(normal) / before:8.0f}/s, between hostile ones "
-            f"{len(normal) / after:8.0f}/s, kept {before / after:.1%}"
+            f"{len(normal) / after:8.0f}/s, kept {before / after:.1%} "
+            f"(single rounds {min(kept):.1%} to {max(kept):.1%})"
         )
-    worst = Cost(max(c.cpu_s for c in theirs), max(c.wall_s for c in theirs))
+    theirs = [(least(mixed, i), item) for i, item, is_bad in everything if is_bad]
+    raw = [r[i] for r in mixed for i, _, is_bad in everything if is_bad]
+    for kind in Cost._fields:
+        worst = sorted(theirs, key=lambda t: getattr(t[0], kind), reverse=True)
+        print(
+            f"hostile, {kind:6}: at most {getattr(worst[0][0], kind):.2f} s in the best of its "
+            f"rounds, {max(getattr(c, kind) for c in raw):.2f} s in any; the slowest:"
+        )
+        for cost, item in worst[:5]:
+            print(f"    {cost.cpu_s:.2f} s CPU {cost.wall_s:.2f} s wall  {item.text[:70]}")
+    each = statistics.fmean(c.cpu_s for c in raw)
+    (below,) = clock.pool.map(f"{Path(__file__).resolve()}:peak_below_kib_of", [None])
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - own_kib
     print(
-        f"hostile: most {worst.cpu_s:.2f} s CPU, {worst.wall_s:.2f} s wall; mean "
-        f"{statistics.fmean(c.cpu_s for c in theirs) * 1e3:.1f} ms CPU; worker at most "
-        f"{clock.peak_kib() // 1024} MiB (limit {math.MEMORY_BYTES >> 20} MiB of address space)"
+        f"memory: a worker at most {clock.peak_kib() // 1024} MiB resident, its forks "
+        f"{(below.value or 0) // 1024} MiB (limit {math.MEMORY_BYTES >> 20} MiB of address space "
+        f"each); this process grew by {grown // 1024} MiB"
     )
-    each = statistics.fmean(c.cpu_s for c in theirs)
-    per_normal = statistics.median(c.cpu_s for c in alone) / len(normal)
     for share in (0.001, 0.01):
         print(
-            f"stream with {share:.1%} hostile: {per_normal / (per_normal + share * each):.1%} kept"
+            f"stream with {share:.1%} hostile (mean {each * 1e3:.1f} ms CPU): "
+            f"{per_normal / (per_normal + share * each):.1%} of the batch's rate kept"
         )
 
 
