@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.records import Item
 from factory.sandbox import Limits, Tier
-from factory.verifiers import code
 from factory.verifiers._code_gold import read_gold
 from factory.verifiers._code_run import judge
 from tests.helpers_box import TIER_PARAMS, resolve
@@ -98,9 +96,9 @@ INSIDE_HACKS: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize("program", [pytest.param(p, id=n) for n, p in INSIDE_HACKS])
-def test_tests_that_have_to_run_inside_hold(program: str) -> None:
-    verdict = code.verify(Item(text=f"```python\n{program}\n```", gold=INSIDE), cpu_s=2)
-    assert verdict.status == "fail"
+def test_tests_that_have_to_run_inside_hold(program: str, tier: Tier) -> None:
+    found = judge(program, read_gold(INSIDE), tier=tier, limits=LIMITS)
+    assert found.reason is not None
 
 
 def test_a_stream_that_is_right_in_other_white_space_passes(tier: Tier) -> None:
