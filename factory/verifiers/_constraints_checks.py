@@ -16,10 +16,14 @@ from typing import Any
 Check = Callable[..., bool]
 _BULLET_STAR = re.compile(r"^\s*\*[^\*].*$", re.M)
 _BULLET_DASH = re.compile(r"^\s*-.*$", re.M)
-_TOKEN = re.compile(r"(?:[^\W_]\.){2,}|[\w$%]+(?:[-'’.&/][\w]+)*|[^\w\s]")
+_TOKEN = re.compile(r"(?:[^\W_]\.){2,}|[\w$%]+(?:[-'’./][\w]+)*|[^\w\s]")
+_CONTRACTION = re.compile(r"(?<=[^\W\d_])(n['’]t|['’](?:s|m|d|ll|re|ve))(?!\w)", re.I)
+_NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+# a title or sign that never ends a sentence; one that may, and does not before a small letter
 _ABBREVIATIONS = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Sr|Jr|vs|etc|Inc|Ltd|Co|e\.g|i\.e|No|Ph\.D|[A-Z])\.", re.I
+    r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|vs|e\.g|i\.e)\.|\bNo\.(?=\s*\d)|\b[A-HJ-Z]\."
+    r"|\b(?:Sr|Jr|etc|Inc|Ltd|Co|Ph\.D)\.(?=\s+[a-z\d,])|\.{2,}(?=\s*[a-z])",
 )
 _DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
 _SENTENCE_END = re.compile(r"[.!?。！？]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+")
@@ -130,7 +134,15 @@ def _frequency(text: str, *, keyword: str, frequency: int, relation: str) -> boo
 
 
 def _forbidden_words(text: str, *, forbidden_words: list[str]) -> bool:
-    return not any(re.search(rf"\b{re.escape(w)}\b", text, re.I) for w in forbidden_words)
+    return not any(re.search(_as_word(word), text, re.I) for word in forbidden_words)
+
+
+def _as_word(word: str) -> str:
+    """Return the pattern of a whole word; a word's end is no border in scripts without spaces."""
+    begin, end = (
+        r"\b" if re.match(r"\w", x) and not _NO_SPACES.match(x) else "" for x in (word, word[-1:])
+    )
+    return begin + re.escape(word) + end
 
 
 def _letter_frequency(text: str, *, letter: str, let_frequency: int, let_relation: str) -> bool:
@@ -196,7 +208,9 @@ def _english_lowercase(text: str) -> bool:
 
 
 def _capital_words(text: str, *, capital_frequency: int, capital_relation: str) -> bool:
-    count = sum(1 for token in _TOKEN.findall(text) if token.isupper())
+    # as NLTK splits them: DON'T is two words
+    words = _TOKEN.findall(_CONTRACTION.sub(r" \1", text))
+    count = sum(1 for token in words if token.isupper())
     return _compare(count, capital_relation, capital_frequency)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from factory.records import Item, Verdict
 from factory.verifiers._constraints_checks import CHECKS
 
-VERSION = 1
+VERSION = 2
 DEADLINE_S = 10.0
 OPTIONS = ("loose",)
 _MAX_CHARS = 500_000
