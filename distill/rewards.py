@@ -126,12 +126,13 @@ class RuleReward:
         """
         del completion_ids
         n = len(completions)
+        prefills = [
+            str(own) if own is not None else self.prefill for own in _column(columns, "prefill", n)
+        ]
         batch = _Batch(
             prompts=[_prompt_messages(p) for p in prompts],
-            texts=[
-                (pre if pre is not None else self.prefill) + _text(c)
-                for pre, c in zip(_column(columns, "prefill", n), completions, strict=True)
-            ],
+            texts=[pre + _text(c) for pre, c in zip(prefills, completions, strict=True)],
+            prefills=prefills,
             golds=_column(columns, "gold", n),
             verifiers=_column(columns, "verifier", n),
             options=_column(columns, "options", n),
@@ -279,13 +280,19 @@ class _Batch:
 
     prompts: list[list[Mapping[str, Any]]]
     texts: list[str]
+    prefills: list[str]
     golds: list[Any]
     verifiers: list[Any]
     options: list[Any]
     target_languages: list[Any]
 
     def item(self, i: int) -> Item:
-        return Item(text=self.texts[i], gold=self.golds[i], messages=tuple(self.prompts[i]))
+        return Item(
+            text=self.texts[i],
+            gold=self.golds[i],
+            messages=tuple(self.prompts[i]),
+            prefill=self.prefills[i],
+        )
 
     @property
     def prompt_texts(self) -> list[str | None]:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import yaml
 
-from factory import ids
+from factory import ids, plugins
 from factory.cli import main
 from factory.errors import Refused
 from factory.records import Item, Prompt, PromptSource, Sampling, Trace, Verdict
@@ -142,7 +142,11 @@ def test_a_judge_that_does_not_agree_is_refused_and_writes_nothing(
 
 def test_a_recipe_may_warn_and_the_judge_still_never_lifts_a_fail(tmp_path: Path) -> None:
     store = world(tmp_path)
-    rules = dict(store.table("verdicts.math@2").read(["trace_id", "status"]).iter_rows())
+    rules = dict(
+        store.table(f"verdicts.{plugins.label('verifiers', 'math')}")
+        .read(["trace_id", "status"])
+        .iter_rows()
+    )
     recipe = Judging.make({"ask": "not_failed", "measure": {"n": N, "on_short": "warn"}})
     done = judge_store(store, Model(lambda text, _: YES), sampling=SAMPLING, recipe=recipe)
     assert done.shortfall

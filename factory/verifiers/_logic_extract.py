@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
-_TAG = re.compile(r"<\s*(answer|output|solution)\s*>(.*?)<\s*/\s*\1\s*>", re.I | re.S)
-_PHRASE = re.compile(
-    r"(?:^|\W)(?:(?:final|correct|right)\s+answer|answer|conclusion)\b\**\s*(?:is|are|[:=：])\**\s*[:：]?"
-    r"[ \t]*(\S[^\n]*)",
-    re.I,
-)
-_PHRASE_ZH = re.compile(r"(?:最终)?答案(?:是|为|[:：])[:：]?\s*(\S[^\n]*)")
-_HASHES = re.compile(r"^####[ \t]*(\S.*)$", re.M)
-_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
+from factory.verifiers import _answers as answers
+
+_COMMAND = re.compile(rf"\\(?:{answers.STYLES})\s*\{{([^{{}}]*)\}}")
 _SPACING = re.compile(r"\\[ ,;:!]|\\quad|\\qquad|~|\$|\\\(|\\\)|\\\[|\\\]")
 _MAX_ANSWER_CHARS = 20_000
 _SHORT = 80
 
 
-def last_box(text: str) -> str | None:
-    r"""Return the content of the last ``\boxed{}``; '' where it is empty or never closed.
+def boxed(text: str) -> str | None:
+    r"""Return the content of the last ``\boxed{}``, boxes in a row joined by commas.
 
-    >>> last_box(r"\boxed{A} no, \boxed{\text{B}}"), last_box("none"), last_box(r"\boxed{")
+    Returns '' where it is empty or never closed, None without a box.
+
+    >>> boxed(r"\boxed{A} no, \boxed{\text{B}}"), boxed("none"), boxed(r"\boxed{")
     ('\\text{B}', None, '')
+    >>> boxed(r"\boxed{1} and \boxed{2}")
+    '1, 2'
     """
-    start = max(text.rfind("\\boxed{"), text.rfind("\\boxed {"), text.rfind("\\fbox{"))
-    if start < 0:
-        return None
-    begin = text.index("{", start) + 1
-    depth = 1
-    for i in range(begin, min(len(text), begin + _MAX_ANSWER_CHARS)):
-        char = text[i]
-        if char == "{" and text[i - 1] != "\\":
-            depth += 1
-        elif char == "}" and text[i - 1] != "\\":
-            depth -= 1
-            if depth == 0:
-                return text[begin:i].strip()
-    return ""
+    found = answers.from_boxes(text, max_chars=_MAX_ANSWER_CHARS)
+    return None if found is None else ", ".join(found.parts)
 
 
 def bracket_box(text: str) -> str | None:
@@ -68,8 +55,13 @@ def cleaned(text: str) -> str:
             break
         text = bare
     text = _SPACING.sub(" ", text).replace("\\{", "{").replace("\\}", "}").replace("\\%", "%")
-    text = text.strip().strip("*_`\"'“”").strip()
-    return text.rstrip(".。").rstrip() if not text.endswith("...") else text
+    for _ in range(4):
+        bare = text.strip().strip("*_`\"'“”").strip()
+        bare = bare.rstrip(".。").rstrip() if not bare.endswith("...") else bare
+        if bare == text:
+            break
+        text = bare
+    return text
 
 
 def answer_of(answer: str, *, mode: str) -> str | None:
@@ -83,16 +75,20 @@ def answer_of(answer: str, *, mode: str) -> str | None:
     >>> answer_of("So the answer is (E).", mode="auto"), answer_of("So it is (E).", mode="boxed")
     ('(E).', None)
     """
-    box = last_box(answer)
+    box = boxed(answer)
     if box is not None or mode == "boxed":
         return box
-    tagged = _TAG.findall(answer)
-    if tagged:
-        return str(tagged[-1][1]).strip()
-    for pattern in (_HASHES, _PHRASE, _PHRASE_ZH):
-        found = pattern.findall(answer[-_MAX_ANSWER_CHARS:])
-        if found:
-            return str(found[-1]).strip()
+    text = answer[-_MAX_ANSWER_CHARS:]
+    for told in (answers.tagged(text), answers.in_json(text)):
+        if told is not None:
+            cued = next((piece for _, piece in answers.cues(told)), None)
+            return (cued or told).strip()
+    hashes = answers.last(answers.HASHES, text)
+    if hashes is not None:
+        return hashes.group(1).strip()
+    for _, piece in itertools.islice(answers.cues(text), 8):
+        if piece.strip():
+            return piece.strip()
     whole = answer.strip()
     if whole and len(whole) <= _SHORT and "\n" not in whole:
         return whole

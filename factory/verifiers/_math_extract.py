@@ -12,134 +12,17 @@ no more than a page.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-MAX_ANSWER_CHARS = 2048
-"""Longest answer looked at; nothing that a person would write as a final answer is longer."""
-MAX_BOXES = 32
-_TAIL_CHARS = 20_000
+from factory.verifiers import _answers as answers
+from factory.verifiers._answers import MAX_ANSWER_CHARS, TAIL_CHARS, Extracted, from_boxes
+
 _BARE_CHARS = 200
 _CLOSING_CHARS = 2000
-
-_BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_BETWEEN = re.compile(
-    r"(?:[\s,;，、；&]|\$|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*(?:and|or)\s*)\}"
-    r"|\\(?:and|or|land|lor|cup)\b|(?:\b[A-Za-z]+\s+)?\b(?:and|or)\b|和|或|及|与|[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
-)
-_BARE_BOXED = re.compile(r"[-+]?[0-9][0-9.,/]*|[A-Za-z](?![A-Za-z])")
-
 
 _SPECIAL = re.compile(r"<(?:\||｜)[^<>|｜]{1,40}(?:\||｜)>(?:user|assistant)?|</?s>")
 
 
-class Extracted(NamedTuple):
-    """An answer as found: its parts (several boxes make a list), and how it was found.
-
-    ``error`` says why there is none; then ``parts`` is empty.
-    """
-
-    parts: tuple[str, ...]
-    how: str
-    error: str | None = None
-
-
-def from_boxes(answer: str) -> Extracted | None:
-    r"""Return what the last box of a text holds; None where it has no box at all.
-
-    >>> from_boxes(r"\boxed{3} so \boxed{5}").parts
-    ('5',)
-    >>> from_boxes(r"\boxed{1} and \boxed{2}").parts
-    ('1', '2')
-    >>> from_boxes(r"it is 5. \boxed{}").error
-    'empty_box'
-    """
-    start = _last_box(answer, len(answer))
-    if start < 0:
-        return None
-    last = _content(answer, start)
-    if last is None:
-        return Extracted((), "box", "unterminated_box")
-    begin, end = last
-    content = answer[begin:end].strip()
-    if end - begin > MAX_ANSWER_CHARS:
-        return Extracted((), "box", "answer_too_long")
-    if not content:
-        return Extracted((), "box", "empty_box")
-    parts = [content]
-    while len(parts) <= MAX_BOXES:
-        before = _last_box(answer, start)
-        if before < 0:
-            break
-        found = _content(answer, before)
-        if found is None or found[1] - found[0] > MAX_ANSWER_CHARS:
-            break
-        if start - found[1] > 80 or not _BETWEEN.fullmatch(answer, found[1] + 1, start):
-            break
-        piece = answer[found[0] : found[1]].strip()
-        if not piece:
-            return Extracted((), "box", "empty_box")
-        parts.append(piece)
-        start = before
-    if len(parts) > MAX_BOXES:
-        return Extracted((), "box", "too_many_boxes")
-    return Extracted(tuple(reversed(parts)), "box")
-
-
-def _last_box(text: str, end: int) -> int:
-    """Return where the last real box command before ``end`` starts, or -1."""
-    for _ in range(200):  # mentions such as "use \boxed notation" are passed over
-        at = max(text.rfind("\\boxed", 0, end), text.rfind("\\fbox", 0, end))
-        if at < 0:
-            return -1
-        head = _BOX.match(text, at)
-        if head and (
-            text.startswith("{", head.end())
-            or head.end() >= len(text)
-            or _BARE_BOXED.match(text, head.end())
-        ):
-            return at
-        end = at
-    return -1
-
-
-def _content(text: str, start: int) -> tuple[int, int] | None:
-    r"""Return the offsets of what a box holds; None where it never ends.
-
-    The search stops a little behind the length cap: a longer content is refused anyway.
-    """
-    head = _BOX.match(text, start)
-    assert head is not None
-    begin = head.end()
-    if not text.startswith("{", begin):
-        bare = _BARE_BOXED.match(text, begin)
-        return (bare.start(), bare.end()) if bare else None
-    depth = 0
-    for mark in _BRACES.finditer(text, begin, begin + 4 * MAX_ANSWER_CHARS):
-        sign = mark.group()
-        if sign == "{":
-            depth += 1
-        elif sign == "}":
-            depth -= 1
-            if depth == 0:
-                return begin + 1, mark.start()
-    if len(text) > begin + 4 * MAX_ANSWER_CHARS:
-        return begin + 1, begin + 4 * MAX_ANSWER_CHARS
-    return None
-
-
-_TAG_NAMES = ("answer", "output", "final_answer", "finalanswer", "final", "solution")
-_TAG_CLOSE = re.compile(rf"</({'|'.join(_TAG_NAMES)})>", re.IGNORECASE)
-_JSON = re.compile(r'"(?:final_)?answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[0-9][0-9.eE+-]*))')
-_HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _HASH_START = re.compile(r"[\s$\\(\[{*-]*[-+−.]?(?:[0-9]|\\|\$)")
-_CUE = re.compile(
-    r"(?:\b(?:answer|result|solution)s?(?: to (?:the|this) (?:question|problem))?"
-    r" ?(?:is|are|=|:|：)|\bans ?[:=]|答案|答え|정답|답은|\bréponse|\brespuesta"
-    r"|\bantwort|\blautet|\bresposta|\bответ|उत्तर|คำตอบ)[\s:：=*]*"
-    r"(?:\b(?:is|are|est|es|ist|é|finale?|lautet|это)\b|为|是|は|คือ|है)?[\s:：=*]*",
-    re.IGNORECASE,
-)
 _LINE_A = re.compile(r"(?m)^\s*A(?:nswer)?\s*[:：]\s*(.+)$")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]|\n")
 _MATH = re.compile(
@@ -172,13 +55,13 @@ def from_text(answer: str) -> Extracted:
     >>> from_text("The question mentions 5").error
     'no_answer'
     """
-    text = _SPECIAL.sub("", answer[-_TAIL_CHARS:]).strip()
+    text = _SPECIAL.sub("", answer[-TAIL_CHARS:]).strip()
     if not text:
         return Extracted((), "none", "no_answer")
     for how, find in _FINDERS:
         found = find(text)
         if found:
-            found = _HEDGE.sub("", found.strip().strip("*").strip())
+            found = _HEDGE.sub("", _QUOTED.sub(r"\1", found.strip().strip("*").strip()))
             if len(found) > MAX_ANSWER_CHARS:
                 return Extracted((), how, "answer_too_long")
             if found:
@@ -190,24 +73,12 @@ def from_text(answer: str) -> Extracted:
 
 
 def _tags(text: str) -> str | None:
-    close = _last(_TAG_CLOSE, text)
-    if not close:
-        return None
-    begin = f"<{close.group(1)}>"
-    at = text.rfind(begin, 0, close.start())
-    return _narrow(text[at + len(begin) : close.start()]) if at >= 0 else None
-
-
-def _json(text: str) -> str | None:
-    found = _last(_JSON, text)
-    if not found:
-        return None
-    value = found.group(1) if found.group(1) is not None else found.group(2)
-    return value.replace("\\\\", "\\").replace('\\"', '"')
+    inside = answers.tagged(text)
+    return None if inside is None else _narrow(inside)
 
 
 def _hashes(text: str) -> str | None:
-    found = _last(_HASHES, text)
+    found = answers.last(answers.HASHES, text)
     if not found:
         return None
     line = found.group(1).strip()
@@ -218,8 +89,11 @@ def _hashes(text: str) -> str | None:
 
 
 def _cues(text: str) -> str | None:
-    found = _last(_CUE, text)
-    line = _last(_LINE_A, text)
+    found = answers.last(answers.CUE, text)
+    heading = answers.last(answers.HEADING, text)
+    if heading and (not found or heading.end() > found.end()):
+        found = heading
+    line = answers.last(_LINE_A, text)
     if line and (not found or line.start() >= found.start()):
         return _narrow(line.group(1))
     if not found:
@@ -252,7 +126,7 @@ def _conclusion(text: str) -> str | None:
     last = paragraphs[-1]
     if len(paragraphs) > 1 and not re.search(r"[0-9\\$]", last):
         last = paragraphs[-2]
-    formula = _last(_MATH, last)
+    formula = answers.last(_MATH, last)
     if formula and re.search(r"[0-9A-Za-z]", _first_group(formula)):
         inside = _first_group(formula)
         if not _is_prose(inside):
@@ -263,7 +137,7 @@ def _conclusion(text: str) -> str | None:
     sentence = sentences[-1] if sentences else ""
     if not _CONCLUDES.search(sentence):
         return None
-    number = _last(_NUMBER, sentence)
+    number = answers.last(_NUMBER, sentence)
     if not number:
         return None
     cue = _CONCLUDES.search(sentence)
@@ -300,10 +174,11 @@ def _narrow(piece: str) -> str:
     formula = _MATH.search(piece)
     if formula and re.search(r"[0-9A-Za-z]", _first_group(formula)):
         return _first_group(formula)
-    number = _NUMBER.match(piece) or _last(_NUMBER, piece)
+    number = _NUMBER.match(piece) or answers.last(_NUMBER, piece)
     return number.group() if number else piece
 
 
+_QUOTED = re.compile(r"\A[\"“]([^\"“”]*)[\"”]\Z")
 _HEDGE = re.compile(
     r"\A[?!:\s]*(?:(?:just|about|only|exactly|approximately|around|roughly)\s+)+(?=[0-9$\\-])"
 )
@@ -317,20 +192,13 @@ def _is_prose(piece: str) -> bool:
     return len(re.findall(r"[^\W\d_]{2,}", bare)) >= 3
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for found in pattern.finditer(text):  # noqa: B007 - only the last one is wanted
-        pass
-    return found
-
-
 def _first_group(match: re.Match[str]) -> str:
     return next((g for g in match.groups() if g is not None), "")
 
 
 _FINDERS = (
     ("tag", _tags),
-    ("json", _json),
+    ("json", answers.in_json),
     ("hashes", _hashes),
     ("cue", _cues),
     ("bare", _bare),

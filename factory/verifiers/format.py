@@ -4,10 +4,13 @@ Dialects of other families are options, since a model is rewarded for its own: `
 Qwen, the default), ``think_answer`` (R1-Zero: ``<think>…</think> <answer>…</answer>``),
 ``thought_output`` (Marco-o1: ``<Thought>…</Thought> <Output>…</Output>``), ``mistral``
 (``[THINK]…[/THINK]``), ``solution`` (``<|begin_of_thought|>…<|end_of_thought|>
-<|begin_of_solution|>…<|end_of_solution|>``), ``reasoning`` (``<reasoning>…</reasoning>``).
+<|begin_of_solution|>…<|end_of_solution|>``), ``reasoning`` (``<reasoning>…</reasoning>``),
+``thinking`` (``<thinking>…</thinking>``), ``thought`` (EXAONE: ``<thought>…</thought>``), ``seed``
+(``<seed:think>…</seed:think>``), ``kimi`` (``◁think▷…◁/think▷``).
 
 Tags are counted in prefill + completion: a prefilled ``<think>`` is a part of the text, and one
-that the model then writes again is a second one.
+that the model then writes again is a second one. What a prefill says before the tag ("Let me solve
+this. <think>") is not the model's.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from __future__ import annotations
 import re
 
 from factory.records import Item, Verdict
+from factory.verifiers import _answers as answers
 
-VERSION = 1
+VERSION = 2
 OPTIONS = ("dialect", "box")
 _THOUGHT = ("<|begin_of_thought|>", "<|end_of_thought|>")
 _SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
@@ -27,9 +31,13 @@ DIALECTS: dict[str, tuple[tuple[str, str], tuple[str, str] | None]] = {
     "mistral": (("[THINK]", "[/THINK]"), None),
     "solution": (_THOUGHT, _SOLUTION),
     "reasoning": (("<reasoning>", "</reasoning>"), None),
+    "thinking": (("<thinking>", "</thinking>"), None),
+    "thought": (("<thought>", "</thought>"), None),
+    "seed": (("<seed:think>", "</seed:think>"), None),
+    "kimi": (("◁think▷", "◁/think▷"), None),
 }
 """Dialect → tags of the thinking, tags of the answer (None: all that follows the thinking)."""
-_SOMETHING = re.compile(r"\w")
+_SOMETHING = re.compile(r"[^\W_]")
 
 
 def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
@@ -50,7 +58,10 @@ def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
     (think, close), answer_tags = DIALECTS[dialect]
     text = item.text
     reason = _tags_reason(text, think, close, "thinking")
-    if reason is None and text[: text.find(think)].strip():
+    before = text[: text.find(think)]
+    if item.prefill and text.startswith(item.prefill):
+        before = before[len(item.prefill) :]
+    if reason is None and before.strip():
         reason = "text_before_thinking"
     if reason is None and not _filled(text[text.find(think) + len(think) : text.find(close)]):
         reason = "empty_thinking"
@@ -110,15 +121,5 @@ def _filled(text: str) -> bool:
 
 
 def _boxed(answer: str) -> bool:
-    start = answer.rfind("\\boxed{")
-    if start < 0:
-        return False
-    depth = 0
-    for at in range(start + len("\\boxed"), min(len(answer), start + 8192)):
-        if answer[at] == "{" and answer[at - 1] != "\\":
-            depth += 1
-        elif answer[at] == "}" and answer[at - 1] != "\\":
-            depth -= 1
-            if depth == 0:
-                return _filled(answer[start + len("\\boxed{") : at])
-    return False
+    found = answers.from_boxes(answer, max_chars=8192)
+    return found is not None and bool(found.parts) and all(map(_filled, found.parts))

@@ -17,19 +17,19 @@ from fractions import Fraction
 from typing import Any
 
 from factory.records import Item, Verdict
+from factory.verifiers import _answers as answers
+from factory.verifiers import _choice_read as choice
 from factory.verifiers import _logic_extract as extract
 from factory.verifiers import _logic_knights as knights
 from factory.verifiers import _logic_tasks as tasks
 
-VERSION = 1
+VERSION = 2
 DEADLINE_S = 20.0
 OPTIONS = ("mode",)
 
 _OPTION = re.compile(r"\(?([A-Z])\)?")
-_CHOSEN = re.compile(r"\(?([A-Z])\)?(?:$|[\s.):,].*)", re.S)
 _LISTED = re.compile(r"^[ \t]*\(?([A-Z])[).:]\s*(\S.*?)\s*$", re.M)
-_LETTERS = re.compile(r"\(([A-Z])\)|(?<![\w'])([A-Z])(?![\w'])")
-_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![\w/])")
+_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![\w/!^%°])")
 _WORDS = (
     {"yes", "no"}, {"true", "false", "uncertain"}, {"valid", "invalid"},
     {"plausible", "implausible"}, {"possible", "impossible"},
@@ -67,6 +67,8 @@ def verify(item: Item, *, mode: str = "boxed") -> Verdict:
         return _knights(item.answer, puzzle, mode)
     if isinstance(gold, Mapping) and "task" not in gold:
         return Verdict.unscored("bad_gold", decided_by="gold")
+    if isinstance(gold, str) and (option := _OPTION.fullmatch(gold.strip())):
+        return _option(item, option.group(1), mode)
     raw = extract.answer_of(item.answer, mode=mode)
     if raw is None:
         return Verdict.failed("no_answer", decided_by="extraction")
@@ -107,15 +109,16 @@ def _structured(gold: Any) -> Any:
 
 
 def _knights(answer: str, puzzle: knights.Puzzle, mode: str) -> Verdict:
-    box = extract.answer_of(answer, mode="boxed")
-    regions = [box] if box is not None else []
-    if box is None:
-        tagged = re.findall(r"<answer>(.*?)</answer>", answer, re.S | re.I)
-        regions = tagged[-1:] or ([answer] if mode == "auto" else [])
-    if not regions:
+    region = extract.boxed(answer)
+    if region is None:
+        region = answers.tagged(answer)
+    is_whole = region is not None
+    if region is None and mode == "auto":
+        region = answer
+    if region is None:
         return Verdict.failed("no_answer", decided_by="extraction")
-    text = re.sub(r"\\\\|\\newline", "\n", regions[0])
-    found = knights.assignment_of(text, puzzle.names)
+    text = re.sub(r"\\\\|\\newline", "\n", region)
+    found = knights.assignment_of(text, puzzle.names, is_whole=is_whole)
     if isinstance(found, str):
         return Verdict.failed(found, decided_by="statements", extracted=text.strip()[:400])
     shown = ", ".join(
@@ -145,9 +148,6 @@ def _task(gold: Mapping[str, Any], raw: str) -> Verdict:
 
 def _text(gold: str, raw: str, item: Item) -> Verdict:
     shown = extract.cleaned(raw)
-    option = _OPTION.fullmatch(gold)
-    if option:
-        return _verdict(_option(shown, item) == option.group(1), "option", shown)
     word = _word_of(gold)
     if word is not None:
         family = next(words for words in _WORDS if word in words)
@@ -158,6 +158,7 @@ def _text(gold: str, raw: str, item: Item) -> Verdict:
     readings = [raw, shown]
     if not re.search(r"\w", gold):  # an answer made of brackets breaks its own box
         readings.append(extract.bracket_box(item.answer) or raw)
+    readings.append(re.split(r"(?<=\w)[.!]\s", shown, maxsplit=1)[0])
     same = _sequence(gold) in [_sequence(x) for x in readings]
     return _verdict(same, "sequence", shown)
 
@@ -168,15 +169,19 @@ def _verdict(same: bool, step: str, shown: str) -> Verdict:
     return Verdict.failed("wrong", decided_by=step, extracted=shown)
 
 
-def _option(shown: str, item: Item) -> str | None:
-    """Return the one letter that is chosen: as a letter, or by the text of an option."""
-    chosen = _CHOSEN.fullmatch(shown)
-    letters = {a or b for a, b in _LETTERS.findall(shown)}
-    if chosen and len(letters - {"I", "A"} | {chosen.group(1)}) == 1:
-        return str(chosen.group(1))
+def _option(item: Item, gold: str, mode: str) -> Verdict:
+    """Judge the one option that is chosen: by its letter, or by its text in the prompt."""
     prompt = "\n".join(str(m.get("content") or "") for m in item.messages)
-    listed = {_sequence(text): str(letter) for letter, text in _LISTED.findall(prompt)}
-    return listed.get(_sequence(shown))
+    texts = {str(letter): str(text) for letter, text in _LISTED.findall(prompt)}
+    if gold not in texts:
+        texts = {chr(65 + i): "" for i in range(26)}
+    reading = choice.answered(item.answer, texts, mode)
+    shown = reading.letter or extract.cleaned(reading.piece)[:400]
+    if reading.letter is not None or shown:
+        return _verdict(reading.letter == gold, "option", shown)
+    if reading.reason == "empty_box":
+        return Verdict.failed("empty_answer", decided_by="extraction", extracted="")
+    return Verdict.failed("no_answer", decided_by="extraction")
 
 
 def _word_of(text: str) -> str | None:
@@ -186,14 +191,23 @@ def _word_of(text: str) -> str | None:
 
 
 def _word_in(shown: str, family: set[str]) -> str | None:
-    """Return the one word of the family that the answer says."""
+    """Return the one word of the family that the answer says.
+
+    A word at its front counts by itself ("No, it is not"), unless another one is joined to it.
+    """
     text = shown.casefold()
     for other, same in _SAME_WORD.items():
         text = re.sub(rf"\b{other}\b", same, text)
-    said = set(re.findall(r"[^\W\d_]+", text)) & family
-    if len(said) != 1 or len(text) > 200 or re.search(r"\b(?:not|neither|nor)\b|n't\b", text):
-        return None
-    return str(said.pop())
+    found = [w for w in re.findall(r"[^\W\d_]+", text) if w in family]
+    first = re.match(r"[^\W\d_]+", text)
+    if first and first.group() in family:
+        rest = text[first.end() :]
+        if not re.match(r"\s*[*_`\"']*(?:$|[.,;:!(–—-]|because\b|since\b|as\b)", rest):
+            return None
+        joined = re.match(r"\W*(?:or|and)?\W*([^\W\d_]+)", rest)
+        return None if joined and joined.group(1) in family else first.group()
+    denied = re.search(r"\b(?:not|neither|nor|cannot|hardly|never)\b|n['’]t\b", text)
+    return found[0] if len(set(found)) == 1 and len(text) <= 200 and not denied else None
 
 
 def _number_of(text: str) -> Fraction | None:
@@ -205,6 +219,8 @@ def _number_of(text: str) -> Fraction | None:
 
 
 def _one_number(shown: str) -> Fraction | None:
+    if re.search(r"\b(?:not|neither|nor|cannot|never)\b|n['’]t\b", shown, re.I):
+        return None
     found = _NUMBER.findall(shown.replace("\u2212", "-")[:2000])
     return _number_of(found[0]) if len(found) == 1 else None
 

@@ -21,6 +21,7 @@ from fractions import Fraction
 from typing import Any
 
 from factory.records import Item, Verdict
+from factory.verifiers import _answers as answers
 from factory.verifiers import _math_extract as extract
 from factory.verifiers import _math_sympy as last
 from factory.verifiers import _math_text as texts
@@ -31,7 +32,7 @@ from factory.verifiers._math_plain import kind_of, simplify
 from factory.verifiers._math_same import same
 from factory.verifiers._math_value import is_huge, is_undefined
 
-VERSION = 2
+VERSION = 3
 OPTIONS = ("mode", "truncated", "second_opinion")
 # A fresh worker spends seconds on importing sympy; the comparison itself has 0.8 s of CPU.
 DEADLINE_S = 30.0
@@ -172,14 +173,14 @@ def as_completion(
     return f"The answer is $\\boxed{{{_outer(text)}}}$."
 
 
-def _extracted(item: Item, mode: str) -> extract.Extracted:
+def _extracted(item: Item, mode: str) -> answers.Extracted:
     answer = item.answer
-    found = extract.from_boxes(answer)
+    found = answers.from_boxes(answer)
     if found is not None:
         return found
     if mode == "auto":
         return extract.from_text(answer)
-    return extract.Extracted((), "none", "no_box")
+    return answers.Extracted((), "none", "no_box")
 
 
 def _gold_text(gold: Any) -> str | None:
@@ -193,9 +194,9 @@ def _gold_text(gold: Any) -> str | None:
 @functools.lru_cache(maxsize=8192)
 def _gold(text: str) -> tuple[str, ...]:
     """Return the parts of a gold; empty where it is none (a pointer to a figure, an empty box)."""
-    if _NO_GOLD.match(text) or len(text) > extract.MAX_ANSWER_CHARS:
+    if _NO_GOLD.match(text) or len(text) > answers.MAX_ANSWER_CHARS:
         return ()
-    boxes = extract.from_boxes(text)
+    boxes = answers.from_boxes(text)
     if boxes is not None:
         return boxes.parts
     if "####" in text:

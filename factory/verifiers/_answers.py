@@ -1,0 +1,209 @@
+r"""Where a completion says its answer: boxes, tags, JSON, ``####``, "the answer is …".
+
+The one list of answer words and marks for math, choice, logic and format. Everything is linear in
+the text and looks at bounded pieces of its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAX_ANSWER_CHARS = 2048
+"""Longest answer looked at; nothing that a person would write as a final answer is longer."""
+MAX_BOXES = 32
+TAIL_CHARS = 20_000
+
+STYLES = (
+    "text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|mbox"
+    "|rm|bf|operatorname|underline|emph"
+)
+"""LaTeX commands that change how their argument looks and nothing else."""
+
+_BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_BETWEEN = re.compile(
+    r"(?:[\s,;，、；&]|\$|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*(?:and|or)\s*)\}"
+    r"|\\(?:and|or|land|lor|cup)\b|(?:\b[A-Za-z]+\s+)?\b(?:and|or)\b|和|或|及|与|[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
+)
+_BARE_BOXED = re.compile(r"[-+]?[0-9][0-9.,/]*|[A-Za-z](?![A-Za-z])")
+
+
+class Extracted(NamedTuple):
+    """An answer as found: its parts (several boxes make a list), and how it was found.
+
+    ``error`` says why there is none; then ``parts`` is empty.
+    """
+
+    parts: tuple[str, ...]
+    how: str
+    error: str | None = None
+
+
+def from_boxes(answer: str, max_chars: int = MAX_ANSWER_CHARS) -> Extracted | None:
+    r"""Return what the last box of a text holds; None where it has no box at all.
+
+    Boxes with nothing but separators or "and"/"or" between them are one list.
+
+    >>> from_boxes(r"\boxed{3} so \boxed{5}").parts
+    ('5',)
+    >>> from_boxes(r"\boxed{1} and \boxed{2}").parts
+    ('1', '2')
+    >>> from_boxes(r"it is 5. \boxed{}").error
+    'empty_box'
+    """
+    start = _last_box(answer, len(answer))
+    if start < 0:
+        return None
+    last = _content(answer, start, max_chars)
+    if last is None:
+        return Extracted((), "box", "unterminated_box")
+    begin, end = last
+    content = answer[begin:end].strip()
+    if end - begin > max_chars:
+        return Extracted((), "box", "answer_too_long")
+    if not content:
+        return Extracted((), "box", "empty_box")
+    parts = [content]
+    while len(parts) <= MAX_BOXES:
+        before = _last_box(answer, start)
+        if before < 0:
+            break
+        found = _content(answer, before, max_chars)
+        if found is None or found[1] - found[0] > max_chars:
+            break
+        if start - found[1] > 80 or not _BETWEEN.fullmatch(answer, found[1] + 1, start):
+            break
+        piece = answer[found[0] : found[1]].strip()
+        if not piece:
+            return Extracted((), "box", "empty_box")
+        parts.append(piece)
+        start = before
+    if len(parts) > MAX_BOXES:
+        return Extracted((), "box", "too_many_boxes")
+    return Extracted(tuple(reversed(parts)), "box")
+
+
+def _last_box(text: str, end: int) -> int:
+    """Return where the last real box command before ``end`` starts, or -1."""
+    for _ in range(200):  # mentions such as "use \boxed notation" are passed over
+        at = max(text.rfind("\\boxed", 0, end), text.rfind("\\fbox", 0, end))
+        if at < 0:
+            return -1
+        head = _BOX.match(text, at)
+        if head and (
+            text.startswith("{", head.end())
+            or head.end() >= len(text)
+            or _BARE_BOXED.match(text, head.end())
+        ):
+            return at
+        end = at
+    return -1
+
+
+def _content(text: str, start: int, max_chars: int) -> tuple[int, int] | None:
+    r"""Return the offsets of what a box holds; None where it never ends.
+
+    The search stops a little behind the length cap: a longer content is refused anyway.
+    """
+    head = _BOX.match(text, start)
+    assert head is not None
+    begin = head.end()
+    if not text.startswith("{", begin):
+        bare = _BARE_BOXED.match(text, begin)
+        return (bare.start(), bare.end()) if bare else None
+    depth = 0
+    for mark in _BRACES.finditer(text, begin, begin + 4 * max_chars):
+        sign = mark.group()
+        if sign == "{":
+            depth += 1
+        elif sign == "}":
+            depth -= 1
+            if depth == 0:
+                return begin + 1, mark.start()
+    if len(text) > begin + 4 * max_chars:
+        return begin + 1, begin + 4 * max_chars
+    return None
+
+
+_TAG_CLOSE = re.compile(
+    r"<\s*/\s*(answer|output|final_answer|finalanswer|final|solution)\s*>", re.IGNORECASE
+)
+_JSON = re.compile(
+    r'"(?:final_?|correct_?)?(?:answer|choice|option)"\s*:\s*'
+    r'(?:"((?:[^"\\]|\\.)*)"|(-?[0-9][0-9.eE+-]*|true|false))',
+    re.IGNORECASE,
+)
+HASHES = re.compile(r"####[ \t]*([^\n]+)")
+_MODAL = r"(?:must|should|would|will|has to|have to|can only|ought to) be"
+_SURELY = r"(?:therefore|thus|then|hence|clearly|definitely|indeed|obviously|for sure|simply|now)"
+CUE = re.compile(
+    r"(?:\b(?:answer|result|solution|conclusion)s?(?: choice| option)?"
+    r"(?: (?:to|of|for) (?:the|this|your|our) (?:question|problem|puzzle|riddle|task))?"
+    rf"(?:\*\*)? ?(?:is|are|=|:|：|[-–—](?= )|{_MODAL})(?: {_SURELY}\b)?|\bans(?:\.| ?[:=])"
+    r"|答案|(?<![\u3400-\u9fff])答(?=\s*[:：])|答え|정답|답은|\bréponse|\brespuesta|\bantwort|\blösung|\brisposta|\blautet|\bresposta"
+    r"|\bodpowiedź|\bcevap|\bответ|उत्तर|คำตอบ)[\s:：=*】]*"
+    r"(?:(?:\b(?:is|are|est|es|ist|é|è|finale?|correcta|correcte|corretta|correta|lautet|это)\b"
+    r"|(?:应该|应当|应|就|即)?(?:为|是|选(?!项))|は|은|는|คือ|है)[\s:：=*]*)*",
+    re.IGNORECASE,
+)
+"""What stands before an answer: "the answer is", "Answer:", 答案是, "La réponse est" …"""
+HEADING = re.compile(
+    r"(?m)^[ \t]*(?:#{1,6}[ \t]*)?[*_]*(?:the |my )?(?:final |correct )?(?:answer|conclusion)"
+    r"[*_ \t:：]*\n\s*",
+    re.IGNORECASE,
+)
+"""A line that holds nothing but the word; the answer is the next one."""
+
+
+def tagged(text: str) -> str | None:
+    """Return what the last closed answer tag holds.
+
+    >>> tagged("<answer>A</answer> <answer>B</answer>"), tagged("B</answer>")
+    ('B', None)
+    """
+    close = last(_TAG_CLOSE, text)
+    if not close:
+        return None
+    # written with or without spaces, in any case: looked for backwards, so that it is linear
+    begin = re.compile(rf"<\s*{close.group(1)}\s*>", re.IGNORECASE)
+    window = max(0, close.start() - TAIL_CHARS)
+    opened = last(begin, text[window : close.start()])
+    return text[window + opened.end() : close.start()] if opened else None
+
+
+def in_json(text: str) -> str | None:
+    r"""Return the last value of an ``answer`` in JSON.
+
+    >>> in_json('{"reason": "x", "answer": "\\\\frac12"}'), in_json('{"answer": 5}')
+    ('\\frac12', '5')
+    """
+    found = last(_JSON, text)
+    if not found:
+        return None
+    value = found.group(1) if found.group(1) is not None else found.group(2)
+    return value.replace("\\\\", "\\").replace('\\"', '"')
+
+
+def cues(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the pieces that follow an answer word, the last first, with their offsets.
+
+    A piece goes on to the end of its line; a word alone on its line announces the next line.
+
+    >>> [piece for _, piece in cues("Answer: B\\nSo the answer is **C**.\\n\\n## Answer\\nD")]
+    ['D', 'C**.', 'B']
+    """
+    found = {match.end() for match in CUE.finditer(text)}
+    found |= {match.end() for match in HEADING.finditer(text)}
+    for at in sorted(found, reverse=True):
+        piece = text[at : at + MAX_ANSWER_CHARS].lstrip(" \t\n:：*_#")
+        yield at, piece.split("\n", 1)[0]
+
+
+def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Return the last match of a pattern."""
+    found = None
+    for found in pattern.finditer(text):  # noqa: B007 - only the last one is wanted
+        pass
+    return found
