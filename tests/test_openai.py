@@ -147,6 +147,52 @@ def test_a_server_that_comes_up_late_is_waited_for(tmp_path: Path) -> None:
     assert servers[0].n_most <= 24
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n_before", [0, 20], ids=["from the start", "on the way"])
+def test_thirty_seconds_of_refusal_lose_nothing_and_are_over_soon_after(
+    tmp_path: Path, n_before: int
+) -> None:
+    """With the engine's own waits. What is under way when a server goes costs a try, no more."""
+    port = free_port()
+    gone, servers, up_at = threading.Event(), [], []
+
+    def start(**options: Any) -> None:
+        servers.append(Server(record(12), port=port, seconds_per_token=0.002, **options))
+        servers[-1].__enter__()
+
+    def behave(number: int, body: dict[str, Any]) -> str:
+        if number < n_before:
+            return "answer"
+        gone.set()
+        return "reset"
+
+    def outage() -> None:
+        if servers:
+            gone.wait()
+            servers[0].__exit__()
+        time.sleep(30.0)
+        start()
+        up_at.append(time.monotonic())
+
+    if n_before:
+        start(behave=behave)
+    thread = threading.Thread(target=outage)
+    thread.start()
+    begun = time.monotonic()
+    engine = Engine(MODEL, base_url=f"http://127.0.0.1:{port}/v1", revision=REVISION, tries=3)
+    store = new_store(tmp_path)
+    result = run(store, engine, 12)
+    ended = time.monotonic()
+    thread.join()
+    servers[-1].__exit__()
+    assert up_at[0] - begun >= 30.0
+    assert ended - up_at[0] < 20.0, "the longest wait for a server that is down is 10 s"
+    assert (result.missing, result.progress.n_new, result.progress.n_failed) == (0, 48, 0)
+    assert store.table("traces").n_rows() == 48
+    assert len(servers[-1].asked) == 48 - n_before, "what was answered before is not asked again"
+    assert servers[-1].n_most <= 24, "no storm when it is back"
+
+
 def test_a_server_that_never_comes_ends_the_run_with_one_line(tmp_path: Path) -> None:
     engine = engine_for(f"http://127.0.0.1:{free_port()}/v1", wait_s=0.5)
     with pytest.raises(EngineError, match="nobody has answered"):
