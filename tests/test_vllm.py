@@ -67,6 +67,23 @@ def test_what_cannot_fit_is_refused_before_it_is_sent(tmp_path: Path, engine: An
     assert kinds["attempt"].max() == 1, "it is not tried again"
 
 
+def test_requests_are_taken_in_bursts_and_no_slot_waits_for_one(engine: Any) -> None:
+    """8 slots and a queue of 64: refilled when half the queue is used, long before a slot is."""
+    n_in_flight: list[int] = []
+
+    def requests() -> Iterator[Any]:
+        for i in range(200):
+            n_in_flight.append(len(engine._flights))
+            yield replace(_request(engine), trace_id=f"t{i}")
+
+    traces = list(engine.run(requests()))
+    assert {t.trace_id for t in traces} == {f"t{i}" for i in range(200)}
+    assert len({t.completion for t in traces}) > 100, "each with a seed of its own"
+    bursts = [n for n, before in zip(n_in_flight[1:], n_in_flight, strict=False) if n <= before]
+    assert 1 <= len(bursts) <= 5
+    assert all(8 + 16 <= n < 8 + 32 for n in bursts)
+
+
 def test_thinking_is_closed_at_its_budget(tmp_path: Path, engine: Any) -> None:
     budgeted = replace(SAMPLING, thinking_budget=12)
     made, traces = run(tmp_path / "a", engine, budgeted)

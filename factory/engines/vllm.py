@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from factory import models
+from factory.engines._vllm_params import Parameters
 from factory.errors import EngineError
 from factory.records import Trace
 from factory.requests import Failure, OnPartial, Request
@@ -160,7 +161,11 @@ class Engine:
         self.template: str | None = models.template_hash(self._template)
         self.max_model_len = int(self._llm.model_config.max_model_len)
         self._flights: dict[str, _Flight] = {}
+        # Requests are made in bursts: one by one between steps, each would find the processor's
+        # caches full of the model and cost twice as much. What waits then is never under half.
+        self._refill_below = max_num_seqs + max(1, queued // 2)
         self._rendered: tuple[tuple[str, str], list[int]] | None = None
+        self._params = Parameters()
 
     def render(self, request: Request) -> list[int]:
         """Return the token ids of the prompt, prefill included."""
@@ -186,7 +191,8 @@ class Engine:
         """Answer requests as slots free; yield None when idle."""
         more = True
         while more or self._flights:
-            while more and len(self._flights) < self._slots:
+            room = self._slots if len(self._flights) < self._refill_below else 0
+            while more and len(self._flights) < room:
                 try:
                     request = next(requests)
                 except StopIteration:
@@ -261,9 +267,11 @@ class Engine:
                 f" > context of {self.max_model_len}",
                 retriable=False,
             )
-        params = _sampling_params(request, streaming=streaming)
         try:
-            self._engine.add_request(request.trace_id, {"prompt_token_ids": tokens}, params)
+            # As vLLM's own renderer gives it: a bare dictionary would go through it every time.
+            prompt = {"type": "token", "prompt_token_ids": tokens}
+            params = self._params.of(request, streaming=streaming)
+            self._engine.add_request(request.trace_id, prompt, params)
         except ValueError as error:
             return Failure(
                 trace_id=request.trace_id,
@@ -393,30 +401,6 @@ def _template(given: str | None, model: str, tokenizer: Any) -> str | None:
         return given
     own = models.chat_template(model) if models.is_local(model) else tokenizer.chat_template
     return own if isinstance(own, str) else None
-
-
-def _sampling_params(request: Request, *, streaming: bool) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    s = request.sampling
-    return SamplingParams(
-        n=1,
-        temperature=s.temperature,
-        top_p=s.top_p,
-        top_k=s.top_k,
-        min_p=s.min_p,
-        min_tokens=s.min_tokens,
-        max_tokens=s.max_tokens,
-        repetition_penalty=s.repetition_penalty,
-        presence_penalty=s.presence_penalty,
-        frequency_penalty=s.frequency_penalty,
-        stop=list(s.stop) or None,
-        seed=request.seed,
-        skip_special_tokens=False,  # tags such as <think> may be special tokens
-        spaces_between_special_tokens=False,
-        output_kind=RequestOutputKind.DELTA if streaming else RequestOutputKind.FINAL_ONLY,
-    )
 
 
 def _with_head(folder: str) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,8 @@ once. What a kill takes, or what comes faster than it can be measured, is scored
 
 from __future__ import annotations
 
+import base64
+import io
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -56,6 +58,8 @@ class Scores:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._scored: dict[str, list[pl.DataFrame]] = {name: [] for name in names}
         self._n_scored = 0
+        self._done: set[str] = set()
+        """Traces of this run that are measured."""
         self._error: BaseException | None = None
         self._pool = shared_pool(1, 0)
         self._thread = threading.Thread(target=self._run, name="score", daemon=True)
@@ -73,6 +77,8 @@ class Scores:
         self._stop()
         if self._error is not None:
             raise self._error
+        if set(universe) <= self._done:
+            return  # the usual case: nothing has to be looked up in tables that may be long
         if any(len(table.missing(universe)) for table in self._tables.values()):
             score_store(self._store, self._names, params=self._params, trace_ids=universe)
 
@@ -111,11 +117,11 @@ class Scores:
         if outcome.fate != "done":
             return  # measured at the end, where an error shows itself
         ids = pl.Series("trace_id", [row["trace_id"] for _, row, _ in work])
-        for name, scored in outcome.value.items():
-            schema = self._tables[name].polars_schema()
-            frame = pl.DataFrame(scored, schema={c: schema[c] for c in scored})
+        for name, packed in outcome.value.items():
+            frame = pl.read_ipc_stream(base64.b64decode(packed))
             run_id = pl.lit(self._run_id).alias("run_id")
             self._scored[name].append(frame.with_columns(ids, run_id))
+        self._done.update(row["trace_id"] for _, row, _ in work)
         self._n_scored += len(work)
         if self._n_scored >= ADD_ROWS:
             self._write()
@@ -130,9 +136,18 @@ class Scores:
 
 def measure(
     columns: dict[str, list[str | None]], *, names: list[str], params: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, list[Any]]]:
-    """Return every score's columns for the texts, in a worker."""
+) -> dict[str, str]:
+    """Return every score's columns for the texts, in a worker: Arrow streams, in base 64.
+
+    As lists of numbers they would be made anew, one by one, in the process of the engine.
+    """
     texts = dict(columns)
     frame = frame_of(texts.pop("completions"), **texts)
     scorer = Scorer(names, params)
-    return {name: scorer.score_one(name, frame).to_dict(as_series=False) for name in names}
+    return {name: _packed(scorer.score_one(name, frame)) for name in names}
+
+
+def _packed(frame: pl.DataFrame) -> str:
+    out = io.BytesIO()
+    frame.write_ipc_stream(out)
+    return base64.b64encode(out.getvalue()).decode()
