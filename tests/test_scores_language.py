@@ -265,6 +265,29 @@ def test_sentences_of_eight_languages() -> None:
     assert np.mean([np.mean(values) for values in right.values()]) >= 0.98
 
 
+@pytest.mark.parametrize("half", [0, 1])
+def test_sentences_of_a_hundred_languages_and_of_fifty_that_the_model_does_not_know(
+    half: int,
+) -> None:
+    # Written for this test; values were chosen on the first, third, ... sentence of each language.
+    lines = (Path(__file__).parent / "golden" / "languages.tsv").read_text(encoding="utf-8")
+    rows: list[tuple[str, str]] = []
+    seen: collections.Counter[str] = collections.Counter()
+    for line in lines.splitlines():
+        lang, text = line.split("\t")
+        seen[lang] += 1
+        if seen[lang] % 2 == half:
+            rows.append((lang, text))
+    found = measure([text for _, text in rows])["lang"].to_list()
+    right: dict[str, list[bool]] = collections.defaultdict(list)
+    for (wanted, _), lang in zip(rows, found, strict=True):
+        right[wanted].append(lang is None if wanted[0] == "?" else lang == wanted)
+    for is_known in (True, False):
+        shares = [np.mean(hits) for lang, hits in right.items() if (lang[0] != "?") == is_known]
+        assert len(shares) >= 30
+        assert np.mean(shares) >= 0.98
+
+
 def test_clean_traces_raise_few_alarms() -> None:
     texts = [
         row.get("raw") or f"{row.get('reasoning') or ''}\n{row.get('answer') or ''}"

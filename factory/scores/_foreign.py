@@ -117,7 +117,7 @@ def _judged(
     index = {label: i for i, label in enumerate(model.label_L)}
     own_D = np.array([index.get(lang or "", -1) for lang in named.lang_D], dtype=np.int64)
     own_D[~SHARED[runs.main_D]] = -1
-    sure_D = np.array([max(sure or 0.05, 0.05) for sure in named.confidence_D], dtype=np.float64)
+    sure_D = np.array([max(chance, 0.05) for chance in named.chance_D], dtype=np.float64)
     n_found = _stretch_kernels.judge(
         parts.code_M, parts.run_S, parts.text_S, parts.hidden_SE, parts.words_S, own_D,
         np.log(sure_D), labels, parts.table, model.compiled,

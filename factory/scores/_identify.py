@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import threading
 import weakref
@@ -13,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from factory.scores import _close_words
-from factory.scores._function_words import alike, lists
+from factory.scores import _evidence
+from factory.scores._function_words import alike
 from factory.scores._lid import Floats, LanguageModel, table_of
 from factory.scores._model import Bits, Table
 from factory.scores._scripts import (
@@ -44,8 +43,8 @@ ATTRACTORS = frozenset(
     """.split()  # noqa: SIM905 (as in the other lists of words)
 )
 ATTRACTOR_CONFIDENCE = 0.85
-# Below this probability frequent words have a say: so much each, in the first so many words.
-_SURE, _PER_WORD, _WORDS_READ = 0.95, 1.0, 200
+# From this probability on, with such a share of function words, the model's word is taken.
+_SURE, _PLAIN = 0.95, 0.2
 # Varieties that are close enough to count as one language when mixing is judged.
 _VARIETIES = (
     ("no", "nn", "nb"), ("hr", "bs", "sr", "sh"), ("id", "ms", "min"), ("es", "ast", "an", "gl"),
@@ -222,96 +221,85 @@ def chinese_or_japanese(text: str) -> str | None:
 
 
 class Named(NamedTuple):
-    """The language of each of D texts: None where it is not certain, and the certainty."""
+    """The language of each of D texts: None where it is not certain, and the certainty.
+
+    ``chance_D`` is what the model alone gives to the language.
+    """
 
     lang_D: list[str | None]
     confidence_D: list[float | None]
+    chance_D: list[float]
 
 
 def name_texts(
     runs: Runs, parts: Sentences, model: LanguageModel, *, min_confidence: float
 ) -> Named:
     """Name the language of each text: by script where that decides, else by the model."""
-    lang: list[str | None] = []
-    confidence: list[float | None] = []
+    named = Named([], [], [])
     rows = zip(
-        runs.main_D.tolist(), parts.best_D.tolist(), parts.top_DK.tolist(), runs.letters_D.tolist(),
-        strict=True,
+        runs.main_D.tolist(), parts.best_D.tolist(), parts.top_DK[:, 0].tolist(),
+        runs.letters_D.tolist(), strict=True,
     )  # fmt: skip
-    for text, (main, best, (sure, second), n_letters) in enumerate(rows):
-        n_words = runs.words_DC[text, main]
+    for text, (main, best, sure, n_letters) in enumerate(rows):
         label = model.label_L[best] if best >= 0 else ""
-        if main == CJK:
-            label, sure = _cjk(runs, text)
-        elif not main or (best < 0 and READ[main]):
-            lang.append(None)
-            confidence.append(None)
-            continue
-        elif not SHARED[main]:
+        if not main or (best < 0 and READ[main] and main != CJK):
+            found = _Name(None, None, 0.0)
+        elif main == CJK:
+            found = _Name(*_cjk(runs, text), 1.0)
+        elif SHARED[main]:
+            found = _weighed(runs, parts, text, model, label, sure)
+        else:
             # Yiddish, Assamese and the like keep the model's word.
             default = DEFAULT_LANGUAGE[main]
-            label, sure = (label, sure) if sure > 0.8 or label == default else (default, 0.99)
-        elif sure < (_SURE if label in _listed() else 0.5):
-            label, sure = _with_words(runs, parts, text, model, label, sure)
-        # Languages of which the model saw little stay below one half even in long clear text.
-        is_clear = n_words >= 12 and sure >= 2 * second
-        floor = 0.75 * min_confidence if is_clear else min_confidence
-        floor = max(floor, ATTRACTOR_CONFIDENCE) if label in ATTRACTORS else floor
-        confidence.append(min(sure, 1.0))
-        lang.append(label if sure >= floor and _is_enough(main, n_letters, n_words) else None)
-    return Named(lang, confidence)
+            is_told = sure > 0.8 or label == default
+            found = _Name(label, sure, sure) if is_told else _Name(default, 0.99, 1.0)
+            begin, end = runs.bounds_D[text : text + 2].tolist()
+            if _evidence.is_unknown(runs.text(begin, min(end, begin + 6000)), found.lang):
+                found = _Name(None, 0.1, 0.0)
+        is_drawn = found.lang in ATTRACTORS and not _evidence.is_listed(found.lang or "")
+        floor = max(min_confidence, ATTRACTOR_CONFIDENCE) if is_drawn else min_confidence
+        is_sure = (found.confidence or 0.0) >= floor
+        is_sure = is_sure and _is_enough(main, n_letters, runs.words_DC[text, main])
+        named.lang_D.append(found.lang if is_sure else None)
+        named.confidence_D.append(found.confidence)
+        named.chance_D.append(found.chance)
+    return named
 
 
-def _with_words(
+class _Name(NamedTuple):
+    lang: str | None
+    confidence: float | None
+    chance: float
+
+
+def _weighed(
     runs: Runs, parts: Sentences, text: int, model: LanguageModel, label: str, sure: float
-) -> tuple[str, float]:
-    """Correct the model by frequent words, of close languages and of those that it knows badly.
-
-    A word counts the less, the more languages have it. Where the model is not certain, text of six
-    words or more without any frequent word of the language is of none that is known here.
-    """
+) -> _Name:
+    """Weigh the model's word with the text's own words; not where both are plainly certain."""
     first, last = int(parts.first_D[text]), int(parts.first_D[text + 1])
-    members = parts.member_M[int(parts.run_S[first]) : int(parts.run_S[last])][:_WORDS_READ]
-    edges, table = runs.edge_R, _languages_of()
-    found: dict[str, float] = {}
-    for run in members.tolist():
-        languages = table.get(runs.text(int(edges[run]), int(edges[run + 1])).lower(), ())
-        for language in languages:
-            found[language] = found.get(language, 0.0) + 2.0 / (1 + len(languages))
+    begin, end = int(parts.run_S[first]), int(parts.run_S[last])
+    codes = parts.code_M[begin : min(end, begin + _evidence.WORDS_READ)]
+    bit = _bit_of().get(label, 0)
+    if sure >= _SURE and bit and (parts.table.bits_C[codes] & bit != 0).mean() >= _PLAIN:
+        return _Name(label, min(sure, 1.0), sure)
+    edges, members = runs.edge_R, parts.member_M[begin : begin + len(codes)]
+    words = [runs.text(int(edges[run]), int(edges[run + 1])) for run in members.tolist()]
+    is_name = parts.table.is_name_C[codes].tolist()
     chances = model.probabilities(parts.hidden_DE[text])
-    n_words = len(members)
-    index = {name: i for i, name in enumerate(model.label_L)}
-    rivals = {label, *(lang for lang, n in found.items() if n >= 2 or n >= 0.3 * n_words)}
-    value = {
-        lang: math.log(max(float(chances[index[lang]]), 1e-3)) + _PER_WORD * found.get(lang, 0.0)
-        for lang in rivals
-        if lang in index
-    }
-    best = max(value, key=lambda lang: (value[lang], lang))
-    own = found.get(best, 0.0)
-    if best not in found and n_words >= 5 and sure < 0.8 and best in _listed():
-        return best, min(sure, 0.25)
-    if own >= 1.5 and own >= 0.15 * n_words:
-        return best, max(float(chances[index[best]]), 0.5)
-    return best, float(chances[index[best]])
+    index = _index(model)
+    found = _evidence.weigh(words, is_name, chances, index)
+    chance = float(chances[index[found.lang]]) if found.lang else sure
+    return _Name(found.lang, found.certainty, chance)
 
 
 @functools.cache
-def _languages_of() -> dict[str, tuple[str, ...]]:
-    """Return the languages of each frequent word."""
-    out: dict[str, tuple[str, ...]] = {}
-    for table in (lists(), _close_words.words()):
-        for lang, words in table.items():
-            for word in words:
-                if lang not in out.get(word, ()):
-                    out[word] = (*out.get(word, ()), lang)
-    return out
+def _bit_of() -> dict[str, int]:
+    return {lang: 1 << k for k, lang in enumerate(alike())}
 
 
-@functools.cache
-def _listed() -> frozenset[str]:
-    """Return the languages of which frequent words are known."""
-    return frozenset(lists()) | frozenset(_close_words.words())
+@functools.lru_cache(maxsize=4)
+def _index(model: LanguageModel) -> dict[str, int]:
+    return {label: i for i, label in enumerate(model.label_L)}
 
 
 def _is_enough(main: int, n_bytes: int, n_words: float) -> bool:

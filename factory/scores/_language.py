@@ -98,7 +98,7 @@ def find(
     spared: set[int] = set()
     spans = script_spans(runs, prompts, model, spared)
     if rule is None:
-        return Found(runs, Named([], []), spans, spared)
+        return Found(runs, Named([], [], []), spans, spared)
     parts = gather(runs, model)
     named = name_texts(runs, parts, model, min_confidence=min_confidence)
     for more in (

@@ -27,7 +27,7 @@ from factory.scores._scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores._segment import count_words
 from factory.scores._text import judged
 
-VERSION = 3
+VERSION = 4
 READS = ("completion", "reasoning", "prompt", "target_language")
 PARAMS = ("model", "min_confidence", "min_words")
 WRITES = {
@@ -123,7 +123,7 @@ def normal_code(code: str | None) -> str | None:
 
 def _columns(texts: pl.Series, everything: Found, targets: list[str | None]) -> pl.DataFrame:
     runs, found = everything.runs, everything.spans
-    lang_D, confidence_D = everything.named
+    lang_D, confidence_D, _ = everything.named
     rows = [
         _mixed(runs, text, found[text], lang, target or lang)
         if text in found
