@@ -6,7 +6,9 @@ Exit status: 0 every row handled; 1 some malformed or failed through our own fau
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -149,22 +151,54 @@ def _import(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli_store:import_")
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _money(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no amount above 0")
+
+
+_GENERATE_RECIPE = """\
+a recipe:
+  source: {kind: files, paths: [problems.jsonl], name: problems}   # rows: prompt, gold
+  engine: {kind: vllm, model: path-or-hub-name}
+  sampling: {temperature: 0.6, max_tokens: 8192}
+  policy: {kind: until, passes: 2, max_samples: 16}                # or {kind: fixed, n: 4}
+  scores: [language, readability, repetition]                      # optional
+  price: {per_million_completion_tokens: 0.6}                      # optional
+
+exit status: 0: all is there; 1: something is missing, a limit included; 2: a mistake in the call;
+130: stopped by Ctrl-C. Traces are kept as they finish; the same command goes on from there."""
+
+
 def _generate(p: argparse.ArgumentParser) -> None:
     _recipe(p)
     p.add_argument(
         "--plan", action="store_true", help="say what is missing and what it may cost; stop"
     )
-    p.add_argument("--limit", type=int, metavar="N", help="take the first N prompts")
+    p.add_argument("--limit", type=_count, metavar="N", help="take the first N prompts")
     p.add_argument("--seed", type=int, help="base of the sampling seeds (part of the key)")
-    p.add_argument("--max-tokens", type=int, metavar="N", help="stop in order after N new tokens")
-    p.add_argument("--max-cost", type=float, metavar="M", help="the same, by the recipe's price")
+    p.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="stop in order after N new tokens"
+    )
+    p.add_argument("--max-cost", type=_money, metavar="M", help="the same, by the recipe's price")
+    p.formatter_class = argparse.RawDescriptionHelpFormatter
+    p.epilog = _GENERATE_RECIPE
     p.set_defaults(run="factory.cli_store:generate")
 
 
 def _judge(p: argparse.ArgumentParser) -> None:
     _recipe(p)
     p.add_argument("--plan", action="store_true", help="say what it would be asked; stop")
-    p.add_argument("--max-tokens", type=int, metavar="N", help="stop in order after N new tokens")
+    p.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="stop in order after N new tokens"
+    )
     p.set_defaults(run="factory.cli_judge:judge")
 
 

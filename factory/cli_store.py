@@ -96,16 +96,22 @@ class GenerateRecipe(Config):
 def generate(args: Namespace) -> int:
     """``factory generate RECIPE``: make the wanted traces that the store lacks."""
     from factory.stages import engines
+    from factory.stages.generate import check_wishes, plan
     from factory.stages.generate import generate as run
-    from factory.stages.generate import plan
     from factory.stages.policy import Policy
     from factory.stages.progress import View
+    from factory.stages.score import Scorer
 
     recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
     store = store_of(args, create=True)
     prompts = list(_pairs(store, recipe.source, limit=args.limit))
+    if not prompts:
+        raise UsageError("the source gives no prompt", "see `source` in the recipe")
     sampling = sampling_of(recipe.sampling, seed=args.seed)
     policy = Policy.make(recipe.policy, where="policy")
+    price = _price(recipe.price)
+    check_wishes(sampling, policy, verify=recipe.verify, max_cost=args.max_cost, price=price)
+    Scorer(recipe.scores)  # a misspelt name is told before a model is loaded
     settings = dict(recipe.engine)
     kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
     if not isinstance(model, str):
@@ -115,7 +121,6 @@ def generate(args: Namespace) -> int:
                      sampling=sampling, policy=policy)  # fmt: skip
         for name, value in found.items():
             out(f"{name.replace('_', ' '):28}{value:>14,}")
-        price = _price(recipe.price)
         if price is not None:
             cost = price.of(completion_tokens=found["completion_tokens_at_most"])
             out(f"{'cost of these tokens at most':28}{cost:>14,.2f}")
@@ -127,17 +132,22 @@ def generate(args: Namespace) -> int:
             made = run(
                 store, prompts, engine, sampling=sampling, policy=policy, verify=recipe.verify,
                 scores=recipe.scores,
-                max_tokens=args.max_tokens, max_cost=args.max_cost, price=_price(recipe.price),
+                max_tokens=args.max_tokens, max_cost=args.max_cost, price=price,
                 on_progress=view, on_prompt=_show_first, stop=stop,
             )  # fmt: skip
     finally:
         view.close()
         engine.close()
     p = made.progress
+    if p.failures:
+        why = ", ".join(f"{n} {kind}" for kind, n in sorted(p.failures.items()))
+        sql = f"SELECT kind, message FROM failures WHERE run_id = '{made.run_id}'"
+        note(f'{p.n_failed} requests were given up: {why}; `factory sql "{sql}"` says more')
     note(
         f"run {made.run_id}: {p.n_new} new traces, {p.n_have} were there, {made.missing} missing; "
         f"{p.n_completion_tokens:,} tokens in {p.seconds:.0f} s"
         + (f"; stopped: {made.stopped}" if made.stopped else "")
+        + ("; the same command goes on from here" if made.missing else "")
     )
     if made.missing and made.stopped == "interrupted":
         return 130  # as after any Ctrl-C: what was to follow must not run
@@ -161,10 +171,14 @@ def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Any:
     """Return the sampling of a recipe; ``seed`` wins over its own."""
     from factory.records import Sampling
 
+    if isinstance(fields.get("stop"), str):  # not its letters
+        fields = {**fields, "stop": (fields["stop"],)}
     try:
         return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
     except TypeError as error:
         raise UsageError(f"sampling: {error}", "temperature and max_tokens are needed") from None
+    except ValueError as error:
+        raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
 
 
 def _pairs(store: Store, source: dict[str, Any], *, limit: int | None) -> Iterator[Any]:
@@ -397,9 +411,12 @@ def revoke(args: Namespace) -> int:
         raise UsageError(
             f"no run {args.run_id!r}", '`factory sql "SELECT run_id, kind FROM runs"` lists them'
         )
-    store.revoke(
-        args.run_id, reason=args.reason, by=store.start_run("revoke", {"run": args.run_id})
-    )
+    if args.run_id in store.excluded_runs():
+        note(f"run {args.run_id} was revoked before; nothing is changed")
+        return 0
+    by = store.start_run("revoke", {"run": args.run_id})
+    store.revoke(args.run_id, reason=args.reason, by=by)
+    store.end_run(by, {})
     note(f"run {args.run_id} is revoked: its facts count as missing")
     return 0
 

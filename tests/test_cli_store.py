@@ -84,6 +84,8 @@ def test_a_revoked_run_is_made_again(world: Path, capsys: pytest.CaptureFixture[
     run = json.loads(capsys.readouterr().out)[0]["run_id"]
     assert main(["revoke", run, "--reason", "wrong template"]) == 0
     assert f"run {run} is revoked" in capsys.readouterr().err
+    assert main(["revoke", run, "--reason", "wrong template"]) == 0
+    assert "revoked before" in capsys.readouterr().err
     assert main(["sql", "SELECT count(*) AS n FROM wide", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [{"n": 0}]
     assert main(["generate", "generate.yaml"]) == 0
@@ -94,7 +96,9 @@ def test_what_is_missing_at_the_end_gives_exit_status_1(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["generate", "generate.yaml", "--set", "policy.n=5"]) == 1
-    assert "12 missing" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "12 missing" in err
+    assert "12 requests were given up: 12 not_recorded" in err, "and why"
 
 
 def test_a_cost_limit_stops_in_order(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +139,16 @@ MISTAKES = [
     (["generate", "generate.yaml", "--set", "source.paths=[gone.jsonl]"], "no file 'gone.jsonl'"),
     (["generate", "generate.yaml", "--set", "sampling.thinking_budget=9999"], "leaves no answer"),
     (["generate", "generate.yaml", "--max-cost", "1"], "a cost limit needs a price"),
+    (["generate", "generate.yaml", "--max-cost", "0"], "no amount above 0"),
+    (["generate", "generate.yaml", "--max-tokens", "0"], "1 or more"),
+    (["generate", "generate.yaml", "--limit", "-1"], "1 or more"),
+    (["generate", "generate.yaml", "--set", "scores=[beauty]"], "unknown score 'beauty'"),
+    (["generate", "generate.yaml", "--set", "sampling.abort=never"], "unknown abort rule"),
+    (["generate", "generate.yaml", "--set", "sampling.temperature=hot"], "'hot'"),
+    (["generate", "generate.yaml", "--set", "sampling.temperature=-1"], "temperature"),
+    (["generate", "generate.yaml", "--set", "sampling.max_tokens=0"], "max_tokens"),
+    (["generate", "generate.yaml", "--set", "sampling.max_tokens=many"], "max_tokens"),
+    (["generate", "generate.yaml", "--set", "engine.model=null"], "names no model"),
     (["generate", "generate.yaml", "--set", "price={per_token: 1}"], "price"),
     (["release", "../up", "select.yaml"], "cannot be used"),
     (["release", "x", "select.yaml", "--set", "filters={right: 'no_such = 1'}"], "does not bind"),

@@ -339,6 +339,8 @@ class Loop:
             self._again.append((state, index))
             return
         self.progress.n_failed += 1
+        known = self.progress.failures
+        known[failure.kind] = known.get(failure.kind, 0) + 1
 
     def _take_verdicts(self, *, wait: bool, enough: int | None = None) -> None:
         if self._checks is None:

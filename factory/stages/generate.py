@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,11 +106,8 @@ def generate(
         StoreError: the disk is full or gone; what was committed is kept.
     """
     sampling = dataclasses.replace(sampling, template=engine.template)
+    check_wishes(sampling, policy, verify=verify, max_cost=max_cost, price=price)
     check_budget(sampling, engine)
-    if policy.needs_verdicts and not verify:
-        raise UsageError(f"policy {policy.kind!r} needs verdicts", "leave verify on")
-    if max_cost is not None and price is None:
-        raise UsageError("a cost limit needs a price", "give price, or --max-tokens instead")
     if on_partial is None:
         on_partial = rule_of(sampling.abort)
     details = {
@@ -157,6 +155,49 @@ def generate(
         missing=missing,
         stopped=loop.stopped,
     )
+
+
+def check_wishes(
+    sampling: Sampling,
+    policy: Policy,
+    *,
+    verify: bool = True,
+    max_cost: float | None = None,
+    price: Price | None = None,
+) -> None:
+    """Refuse what can be refused before an engine is started, which may take minutes.
+
+    Raises:
+        UsageError: see ``generate``.
+    """
+    _check_values(sampling)
+    check_budget(sampling, None)
+    rule_of(sampling.abort)
+    if policy.needs_verdicts and not verify:
+        raise UsageError(f"policy {policy.kind!r} needs verdicts", "leave verify on")
+    if max_cost is not None and price is None:
+        raise UsageError(
+            "a cost limit needs a price", "give price in the recipe, or --max-tokens instead"
+        )
+
+
+def _check_values(s: Sampling) -> None:
+    fits = {
+        "temperature": ("0 or more", 0 <= s.temperature < math.inf),
+        "max_tokens": ("a whole number of 1 or more", _is_int(s.max_tokens) and s.max_tokens >= 1),
+        "top_p": ("above 0, at most 1", 0 < s.top_p <= 1),
+        "top_k": ("a whole number; 0 switches it off", _is_int(s.top_k) and s.top_k >= -1),
+        "min_p": ("0 to 1", 0 <= s.min_p <= 1),
+        "min_tokens": ("a whole number of 0 or more", _is_int(s.min_tokens) and s.min_tokens >= 0),
+        "seed": ("a whole number", _is_int(s.seed)),
+    }
+    for name, (form, is_fit) in fits.items():
+        if not is_fit:
+            raise UsageError(f"sampling.{name} is {getattr(s, name)!r}", f"it must be {form}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _show_first(loop: Loop, engine: Engine, on_prompt: Callable[[str], None] | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 LOG_EVERY_S = 30.0
@@ -27,6 +27,7 @@ class Progress:
         n_thinking_closed: traces of this run whose thinking we closed at its budget.
         n_in_flight: requests with the engine; n_checking: traces with the verifiers.
         n_failed: requests given up; n_retried: requests asked again.
+        failures: kind of failure → requests given up for it.
         n_wanted_at_most: prompts × the policy's limit.
         n_prompt_tokens, n_completion_tokens: of this run.
         seconds: wall seconds since the start; gpu_seconds: those × the engine's devices.
@@ -49,6 +50,7 @@ class Progress:
     n_checking: int = 0
     n_failed: int = 0
     n_retried: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
     n_wanted_at_most: int = 0
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
