@@ -217,6 +217,8 @@ def test_null_stays_null_and_order_is_kept() -> None:
         "\u0301" * 999, "a\u0301" * 999, "\u200d" * 99, "é" * 3_000, "的" * 30_000, "\x00\x01",
         "ツ" * 99 + " (", "a 好 " * 3_000, "\U000e0041" * 9, "\uffff\ufffe", "𠀀𠀁",
         "(" * 999 + "好",
+        # One endless word, where a pattern that looks for an ending would take its square.
+        "ligt" * 100_000 + " er det",
     ],
 )  # fmt: skip
 def test_no_text_raises(text: str) -> None:

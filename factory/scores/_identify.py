@@ -45,6 +45,8 @@ ATTRACTORS = frozenset(
 ATTRACTOR_CONFIDENCE = 0.85
 # From this probability on, with such a share of function words, the model's word is taken.
 _SURE, _PLAIN = 0.95, 0.2
+# Bytes of a word that are read: what is longer is no word, and patterns would take its square.
+_LONGEST = 64
 # Varieties that are close enough to count as one language when mixing is judged.
 _VARIETIES = (
     ("no", "nn", "nb"), ("hr", "bs", "sr", "sh"), ("id", "ms", "min"), ("es", "ast", "an", "gl"),
@@ -283,7 +285,8 @@ def _weighed(
     if sure >= _SURE and bit and (parts.table.bits_C[codes] & bit != 0).mean() >= _PLAIN:
         return _Name(label, min(sure, 1.0), sure)
     edges, members = runs.edge_R, parts.member_M[begin : begin + len(codes)]
-    words = [runs.text(int(edges[run]), int(edges[run + 1])) for run in members.tolist()]
+    ends = zip(edges[members].tolist(), edges[members + 1].tolist(), strict=True)
+    words = [runs.text(first, min(last, first + _LONGEST)) for first, last in ends]
     is_name = parts.table.is_name_C[codes].tolist()
     chances = model.probabilities(parts.hidden_DE[text])
     index = _index(model)
