@@ -139,7 +139,8 @@ HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _MODAL = r"(?:must|should|would|will|has to|have to|can only|ought to) be"
 _SURELY = r"(?:therefore|thus|then|hence|clearly|definitely|indeed|obviously|for sure|simply|now)"
 CUE = re.compile(
-    r"(?:\b(?:answer|result|solution|conclusion)s?(?: choice| option)?"
+    # "Solution:" alone on its line opens the way to the answer, and not the answer
+    r"(?:\b(?:answer|result|conclusion|solution(?!s?\**[:：][*\s]*\n))s?(?: choice| option)?"
     r"(?: (?:to|of|for) (?:the|this|your|our) (?:question|problem|puzzle|riddle|task))?"
     rf"(?:\*\*)? ?(?:is|are|=|:|：|[-–—](?= )|{_MODAL})(?: {_SURELY}\b)?|\bans(?:\.| ?[:=])"
     r"|答案|(?<![\u3400-\u9fff])答(?=\s*[:：])|答え|정답|답은|\bréponse|\brespuesta|\bantwort|\blösung|\brisposta|\blautet|\bresposta"

@@ -11,6 +11,7 @@ _COMMAND = re.compile(rf"\\(?:{answers.STYLES})\s*\{{([^{{}}]*)\}}")
 _SPACING = re.compile(r"\\[ ,;:!]|\\quad|\\qquad|~|\$|\\\(|\\\)|\\\[|\\\]")
 _MAX_ANSWER_CHARS = 20_000
 _SHORT = 80
+_ONE_WORD = re.compile(r"[\s*_`$\"']*-?\w[\w,./-]{0,30}[\s*_`$\"'!]*")
 
 
 def boxed(text: str) -> str | None:
@@ -70,7 +71,8 @@ def answer_of(answer: str, *, mode: str) -> str | None:
     Args:
         answer: the half after the thinking.
         mode: ``boxed``: a box and nothing else; ``auto``: a box, else a tag, ``####``, the last
-            "the answer is …", else the whole of it where it is short.
+            "the answer is …", else the whole of it where it is short, else a last or first line of
+            one word.
 
     >>> answer_of("So the answer is (E).", mode="auto"), answer_of("So it is (E).", mode="boxed")
     ('(E).', None)
@@ -90,6 +92,7 @@ def answer_of(answer: str, *, mode: str) -> str | None:
         if piece.strip():
             return piece.strip()
     whole = answer.strip()
-    if whole and len(whole) <= _SHORT and "\n" not in whole:
-        return whole
-    return None
+    if len(whole) <= _SHORT and "\n" not in whole:
+        return whole or None
+    lines = whole.splitlines()
+    return next((line for line in (lines[-1], lines[0]) if _ONE_WORD.fullmatch(line)), None)

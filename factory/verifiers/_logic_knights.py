@@ -44,7 +44,7 @@ _NO_CLAIM = re.compile(
     r"|whether|unless|when|implies|mean(?:s|ing))\b.*",
     re.I | re.S,
 )
-_SENTENCE = re.compile(r"(?<=[^\W\d_])[.!。;；](?=\W|$)|[;；]")
+_SENTENCE = re.compile(r"(?<=[^\W\d_])[.!。;；](?=\W|$)|[;；]|(?<=[?？])")
 _MARKS = re.compile(r"[*_`\"“”|{}()\[\]$\\]+")
 _MAX_PEOPLE = 20
 _MAX_DEPTH = 20
@@ -168,7 +168,7 @@ def assignment_of(
     for line in reversed(text[-_MAX_CHARS:].split("\n")):
         plain = _MARKS.sub(" ", cleaned(line))
         for sentence in _SENTENCE.split(plain):
-            if sentence.rstrip().endswith("?"):
+            if sentence.rstrip().endswith(("?", "？")):
                 continue
             claim = _NO_CLAIM.sub("", sentence)
             for name, is_knight in _claims(tokens.findall(claim), wanted):
@@ -212,7 +212,7 @@ def _claims(words: Sequence[str], names: set[str]) -> list[tuple[str, bool]]:
             elif heading is not None or not claims:
                 heading = role
         elif low in _DENIALS:
-            denied = not denied
+            denied = True
         elif low not in _LINKS and not re.fullmatch(r"[:：=→-]", low):
             # a word that links nothing: "Ella accuses Bob, a knave" speaks of Bob alone
             if heading is None:

@@ -15,6 +15,7 @@ import re
 
 from factory.verifiers import _answers as answers
 from factory.verifiers._answers import MAX_ANSWER_CHARS, TAIL_CHARS, Extracted, from_boxes
+from factory.verifiers._math_words import number_in_words
 
 _BARE_CHARS = 200
 _CLOSING_CHARS = 2000
@@ -62,6 +63,9 @@ def from_text(answer: str) -> Extracted:
         found = find(text)
         if found:
             found = _HEDGE.sub("", _QUOTED.sub(r"\1", found.strip().strip("*").strip()))
+            found = found.removeprefix("that ").strip()
+            if (number := number_in_words(found.casefold().rstrip("."))) is not None:
+                found = str(number)
             if len(found) > MAX_ANSWER_CHARS:
                 return Extracted((), how, "answer_too_long")
             if found:
