@@ -225,24 +225,35 @@ def verify(args: Namespace) -> int:
 
     store = store_of(args)
     if args.diff:
-        return _diff_verdicts(store, args.verifier or "math")
-    counts = verify_store(store, verifier=args.verifier, n_workers=args.workers)
+        return _diff_verdicts(store, args.verifier)
+    counts = verify_store(
+        store, verifier=args.verifier, n_workers=args.workers, skip_unready=not args.verifier
+    )
     for label in sorted({*counts.new, *counts.present}):
         note(f"{label}: {counts.new[label]} new verdicts, {counts.present[label]} were there")
     note(", ".join(f"{n} {status}" for status, n in counts.by_status.most_common()))
-    return 0
+    for name, reason in counts.unready.items():
+        note(f"{name}: no verdicts: {reason}; `factory check --gold` names its rows")
+    return 1 if counts.unready else 0
 
 
-def _diff_verdicts(store: Store, verifier: str) -> int:
-    """Show what the present version of a verifier changes against the newest stored one."""
+def _diff_verdicts(store: Store, verifier: str | None) -> int:
+    """Show what present versions change against the newest stored ones, of all verifiers or one."""
+    from factory import plugins
     from factory.stages.facts import diff_verdicts
 
-    label, changed, same = diff_verdicts(store, verifier)
-    out(f"{label}: {same} verdicts the same, {len(changed)} changed")
-    for row in changed[:50]:
-        out(
-            f"  {row['trace_id'][:12]}  {row['before']} -> {row['after']}  {row['extracted'] or ''}"
-        )
+    tables = {t.removeprefix("verdicts.").partition("@")[0] for t in store.tables()}
+    known = [name for name in plugins.names("verifiers") if name in tables]
+    for name in [verifier] if verifier else known or ["math"]:
+        label, changed, same = diff_verdicts(store, name)
+        out(f"{label}: {same} verdicts the same, {len(changed)} changed")
+        for row in changed[:50]:
+            out(
+                f"  {row['trace_id'][:12]}  {row['before']} -> {row['after']}  "
+                f"{row['extracted'] or ''}"
+            )
+        if len(changed) > 50:
+            out(f"  and {len(changed) - 50} more")
     return 0
 
 

@@ -77,6 +77,43 @@ def test_from_prompts_to_an_export(world: Path, capsys: pytest.CaptureFixture[st
     call("gc")
 
 
+def test_rows_that_cannot_be_verified_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    golds = [
+        ("math", "5"), ("math", "see figure"), ("code", '{"broken"'), ("mathh", "5"),
+        ("constraints", '{"instruction_ids": ["be:nice"], "kwargs": [{}]}'),
+    ]  # fmt: skip
+    write_rows(
+        "rows.jsonl",
+        [
+            [
+                {"prompt": f"Question {i}?", "completion": r"\boxed{5}", "gold": g, "verifier": v}
+                for i, (v, g) in enumerate(golds)
+            ]
+        ],
+    )
+    assert main(["import", "rows.jsonl", "--store", "data"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "--store", "data"]) == 1
+    told = capsys.readouterr().err
+    assert "mathh: no verdicts: unknown verifier 'mathh'" in told
+    assert "1 pass" in told
+    assert main(["check", "--gold", "--store", "data"]) == 1
+    told = capsys.readouterr().out
+    for row, reason in (
+        (1, "math: gold_unparsable"),
+        (2, "code: bad_gold"),
+        (4, "constraints: un"),
+    ):
+        assert f"gold of rows/{row} does not pass its own verifier {reason}" in told
+    assert "gold of rows/3 does not pass its own verifier mathh: unknown verifier" in told
+    assert "5 golds checked, 4 do not pass" in told
+    assert main(["verify", "--diff", "--store", "data"]) == 0
+    assert "math@" in capsys.readouterr().out
+
+
 def test_a_revoked_run_is_made_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "generate.yaml"]) == 0
     capsys.readouterr()

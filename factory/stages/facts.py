@@ -14,7 +14,7 @@ import orjson
 import polars as pl
 
 from factory import ids
-from factory.errors import UsageError
+from factory.errors import FactoryError, UsageError
 from factory.keysets import KeySet
 from factory.records import Prompt, PromptSource, score_form
 from factory.stages._checks import is_no_fact, item_of, verdict_key, verdict_row
@@ -35,6 +35,8 @@ class FactCounts:
         present: facts that were there before; new: facts appended.
         by_status: verdict status → new verdicts.
         too_long: traces over ``score.MAX_TEXT_BYTES``, which were not measured.
+        unready: verifier → why it could not work here (unknown, no sandbox); its verdicts stay
+            missing.
     """
 
     run_id: str
@@ -42,6 +44,7 @@ class FactCounts:
     new: Counter[str] = field(default_factory=Counter)
     by_status: Counter[str] = field(default_factory=Counter)
     too_long: Counter[str] = field(default_factory=Counter)
+    unready: dict[str, str] = field(default_factory=dict)
 
 
 def verify_store(
@@ -51,6 +54,7 @@ def verify_store(
     verifier: str | None = None,
     n_workers: int | None = None,
     on_count: OnCount | None = None,
+    skip_unready: bool = False,
 ) -> FactCounts:
     """Give every stored trace the verdicts that its prompt's sources ask for and that it lacks.
 
@@ -60,6 +64,10 @@ def verify_store(
         verifier: only sources of this verifier (a path stands in for the verifier of its stem).
         n_workers: processes; default: the machine's cores.
         on_count: called after every batch.
+        skip_unready: go on with the others where a verifier cannot work here.
+
+    Raises:
+        FactoryError: a verifier is unknown or cannot work here, unless that is skipped.
     """
     counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
     by_prompt: dict[str, list[PromptSource]] = {}
@@ -69,7 +77,13 @@ def verify_store(
     names = sorted({s.verifier for v in by_prompt.values() for s in v if s.verifier})
     for name in names if verifier is None else [verifier]:
         stem = ids_stem(name)
-        checker = Checker(name, n_workers=n_workers)
+        try:
+            checker = Checker(name, n_workers=n_workers)
+        except FactoryError as error:
+            if not skip_unready:
+                raise
+            counts.unready[name] = str(error).splitlines()[0]
+            continue
         table = store.table(f"verdicts.{checker.label}")
         work = _verdict_work(store, table, by_prompt, stem, checker, trace_ids, counts)
         done = 0
@@ -372,7 +386,7 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
 
 
 def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
-    """Demand that every gold, written as a completion, passes its own verifier.
+    """Demand that every gold can be read, and, written as a completion, passes its own verifier.
 
     Returns:
         Number of golds checked, and those that do not pass: source, item, verifier, reason.
@@ -384,29 +398,41 @@ def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
     n = 0
     failing: list[dict[str, Any]] = []
     for name, members in groups.items():
-        checker = Checker(name)
-        make = getattr(checker.module, "as_completion", None)
-        if make is None:
+        try:
+            checker = Checker(name)
+        except FactoryError as error:
+            n += len(members)
+            failing += [_failing(source, str(error).splitlines()[0]) for _, source in members]
             continue
+        make = getattr(checker.module, "as_completion", None)
         known = set(checker.known)
-        sources, items, options = [], [], []
+        sources, items, options, can_pass = [], [], [], []
         for prompt, source in members:
             own = {k: v for k, v in source.options.items() if k in known}
-            completion = make(source.gold, **own)
-            if not completion:
-                continue  # tests without a reference solution cannot check themselves
+            try:
+                completion = make(source.gold, **own) if make else ""
+            except Exception as error:  # noqa: BLE001 - a plug-in's bug must not hide other golds
+                n += 1
+                failing.append(_failing(source, f"{type(error).__name__}: {error}"[:200]))
+                continue
+            # what cannot be written as a completion (tests without a reference solution) can
+            # still be unreadable
+            can_pass.append(bool(completion))
             sources.append(source)
-            items.append(item_of(prompt, source, {"completion": completion, "prefill": ""}))
+            items.append(item_of(prompt, source, {"completion": completion or "x", "prefill": ""}))
             options.append(own)
-        for source, verdict in zip(sources, checker.check(items, options), strict=True):
+        verdicts = checker.check(items, options)
+        for source, verdict, is_own in zip(sources, verdicts, can_pass, strict=True):
             n += 1
-            if verdict.status != "pass":
-                failing.append(
-                    {
-                        "source": source.source,
-                        "item": source.item,
-                        "verifier": name,
-                        "reason": verdict.reason or verdict.status,
-                    }
-                )
+            if verdict.status == "unscored" or (is_own and verdict.status != "pass"):
+                failing.append(_failing(source, verdict.reason or verdict.status))
     return n, failing
+
+
+def _failing(source: PromptSource, reason: str) -> dict[str, Any]:
+    return {
+        "source": source.source,
+        "item": source.item,
+        "verifier": source.verifier,
+        "reason": reason,
+    }

@@ -90,8 +90,14 @@ def verify(item: Item, **options: Any) -> Verdict:
 
 
 def as_completion(gold: Any, **options: Any) -> str:
-    """Return the gold's reference solution as a completion; '' where it carries none."""
-    held = read_gold(gold)
+    """Return the gold's reference solution as a completion; '' where it carries none.
+
+    A gold that cannot be read gives an empty program, so that its verdict says so.
+    """
+    try:
+        held = read_gold(gold)
+    except BadGold:
+        return "```python\npass\n```"
     return f"```{held.language}\n{held.solution}\n```" if held.solution else ""
 
 
