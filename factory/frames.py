@@ -172,13 +172,14 @@ class _Frame(NamedTuple):
 
     @property
     def has_gap(self) -> bool:
-        """Tell whether a sector of it, or its end, was never written."""
+        """Tell whether a sector of it was never written."""
         # Sectors of the file, not of the frame: they are what a disk writes whole or not at all.
-        # What a frame has of its first and last sector may be short, and is no zero byte either.
+        # What a frame has of its last sector may be short; what zstd wrote may end in zeros.
+        least = 1 if self.magic == STORED else 16
         data = self.header + self.payload
         first = -self.offset % _SECTOR
         sectors = [data[:first], *(data[i : i + _SECTOR] for i in range(first, len(data), _SECTOR))]
-        return data.endswith(b"\0") or any(s and not s.strip(b"\0") for s in sectors)
+        return any(len(s) >= least and _is_zero(s) for s in sectors)
 
 
 def _is_torn_tail(handle: BinaryIO, frame: _Frame, size: int) -> bool:
@@ -201,9 +202,11 @@ def _is_torn_tail(handle: BinaryIO, frame: _Frame, size: int) -> bool:
 
 def _may_be_unfinished(handle: BinaryIO, frame: _Frame, size: int) -> bool:
     """Tell whether a frame that fits in length may be one whose append never returned."""
+    if frame.has_gap:
+        return True
     if frame.magic == STORED:
-        return frame.has_gap
-    handle.seek(size - 8)  # packed frames stand in files that grow
+        return frame.payload.endswith(b"\0")
+    handle.seek(size - 8)  # a packed frame may end in a zero, and its file reserves nothing
     return handle.read(8) == bytes(8)
 
 

@@ -44,7 +44,7 @@ MOST_BYTES = 2 * BACKLOG_BYTES
 """With as many in full tails, ``append`` waits for the packing."""
 PAUSE_S = 0.01
 """A writer that committed nothing for as long leaves the time to the packing."""
-FRAME_BYTES = 1 << 20
+FRAME_BYTES = 2 << 20
 _TAIL = re.compile(r"-[0-9a-f]+\.\d+\.log$")
 
 
@@ -86,27 +86,27 @@ class _Log:
                 os.posix_fallocate(self._fd, self.size, n_bytes - self.size)
                 self._reserved = n_bytes
 
-    def write(self, pieces: Sequence[bytes | memoryview], *, at: int | None = None) -> int:
-        """Write a frame behind what is synced, or at ``at``; not yet durable; returns its size."""
+    def write(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Write a frame behind what is synced, not yet durable; returns its size."""
         size = sum(map(len, pieces))
-        start = self.size if at is None else at
-        n = os.pwritev(self._fd, pieces, start)
+        n = os.pwritev(self._fd, pieces, self.size)
         if n < size:
             view = memoryview(b"".join(pieces))
             while n < size:
-                n += os.pwrite(self._fd, view[n:], start + n)
+                n += os.pwrite(self._fd, view[n:], self.size + n)
         return size
 
-    def sync(self, n_bytes: int, n_frames: int = 1) -> None:
-        """Make what was written durable: frames of ``n_bytes`` together."""
+    def sync(self, n_bytes: int) -> None:
+        """Make the frame that was written durable. One at a time: power loss tears only one."""
         os.fdatasync(self._fd)
         self.size += n_bytes
-        self.n_frames += n_frames
+        self.n_frames += 1
 
-    def trim(self) -> None:
-        """Cut off what was not synced, and what was only reserved."""
+    def trim(self, size: int | None = None) -> None:
+        """Cut off what was not synced, or all behind ``size``, and what was only reserved."""
         with contextlib.suppress(OSError):
-            os.ftruncate(self._fd, self.size)
+            os.ftruncate(self._fd, self.size if size is None else size)
+            self.size = self.size if size is None else size
             self._reserved = 0
 
     def close(self, *, remove: bool) -> None:
@@ -254,7 +254,7 @@ class _Packer:
         """Return an empty tail, or None where none is ready yet: the caller goes on as before."""
         with self._changed:
             # Packing slower than the rows come, for long: the disk must not fill with it.
-            self._changed.wait_for(lambda: self._backlog() < MOST_BYTES)
+            self._changed.wait_for(lambda: self._backlog() < MOST_BYTES or self._is_dead())
             tail, self._spare = self._spare, None
             self._wants_spare = True  # also where the last try to make one failed
             self._changed.notify_all()
@@ -278,7 +278,7 @@ class _Packer:
             self._failed.clear()
             self._urgent = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._full)
+            self._changed.wait_for(lambda: not self._full or self._is_dead())
             self._urgent = False
 
     def close(self) -> None:
@@ -296,6 +296,10 @@ class _Packer:
             self._spare.close(remove=True)
         if self._packed is not None:
             self._packed.close(remove=self._packed.size == 0)
+
+    def _is_dead(self) -> bool:
+        """Tell whether a bug ended the thread: nobody may wait for it."""
+        return not self._thread.is_alive()
 
     def _backlog(self) -> int:
         return sum(tail.size for tail in self._full)
@@ -350,9 +354,8 @@ class _Packer:
         """Append the tail's rows to the packed file, durably. The tail itself is left as it is."""
         if self._packed is None:
             self._packed = _Log(self._first.with_suffix(".packed.log"))
-        packed = self._packed
-        n_read = n_frames = size = 0
-        stop = packed.size
+        packed, start = self._packed, self._packed.size
+        n_read = size = 0
         lines: list[bytes | memoryview] = []
         try:
             with tail.path.open("rb") as handle:
@@ -361,18 +364,15 @@ class _Packer:
                     lines.append(payload)
                     size += len(payload)
                     if size >= FRAME_BYTES:
-                        stop += packed.write(packed_frame(lines), at=stop)
-                        n_frames += 1
+                        packed.sync(packed.write(packed_frame(lines)))
                         lines, size = [], 0
             if n_read != tail.n_frames:
                 # A reader would take a damaged end for a torn one; we know that it was committed.
                 raise CorruptError(f"{tail.path} lost its end", "restore the file from a copy")
             if lines:
-                stop += packed.write(packed_frame(lines), at=stop)
-                n_frames += 1
-            packed.sync(stop - packed.size, n_frames)
+                packed.sync(packed.write(packed_frame(lines)))
         except (OSError, CorruptError):
-            packed.trim()
+            packed.trim(start)  # the tail still has all of it
             raise
 
 

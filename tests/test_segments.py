@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
+import polars as pl
 import pytest
 import zstandard
 
@@ -102,6 +103,16 @@ def test_keys_are_found_in_slices_as_in_one(table: Table, monkeypatch: pytest.Mo
     assert table.missing(wanted).to_list() == wanted[:11]
     assert table.seal() == 10
     assert sorted(table.read()["n"]) == list(range(160))
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_a_set_of_keys_answers_as_a_set_does(n: int) -> None:
+    keys = [key_of(i) for i in range(n)]
+    twins = [k[:16] + key_of(k)[16:] for k in keys[:5]]  # agree in the first half of their bits
+    asked = [*twins, *keys[::2], key_of(-1), "0" * 32, "f" * 32]
+    for some in (keys, [*keys, *twins]):
+        found = keysets.KeySet(pl.Series(some, dtype=pl.String)).has(pl.Series(asked))
+        assert found.to_list() == [k in some for k in asked]
 
 
 def test_a_short_segment_is_one_file_from_first_to_last(table: Table) -> None:
@@ -237,6 +248,26 @@ def test_a_writer_that_never_pauses_keeps_a_bounded_amount_unpacked(
     assert sorted(table.read()["n"]) == list(range(2400))
 
 
+def test_every_packed_frame_is_durable_before_the_next_is_written(
+    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power loss could leave a whole frame behind a torn one, which is read as damage."""
+    monkeypatch.setattr(segments, "FRAME_BYTES", 4 << 10)
+    write, unsynced, n_frames = segments._Log.write, [0], [0]
+
+    def noted(self: segments._Log, pieces: list[bytes]) -> int:
+        if self.path.name.endswith(".packed.log"):
+            unsynced[0] = max(unsynced[0], os.fstat(self._fd).st_size - self.size)
+            n_frames[0] += 1
+        return write(self, pieces)
+
+    monkeypatch.setattr(segments._Log, "write", noted)
+    with table.writer("r") as writer:
+        fill(writer, range(200))
+    assert n_frames[0] > 10
+    assert unsynced[0] == 0
+
+
 def test_a_list_of_files_made_while_rows_moved_is_made_again(
     table: Table, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,12 +364,12 @@ def test_a_disk_that_is_full_while_packing_keeps_everything_and_packs_later(
 ) -> None:
     write, failures = segments._Log.write, [0]
 
-    def full(self: segments._Log, pieces: list[bytes], *, at: int | None = None) -> int:
+    def full(self: segments._Log, pieces: list[bytes]) -> int:
         if threading.current_thread().name == "pack" and failures[0] < 4:
             failures[0] += 1
-            os.pwrite(self._fd, pieces[0] + b"half a frame", at)
+            os.pwrite(self._fd, pieces[0] + b"half a frame", self.size)
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, pieces, at=at)
+        return write(self, pieces)
 
     monkeypatch.setattr(segments._Log, "write", full)
     with table.writer("r") as writer:
