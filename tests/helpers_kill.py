@@ -126,12 +126,10 @@ class Runner:
     """Starts jobs and kills them."""
 
     def __init__(self) -> None:
-        code = (
-            f"import sys; sys.path.insert(0, {ROOT!r}); "
-            "from tests.helpers_kill import serve; serve()"
-        )
+        # Not with -c: DuckDB takes that for a person at a prompt and draws progress on its output.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "tests.helpers_kill"], cwd=ROOT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
@@ -156,6 +154,10 @@ class Runner:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+if __name__ == "__main__":
+    serve()
