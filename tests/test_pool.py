@@ -20,9 +20,9 @@ TARGET = str(Path(__file__).with_name("helpers_pool.py")) + ":work"
 BAD = {100: "hang", 300: "crash", 500: "memory", 700: "raise"}
 
 
-def run_batch(pool: Pool, n: int = 1000) -> list[str]:
+def run_batch(pool: Pool, n: int = 1000, deadline_s: float = 0.5) -> list[str]:
     payloads: list[object] = [BAD.get(i, i) for i in range(n)]
-    return [f"{o.fate}:{o.value}" for o in pool.map(TARGET, payloads, deadline_s=0.5)]
+    return [f"{o.fate}:{o.value}" for o in pool.map(TARGET, payloads, deadline_s=deadline_s)]
 
 
 EXPECTED = [f"done:{2 * i}" for i in range(1000)]
@@ -46,7 +46,13 @@ def test_bad_items_change_no_other_verdict_from_eight_threads() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert all(results[i] == EXPECTED for i in range(8))
+    wrong = [
+        (i, n, found, wanted)
+        for i in range(8)
+        for n, (found, wanted) in enumerate(zip(results[i], EXPECTED, strict=True))
+        if found != wanted
+    ]
+    assert not wrong
 
 
 def test_bad_items_change_no_other_verdict_from_asyncio() -> None:
