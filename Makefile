@@ -14,7 +14,7 @@ help:
 	@echo "make quickstart   set up and run the main job: prompts to a distilled student"
 	@echo "make test         set up and run the fast tests (5 minutes at most)"
 	@echo "make slow         the tests with real vLLM, TRL, Ray and kills"
-	@echo "make miniature    the whole R1 recipe in miniature (about 20 minutes on two idle cores)"
+	@echo "make miniature    the whole R1 recipe in miniature (half an hour on two cores)"
 	@echo "make lint types   ruff, codespell; mypy --strict"
 	@echo "DEVICE=cpu|cuda   instead of choosing by itself; VENV=DIR another environment"
 
