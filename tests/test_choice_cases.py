@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from factory.records import Item
 from factory.verifiers import choice
+from tests.helpers_golden import golden_rows
 
 OPTIONS: dict[str, Any] = {
     "-": None,
@@ -20,20 +20,10 @@ OPTIONS: dict[str, Any] = {
     ],
     "sums": ["A and B", "all of the above", "none of the above", "both A and C"],
 }  # fmt: skip
-LINES = (Path(__file__).parent / "golden" / "choice_cases.txt").read_text(encoding="utf-8")
+CASES = golden_rows("choice_cases.txt", before=2, after=2)
 
 
-def cases() -> list[tuple[str, str, str, str, str]]:
-    out = []
-    for line in LINES.splitlines():
-        if line and not line.startswith("#"):
-            name, gold, rest = line.split(" | ", 2)
-            text, boxed, auto = rest.rsplit(" | ", 2)
-            out.append((name, gold, text.replace("⏎", "\n"), boxed, auto))
-    return out
-
-
-@pytest.mark.parametrize(("name", "gold", "text", "boxed", "auto"), cases())
+@pytest.mark.parametrize(("name", "gold", "text", "boxed", "auto"), CASES)
 def test_an_option(name: str, gold: str, text: str, boxed: str, auto: str) -> None:
     item = Item(text=text, gold=gold)
     found = [choice.verify(item, mode=m, options=OPTIONS[name]).status for m in ("boxed", "auto")]
@@ -41,7 +31,7 @@ def test_an_option(name: str, gold: str, text: str, boxed: str, auto: str) -> No
 
 
 def test_the_table_has_positives_and_traps() -> None:
-    autos = [case[-1] for case in cases()]
-    assert len(set(cases())) == len(cases())
+    autos = [case[-1] for case in CASES]
+    assert len(set(map(tuple, CASES))) == len(CASES)
     assert autos.count("pass") >= 200
     assert autos.count("fail") >= 150

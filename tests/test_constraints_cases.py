@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,21 +10,12 @@ import pytest
 from factory.records import Item
 from factory.verifiers import constraints
 from factory.verifiers._constraints_checks import CHECKS
+from tests.helpers_golden import golden_rows
 
-TABLE = (Path(__file__).parent / "golden" / "constraint_cases.txt").read_text(encoding="utf-8")
-
-
-def cases() -> list[tuple[str, str, str, str]]:
-    out = []
-    for line in TABLE.splitlines():
-        if line and not line.startswith("#"):
-            name, kwargs, rest = line.split(" | ", 2)
-            text, wanted = rest.rsplit(" | ", 1)
-            out.append((name, kwargs, text.replace("⏎", "\n"), wanted))
-    return out
+CASES = golden_rows("constraint_cases.txt", before=2, after=1)
 
 
-@pytest.mark.parametrize(("name", "kwargs", "text", "wanted"), cases())
+@pytest.mark.parametrize(("name", "kwargs", "text", "wanted"), CASES)
 def test_an_instruction(name: str, kwargs: str, text: str, wanted: str) -> None:
     gold: dict[str, Any] = {"instruction_ids": [name], "kwargs": [json.loads(kwargs)]}
     verdict = constraints.verify(Item(text=f"<think>\n{name}, a\n</think>\n{text}", gold=gold))
@@ -33,6 +23,6 @@ def test_an_instruction(name: str, kwargs: str, text: str, wanted: str) -> None:
 
 
 def test_every_type_has_both() -> None:
-    assert len(set(cases())) == len(cases())
+    assert len(set(map(tuple, CASES))) == len(CASES)
     for name in CHECKS:
-        assert {case[-1] for case in cases() if case[0] == name} == {"pass", "fail"}, name
+        assert {case[-1] for case in CASES if case[0] == name} == {"pass", "fail"}, name

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from factory.records import Item
 from factory.verifiers import format as form
-
-TABLE = (Path(__file__).parent / "golden" / "format_cases.txt").read_text(encoding="utf-8")
+from tests.helpers_golden import golden_rows
 
 
 def cases() -> list[tuple[str, bool, str, str, str]]:
     out = []
-    for line in TABLE.splitlines():
-        if line and not line.startswith("#"):
-            dialect, box, prefill, rest = line.split(" | ", 3)
-            text, wanted = rest.rsplit(" | ", 1)
-            prefill, text = (s.replace("⏎", "\n").replace("\\|", "|") for s in (prefill, text))
-            out.append((dialect, box == "box", "" if prefill == "-" else prefill, text, wanted))
+    for dialect, box, begun, said, wanted in golden_rows("format_cases.txt", before=3, after=1):
+        prefill, text = (s.replace("⏎", "\n").replace("\\|", "|") for s in (begun, said))
+        out.append((dialect, box == "box", "" if prefill == "-" else prefill, text, wanted))
     return out
 
 

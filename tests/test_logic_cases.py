@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from factory.records import Item
 from factory.verifiers import logic
+from tests.helpers_golden import golden_rows
 
 PROMPTS = {
     "-": "",
@@ -23,20 +23,13 @@ GOLDS: dict[str, Any] = {
     "LINES": "(1) Ella is a knight\n(2) Bob is a knave\n(3) Zoey is a knight",
     "EITHER": {"names": ["Ann", "Ben"], "statements": (("telling-truth", 1), ("telling-truth", 0))},
 }
-TABLE = (Path(__file__).parent / "golden" / "logic_cases.txt").read_text(encoding="utf-8")
+CASES = [
+    (prompt, gold, text.replace("\\|", "|"), boxed, auto)
+    for prompt, gold, text, boxed, auto in golden_rows("logic_cases.txt", before=2, after=2)
+]
 
 
-def cases() -> list[tuple[str, str, str, str, str]]:
-    out = []
-    for line in TABLE.splitlines():
-        if line and not line.startswith("#"):
-            prompt, gold, rest = line.split(" | ", 2)
-            text, boxed, auto = rest.rsplit(" | ", 2)
-            out.append((prompt, gold, text.replace("⏎", "\n").replace("\\|", "|"), boxed, auto))
-    return out
-
-
-@pytest.mark.parametrize(("prompt", "gold", "text", "boxed", "auto"), cases())
+@pytest.mark.parametrize(("prompt", "gold", "text", "boxed", "auto"), CASES)
 def test_an_answer(prompt: str, gold: str, text: str, boxed: str, auto: str) -> None:
     messages = ({"role": "user", "content": PROMPTS[prompt]},)
     item = Item(text=text, gold=GOLDS.get(gold, gold), messages=messages)
@@ -45,7 +38,7 @@ def test_an_answer(prompt: str, gold: str, text: str, boxed: str, auto: str) -> 
 
 
 def test_the_table_has_positives_and_traps() -> None:
-    autos = [case[-1] for case in cases()]
-    assert len(set(cases())) == len(cases())
+    autos = [case[-1] for case in CASES]
+    assert len(set(CASES)) == len(CASES)
     assert autos.count("pass") >= 120
     assert autos.count("fail") >= 80

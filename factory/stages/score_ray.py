@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from factory.keysets import KeySet
 from factory.stages.facts import (
     ADD_ROWS,
     FactCounts,
@@ -146,15 +147,14 @@ class Measure:
 
         self._scorer = Scorer(names, params)
         wanted, self._excluded, self._prompts, self._languages, self._extracted = ray.get(known)
-        self._wanted = set(wanted)
+        self._wanted = KeySet(wanted)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return ``trace_id``, ``too_long`` and the columns of all scores, ``<score>/<column>``."""
         rows = pl.from_arrow(batch)
         assert isinstance(rows, pl.DataFrame)
         rows = rows.cast(pl.String).filter(
-            pl.Series([t in self._wanted for t in rows["trace_id"]], dtype=pl.Boolean)
-            & ~pl.col("run_id").is_in(self._excluded)
+            self._wanted.has(rows["trace_id"]) & ~pl.col("run_id").is_in(self._excluded)
         )
         text = pl.concat_str(pl.col("prefill").fill_null(""), pl.col("completion").fill_null(""))
         frame = frame_of(
