@@ -197,7 +197,7 @@ class SegmentWriter:
                 self._packer = _Packer(self.path)
                 self._packer.start()
         elif size >= TAIL_BYTES:
-            tail = self._packer.take_tail()
+            tail = self._packer.take_tail(size)
             if tail is not None:
                 self._packer.pack(self._current)
                 self._current = tail
@@ -242,7 +242,7 @@ class _Packer:
         self._spare: _Log | None = None
         self._n_tails = 0
         self._wants_spare = True
-        self._urgent = self._closing = False
+        self._stalls = self._urgent = self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
 
@@ -250,13 +250,19 @@ class _Packer:
         """Begin to work beside the writer; without it all of the work is done by ``close``."""
         self._thread.start()
 
-    def take_tail(self) -> _Log | None:
-        """Return an empty tail, or None where none is ready yet: the caller goes on as before."""
+    def take_tail(self, size: int) -> _Log | None:
+        """Return an empty tail, or None where none is ready yet: the caller goes on as before.
+
+        ``size`` is what the caller has in the present tail: it counts as waiting.
+        """
         with self._changed:
-            # Packing slower than the rows come, for long: the disk must not fill with it.
-            self._changed.wait_for(lambda: self._backlog() < MOST_BYTES or self._is_dead())
+            self._wants_spare = self._spare is None  # also where the last try to make one failed
+            self._changed.notify_all()
+            self._stalls = True
+            self._changed.wait_for(lambda: self._has_room(size) or self._is_dead())
+            self._stalls = False
             tail, self._spare = self._spare, None
-            self._wants_spare = True  # also where the last try to make one failed
+            self._wants_spare = True
             self._changed.notify_all()
             return tail
 
@@ -301,6 +307,12 @@ class _Packer:
         """Tell whether a bug ended the thread: nobody may wait for it."""
         return not self._thread.is_alive()
 
+    def _has_room(self, size: int) -> bool:
+        # Packing slower than the rows come, for long: the disk must not fill with it. While the
+        # thread packs, it makes no tail, and the present one would grow without end.
+        waiting = self._backlog() + (0 if self._spare is not None else size)
+        return waiting < MOST_BYTES or not (self._full or self._wants_spare)
+
     def _backlog(self) -> int:
         return sum(tail.size for tail in self._full)
 
@@ -308,6 +320,7 @@ class _Packer:
         return (
             self._closing
             or self._urgent
+            or self._stalls
             or self._backlog() >= BACKLOG_BYTES
             or time.monotonic() - self.last_commit >= PAUSE_S
         )
@@ -319,22 +332,24 @@ class _Packer:
                     self._changed.wait(PAUSE_S if self._full else None)
                 if self._closing and not self._full:
                     return
-                makes_spare = self._wants_spare and self._spare is None and not self._closing
-                self._wants_spare = False
+                makes_spare = self._wants_spare and not self._closing
                 tail = self._full[0] if self._full and self._may_pack() else None
             if makes_spare:
-                # Not in ``append``: making a file durable takes longer than a commit.
-                with contextlib.suppress(OSError):
-                    self._make_spare()
+                self._make_spare()
             if tail is not None:
                 self._try_to_pack(tail)
 
     def _make_spare(self) -> None:
-        spare = _Log(self._first.with_suffix(f".{self._n_tails + 1}.log"))
-        spare.reserve(TAIL_BYTES)
+        # Not in ``append``: making a file durable takes longer than a commit.
+        spare = None
+        with contextlib.suppress(OSError):
+            spare = _Log(self._first.with_suffix(f".{self._n_tails + 1}.log"))
+            spare.reserve(TAIL_BYTES)
         with self._changed:
-            self._n_tails += 1
+            self._n_tails += spare is not None
             self._spare = spare
+            self._wants_spare = False
+            self._changed.notify_all()
 
     def _try_to_pack(self, tail: _Log) -> None:
         try:
