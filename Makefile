@@ -28,7 +28,7 @@ miniature: setup
 	@$(PY) -m pipelines.r1 pipelines/recipes/miniature.yaml --lanes 2 $(ARGS)
 
 test: setup
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 slow: setup
 	@$(PY) -m pytest -m slow $(ARGS)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
@@ -21,7 +22,22 @@ from factory.store import Store
 
 def store_of(args: Namespace, *, create: bool = False) -> Store:
     """Open the store that ``--store``, or FACTORY_STORE, names."""
-    return Store(args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE, create=create)
+    return Store(_folder(args), create=create)
+
+
+def _folder(args: Namespace) -> str:
+    return args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE
+
+
+@contextlib.contextmanager
+def _to_plan(args: Namespace) -> Iterator[Store]:
+    """Open the store, or one that is gone afterwards: a plan leaves nothing behind."""
+    folder = Path(_folder(args))
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        yield store_of(args, create=True)
+    else:
+        with tempfile.TemporaryDirectory() as nothing:
+            yield Store(nothing)
 
 
 def out(text: str) -> None:
@@ -95,6 +111,14 @@ class GenerateRecipe(Config):
 
 def generate(args: Namespace) -> int:
     """``factory generate RECIPE``: make the wanted traces that the store lacks."""
+    recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
+    if args.plan:
+        with _to_plan(args) as store:
+            return _generate(args, recipe, store)
+    return _generate(args, recipe, store_of(args, create=True))
+
+
+def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
     from factory.stages import engines
     from factory.stages.generate import check_wishes, plan
     from factory.stages.generate import generate as run
@@ -102,8 +126,6 @@ def generate(args: Namespace) -> int:
     from factory.stages.progress import View
     from factory.stages.score import Scorer
 
-    recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
-    store = store_of(args, create=True)
     prompts = list(_pairs(store, recipe.source, limit=args.limit))
     if not prompts:
         raise UsageError("the source gives no prompt", "see `source` in the recipe")

@@ -54,6 +54,7 @@ def test_from_prompts_to_an_export(world: Path, capsys: pytest.CaptureFixture[st
     planned = call("generate", "generate.yaml", "--plan")
     assert "missing at most" in planned
     assert f"{N * 4:,}" in planned
+    assert not Path("data").exists(), "a plan leaves nothing behind"
     call("generate", "generate.yaml")
     assert main(["generate", "generate.yaml"]) == 0
     assert "0 new traces, 48 were there" in capsys.readouterr().err
