@@ -31,6 +31,7 @@ class Tally:
     Attributes:
         rows: rows read.
         counts: outcome → rows.
+        reasons: why rows have no verdict → rows.
         unhandled: malformed rows, and those that failed through our own fault.
         notes: why the first malformed lines could not be read.
     """
@@ -38,15 +39,18 @@ class Tally:
     rows: int = 0
     unhandled: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, outcome: str, *, unhandled: bool) -> None:
+    def add(self, outcome: str, *, unhandled: bool, reason: str | None = None) -> None:
         """Count one row; batches are handled by several threads."""
         with self._lock:
             self.rows += 1
             self.counts[outcome] += 1
             self.unhandled += unhandled
+            if reason is not None:
+                self.reasons[reason.partition(":")[0]] += 1
 
     def add_malformed(self, row: Malformed, outcome: str = "malformed") -> None:
         """Count a row that could not be read; why is noted for the first few."""
@@ -63,6 +67,10 @@ class Tally:
     def line(self) -> str:
         """Return one line for the user."""
         parts = ", ".join(f"{n} {name}" for name, n in self.counts.most_common())
+        if self.reasons:
+            parts += "; unscored for " + ", ".join(
+                f"{reason} ({n})" for reason, n in self.reasons.most_common(_NOTES)
+            )
         why = f" ({'; '.join(self.notes)})" if self.notes else ""
         return f"{self.rows} rows: {parts or 'nothing to do'}{why}"
 
@@ -157,7 +165,8 @@ def _verify_batch(
         if isinstance(row, Malformed):
             tally.add_malformed(row, verdict.status)
         else:
-            tally.add(verdict.status, unhandled=_is_unhandled(verdict))
+            reason = verdict.reason if verdict.status == "unscored" else None
+            tally.add(verdict.status, unhandled=_is_unhandled(verdict), reason=reason)
         fields = {prefix + key: value for key, value in verdict.to_dict().items()}
         out.append(fields | {"line": row.line} if isinstance(row, Malformed) else {**row, **fields})
     return out

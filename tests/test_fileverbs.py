@@ -57,6 +57,17 @@ def test_each_rows_own_verifier_is_used_and_an_unknown_one_is_named(tmp_path: Pa
     assert "nobody" in rows[1]["reason"]
 
 
+def test_why_rows_have_no_verdict_is_told_in_the_closing_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = {"language": "klingon", "test_cases": [{"input": "1", "output": "1"}]}
+    row = {"completion": "```klingon\nqapla\n```", "gold": json.dumps(tests), "verifier": "code"}
+    source = write(tmp_path / "in.jsonl", [row, row, ROWS[0]])
+    assert main(["verify", source, "--out", str(tmp_path / "out.jsonl")]) == 0
+    said = capsys.readouterr().err
+    assert "3 rows: 2 unscored, 1 pass; unscored for unknown_language (2)" in said
+
+
 def test_options_of_the_call_reach_each_verifier_that_takes_them(tmp_path: Path) -> None:
     rows = [
         {"completion": "the answer is 4", "gold": "4"},

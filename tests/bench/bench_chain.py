@@ -3,6 +3,8 @@
 usage: python tests/bench/bench_chain.py [--n 2000] [--datatrove VENV/bin/python]
            [--juicer VENV/bin/python]
 
+Environments of their own: ``datatrove[processing,io]`` and spacy; py-data-juicer, aiohttp and ray.
+
 Ours: JSON Lines in, language and mixing, readability, repetition, near-duplicates, contamination
 against five benchmarks, filters, Parquet out. datatrove: JSON Lines in, language, Gopher repetition
 and quality, MinHash, JSON Lines out (no mixing, readability or contamination). data-juicer: eight
