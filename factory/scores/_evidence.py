@@ -13,6 +13,8 @@ import functools
 import importlib.resources
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -129,7 +131,8 @@ def weigh(
     lower = [word.lower().replace("’", "'") for word in words[:WORDS_READ]]
     found, hits = _found(lower)
     plain = [w for k, w in enumerate(lower) if not k or not is_name[k]]
-    n_plain = len(plain)
+    n_plain, count_of = len(plain), Counter(plain)
+    beyond = _beyond(count_of)
     likely = np.argsort(chances)[-4:]
     names = tuple(labels)
     rivals = {names[int(i)] for i in likely if chances[i] > 0.1} | {names[int(chances.argmax())]}
@@ -139,14 +142,16 @@ def weigh(
         if lang[0] == "?" and lang[1:] not in labels:
             value[lang] = math.log(_UNKNOWN) + found[lang]
         elif lang in labels:
-            doubt = _PER_LETTER * min(_n_letters(plain, lang)[0], 4)
-            doubt += _PER_SPELLING * min(_n_unlike(plain, lang), 6)
+            doubt = _PER_LETTER * min(_n_letters(beyond, lang)[0], 4)
+            doubt += _PER_SPELLING * min(_n_unlike(count_of, lang), 6)
             chance = max(float(chances[labels[lang]]), _FLOOR)
             value[lang] = math.log(chance) + found.get(lang, 0.0) - doubt
     best = max(value, key=lambda lang: (value[lang], lang))
     if best[0] == "?":
         return Evidence(None, 0.1)
-    return Evidence(best, _certainty(best, plain, hits, float(chances[labels[best]])))
+    n_hits = min(hits.get(best, 0), n_plain)
+    chance = float(chances[labels[best]])
+    return Evidence(best, _certainty(best, n_plain, n_hits, _n_letters(beyond, best), chance))
 
 
 def is_unknown(text: str, lang: str | None) -> bool:
@@ -190,17 +195,18 @@ def _found(lower: list[str]) -> tuple[dict[str, float], dict[str, int]]:
     return found, hits
 
 
-def _certainty(lang: str, plain: list[str], hits: dict[str, int], chance: float) -> float:
+def _certainty(
+    lang: str, n_plain: int, n_hits: int, letters: tuple[int, int], chance: float
+) -> float:
     """Compare the language with any that nobody knows, by the share of its frequent words."""
     odds = min(max(chance, _LEAST), 0.999)
     total = math.log(odds / (1 - odds))
-    n_strange, n_own = _n_letters(plain, lang)
+    n_strange, n_own = letters
     total += _PER_OWN_LETTER * min(n_own, _MOST_OWN) - min(n_strange, 4)
     if lang in _known():
         own = _OWN_INFLECTED if lang in _INFLECTED else _OWN
-        n_hits = min(hits.get(lang, 0), len(plain))
         total += n_hits * math.log(own / _ANY)
-        n_others = len(plain) - n_hits
+        n_others = n_plain - n_hits
         weight = min(n_others, _MOST_OTHERS) + 0.4 * max(n_others - _MOST_OTHERS, 0)
         total += weight * math.log((1 - own) / (1 - _ANY))
     else:
@@ -208,28 +214,36 @@ def _certainty(lang: str, plain: list[str], hits: dict[str, int], chance: float)
     return 1 / (1 + math.exp(-min(max(total, -30.0), 30.0)))
 
 
-def _n_letters(plain: list[str], lang: str) -> tuple[int, int]:
+def _beyond(count_of: Mapping[str, int]) -> list[tuple[frozenset[str], int]]:
+    """Return the letters beyond a-z of each word that has some, and how often it stands there."""
+    out = []
+    for word, n in count_of.items():
+        if not word.isascii():
+            # Modifier letters (ʻ, ʼ) are apostrophes; marks that combine are no letters.
+            letters = (c for c in word if c > "\x7f" and c.isalpha() and not "ʰ" <= c <= "˿")
+            if found := frozenset(letters):
+                out.append((found, n))
+    return out
+
+
+def _n_letters(beyond: list[tuple[frozenset[str], int]], lang: str) -> tuple[int, int]:
     """Count words with a letter beyond a-z that the language does not have, and with one it has."""
     alphabet = _alphabets().get(lang)
     if alphabet is None:
         return 0, 0
-    n_strange = n_own = 0
-    for word in plain:
-        if word.isascii():
-            continue
-        # Modifier letters (ʻ, ʼ) are apostrophes; marks that combine are no letters.
-        beyond = {c for c in word if c > "\x7f" and c.isalpha() and not "ʰ" <= c <= "˿"}
-        n_strange += not beyond <= alphabet
-        n_own += bool(beyond) and beyond <= alphabet
-    return n_strange, n_own
+    n_own = sum(n for letters, n in beyond if letters <= alphabet)
+    return sum(n for _, n in beyond) - n_own, n_own
 
 
-def _n_unlike(plain: list[str], lang: str) -> int:
-    pattern = _UNLIKE.get(lang)
-    if pattern is None:
+def _n_unlike(count_of: Mapping[str, int], lang: str) -> int:
+    if lang not in _UNLIKE:
         return 0
-    search = re.compile(pattern).search
-    return sum(search(word) is not None for word in plain)
+    return sum(n for word, n in count_of.items() if _is_unlike(word, lang))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_unlike(word: str, lang: str) -> bool:
+    return re.search(_UNLIKE[lang], word) is not None
 
 
 def _read(name: str) -> dict[str, frozenset[str]]:
