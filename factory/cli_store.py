@@ -30,10 +30,11 @@ def _folder(args: Namespace) -> str:
 
 
 @contextlib.contextmanager
-def _to_plan(args: Namespace) -> Iterator[Store]:
-    """Open the store, or one that is gone afterwards: a plan leaves nothing behind."""
+def _to_generate(args: Namespace) -> Iterator[Store]:
+    """Open the store, made where there is none; for a plan it is then gone afterwards."""
     folder = Path(_folder(args))
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    has_something = any(folder.iterdir()) if folder.is_dir() else folder.exists()
+    if has_something or not args.plan:
         yield store_of(args, create=True)
     else:
         with tempfile.TemporaryDirectory() as nothing:
@@ -112,10 +113,8 @@ class GenerateRecipe(Config):
 def generate(args: Namespace) -> int:
     """``factory generate RECIPE``: make the wanted traces that the store lacks."""
     recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
-    if args.plan:
-        with _to_plan(args) as store:
-            return _generate(args, recipe, store)
-    return _generate(args, recipe, store_of(args, create=True))
+    with _to_generate(args) as store:
+        return _generate(args, recipe, store)
 
 
 def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:

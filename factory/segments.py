@@ -26,7 +26,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,10 @@ class _Log:
 
     def trim(self, size: int | None = None) -> None:
         """Cut off what was not synced, or all behind ``size``, and what was only reserved."""
+        size = self.size if size is None else size
         with contextlib.suppress(OSError):
-            os.ftruncate(self._fd, self.size if size is None else size)
-            self.size = self.size if size is None else size
+            os.ftruncate(self._fd, size)
+            self.size = size
             self._reserved = 0
 
     def close(self, *, remove: bool) -> None:
@@ -242,7 +243,7 @@ class _Packer:
         self._spare: _Log | None = None
         self._n_tails = 0
         self._wants_spare = True
-        self._stalls = self._urgent = self._closing = False
+        self._urgent = self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
 
@@ -257,10 +258,7 @@ class _Packer:
         """
         with self._changed:
             self._wants_spare = self._spare is None  # also where the last try to make one failed
-            self._changed.notify_all()
-            self._stalls = True
-            self._changed.wait_for(lambda: self._has_room(size) or self._is_dead())
-            self._stalls = False
+            self._wait_for(lambda: self._has_room(size))
             tail, self._spare = self._spare, None
             self._wants_spare = True
             self._changed.notify_all()
@@ -282,10 +280,7 @@ class _Packer:
                 self._spare = None
             self._full += self._failed
             self._failed.clear()
-            self._urgent = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._full or self._is_dead())
-            self._urgent = False
+            self._wait_for(lambda: not self._full)
 
     def close(self) -> None:
         """Pack what was given and end the thread. What cannot be packed is left as it is."""
@@ -303,9 +298,12 @@ class _Packer:
         if self._packed is not None:
             self._packed.close(remove=self._packed.size == 0)
 
-    def _is_dead(self) -> bool:
-        """Tell whether a bug ended the thread: nobody may wait for it."""
-        return not self._thread.is_alive()
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        """Let the thread pack at once until the condition holds; nobody waits for a dead one."""
+        self._urgent = True
+        self._changed.notify_all()
+        self._changed.wait_for(lambda: condition() or not self._thread.is_alive())
+        self._urgent = False
 
     def _has_room(self, size: int) -> bool:
         # Packing slower than the rows come, for long: the disk must not fill with it. While the
@@ -320,7 +318,6 @@ class _Packer:
         return (
             self._closing
             or self._urgent
-            or self._stalls
             or self._backlog() >= BACKLOG_BYTES
             or time.monotonic() - self.last_commit >= PAUSE_S
         )

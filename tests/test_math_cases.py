@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from factory.records import Item
 from factory.verifiers import math
+from tests.helpers_golden import golden_rows
 
-LINES = (Path(__file__).parent / "golden" / "math_cases.txt").read_text(encoding="utf-8")
-CASES = [
-    tuple(part.strip() for part in (*line.rsplit(" | ", 1)[0].split(" | ", 1), line[-1]))
-    for line in LINES.splitlines()
-    if not line.startswith("#")
-]
+CASES = golden_rows("math_cases.txt", before=1, after=1)
 
 
 def status(gold: str, answer: str) -> str:
@@ -29,16 +23,11 @@ def test_the_same_answer_in_another_notation(gold: str, answer: str, same: str) 
     assert status(answer, gold) == wanted
 
 
-SAID = (Path(__file__).parent / "golden" / "math_said.txt").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize(
-    "line", [line for line in SAID.splitlines() if line and not line.startswith("#")]
+    ("gold", "text", "wanted"), golden_rows("math_said.txt", before=1, after=1)
 )
-def test_an_answer_that_is_said_without_a_box(line: str) -> None:
-    gold, rest = line.split(" | ", 1)
-    text, wanted = rest.rsplit(" | ", 1)
-    item = Item(text=text.replace("⏎", "\n"), gold=gold)
+def test_an_answer_that_is_said_without_a_box(gold: str, text: str, wanted: str) -> None:
+    item = Item(text=text, gold=gold)
     verdict = math.quick(item, mode="auto") or math.verify(item, mode="auto")
     assert verdict.status == wanted
 

@@ -90,14 +90,11 @@ def verify(item: Item, **options: Any) -> Verdict:
 
 
 def as_completion(gold: Any, **options: Any) -> str:
-    """Return the gold's reference solution as a completion; '' where it carries none.
-
-    A gold that cannot be read gives an empty program, so that its verdict says so.
-    """
+    """Return the gold's reference solution as a completion; '' where none can be read from it."""
     try:
         held = read_gold(gold)
     except BadGold:
-        return "```python\npass\n```"
+        return ""  # whatever is answered, its verdict is ``bad_gold``
     return f"```{held.language}\n{held.solution}\n```" if held.solution else ""
 
 
