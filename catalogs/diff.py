@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from catalogs import catalog
-from catalogs.answers import Answer, Format, plain
-from catalogs.verbs import find_release
-from catalogs.wide import literal
+from catalogs import build
+from catalogs.output import Answer, Format, plain
+from catalogs.show import find_release
 from factory.errors import UsageError
 from factory.store import Store
+from factory.store.wide import literal
 
 
 def diff(store: Store, before: str, after: str, *, form: Format = "table") -> str:
@@ -30,9 +30,9 @@ def diff(store: Store, before: str, after: str, *, form: Format = "table") -> st
     Raises:
         UsageError: no such release or version.
     """
-    catalog.ensure(store)
+    build.ensure(store)
     names = [_found(store, name) for name in (before, after)]
-    with catalog.connect(store, refresh=False) as con:
+    with build.connect(store, refresh=False) as con:
         sections = _sections(con, *names)
     if form == "json":
         whole = {s.title: plain(s.dicts()) for s in sections}

@@ -28,11 +28,11 @@ from typing import TypeVar
 
 import duckdb
 
-from catalogs import catalog, wide
-from catalogs.answers import Answer, unique_names
-from catalogs.wide import literal
+from catalogs import build
+from catalogs.output import Answer, unique_names
 from factory.errors import FactoryError, UsageError
-from factory.store import Store
+from factory.store import Store, wide
+from factory.store.wide import literal
 
 T = TypeVar("T")
 MAX_ROWS = 1000
@@ -95,7 +95,7 @@ def run(
             or took too long; one line each.
     """
     text = text_of(query)
-    path = catalog.ensure(store) if refresh else catalog.path_of(store)
+    path = build.ensure(store) if refresh else build.path_of(store)
     files = [p for parts in wide.part_lists(store).values() for p in parts]
 
     def work() -> Answer:
@@ -141,7 +141,7 @@ def confined(work: Callable[[], T]) -> T:
 def _give_up_writing() -> None:
     if sys.platform != "linux":
         return
-    from factory.sandbox import _box_kernel as kernel
+    from factory.sandbox.inside import kernel
 
     # A kernel that refuses (too many nested rulesets, too old) leaves DuckDB's own bars.
     with contextlib.suppress(kernel.KernelError):

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from factory.durable import TMP_PREFIX
 from factory.store import Store
+from factory.store.durable import TMP_PREFIX
 
 _COUNTS = ("n_in", "n_dropped_here", "n_dropped", "n_dropped_only", "n_undefined")
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from factory.cli import run_cli
+from factory.cli.main import run_cli
 
 Adder = Callable[[argparse.ArgumentParser], None]
 
@@ -64,7 +64,7 @@ def _grpo(p: argparse.ArgumentParser) -> None:
     _store(p)
     p.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                    help="over the file, e.g. trl.learning_rate=1e-6")  # fmt: skip
-    p.set_defaults(run="distill.cli_verbs:grpo")
+    p.set_defaults(run="distill.cli_work:grpo")
 
 
 def _evaluate(p: argparse.ArgumentParser) -> None:
@@ -91,7 +91,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--allow-missing", action="store_true",
                    help="measure what exists where samples could not be made")  # fmt: skip
     p.add_argument("--plan", action="store_true", help="say what is missing, and stop")
-    p.set_defaults(run="distill.cli_verbs:evaluate")
+    p.set_defaults(run="distill.cli_work:evaluate")
 
 
 VERBS: list[tuple[str, str, Adder]] = [

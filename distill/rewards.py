@@ -23,8 +23,8 @@ from typing import Any
 
 from factory.errors import FactoryError, UsageError
 from factory.records import Item, message_list
-from factory.stages.score import Scorer, frame_of
-from factory.stages.verify import Checker
+from factory.stages.checker import Checker
+from factory.stages.scorer import Scorer, frame_of
 
 _LOG = logging.getLogger(__name__)
 

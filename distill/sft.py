@@ -17,16 +17,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill._rows import read_rows, write_tokens
-from distill._student import Lora, SftConfig, Student, load_student, split_revision
-from distill._trainer import Progress, last_checkpoint, quiet
 from distill.devices import has_cuda, settle, trl_settings
 from distill.preflight import Preflight, Row, preflight
 from distill.runs import cpu_s, file_digest, finished, write_run
+from distill.student import Lora, SftConfig, Student, load_student, split_revision
 from distill.templates import Template, adopt, template_for
+from distill.training import Progress, last_checkpoint, quiet
+from distill.training_rows import read_rows, write_tokens
 from factory.config import apply_override
 from factory.errors import ConfigError, FactoryError, UsageError
-from factory.ids import key_of
+from factory.records.ids import key_of
 
 __all__ = ["SftConfig", "Student", "check", "load_student", "load_tokenizer", "sft"]
 _VERSION = 1

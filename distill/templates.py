@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from factory import ids
 from factory.errors import ConfigError, FactoryError
-from factory.records import THINK_CLOSE, THINK_OPEN, split_reasoning
+from factory.records import THINK_CLOSE, THINK_OPEN, ids, split_reasoning
 
 # DeepSeek-R1, arXiv:2501.12948v1, Table 1, letter by letter; for base models, as plain text.
 R1_ZERO = (

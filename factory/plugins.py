@@ -1,6 +1,6 @@
 """Plug-ins are files: a verifier, score, engine or source is found by its name or by its path.
 
-``load("verifiers", "math")`` imports ``factory/verifiers/math.py``;
+``load("verifiers", "math")`` imports ``factory/verifiers/math/__init__.py``;
 ``load("verifiers", "my/check.py")`` imports that file. There is nothing to register.
 """
 
@@ -26,6 +26,13 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "sources": (),
 }
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_MARK = {
+    "verifiers": re.compile(r"^def verify\(", re.MULTILINE),
+    "scores": re.compile(r"^def score\(", re.MULTILINE),
+    "engines": re.compile(r"^class Engine\b(?!\(Protocol)", re.MULTILINE),
+    "sources": re.compile(r"^def prompts\(", re.MULTILINE),
+}
+"""What tells a plug-in from the helpers beside it, without importing either."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -35,7 +42,10 @@ def names(kind: Kind) -> list[str]:
     True
     """
     folder = Path(__file__).parent / kind
-    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+    files = {p.stem: p for p in folder.glob("[!_]*.py")}
+    packages = {p.parent.name: p for p in folder.glob("[!_]*/__init__.py")}
+    found = (files | packages).items()
+    return sorted(n for n, p in found if _MARK[kind].search(p.read_text("utf-8")))
 
 
 @functools.cache

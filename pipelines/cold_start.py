@@ -20,19 +20,26 @@ from typing import Any, Literal
 
 import polars as pl
 
-from factory import ids
+from factory.engines.base import Engine
 from factory.errors import UsageError
-from factory.records import Prompt, PromptSource, Sampling, Trace, join_reasoning, split_reasoning
-from factory.requests import Engine
+from factory.records import (
+    Prompt,
+    PromptSource,
+    Sampling,
+    Trace,
+    ids,
+    join_reasoning,
+    split_reasoning,
+)
 from factory.stages.export import export
-from factory.stages.facts import verify_store
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.stages.release import Release, release
 from factory.stages.select import Selected, Selection
+from factory.stages.verify import verify_store
 from factory.store import Store
-from pipelines._r1_common import Pair, say
-from pipelines._sampled import Sampled, decided, measured, sampled
+from pipelines.common import Pair, say
+from pipelines.sampled import Sampled, decided, measured, sampled
 
 # DeepSeek-R1 v2, B.3.2, in our words: the paper prints the translation's instruction letter by
 # letter, and describes the others.

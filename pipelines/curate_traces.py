@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from factory.cli import run_script
-from factory.cli_files import columns, pairs
+from factory.cli.files import columns, pairs
+from factory.cli.main import run_script
 from factory.config import Config
 
 RECIPE = Path(__file__).parent / "recipes" / "curate.yaml"
@@ -51,10 +51,10 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     from factory.sets.filters import PRESETS
     from factory.sources import files, hub
     from factory.stages.export import export
-    from factory.stages.facts import score_store, verify_store
     from factory.stages.importing import import_rows
     from factory.stages.release import release
     from factory.stages.select import Selection, check_filters, select
+    from factory.stages.verify import score_store, verify_store
     from factory.store import Store
 
     begun = time.monotonic()

@@ -25,20 +25,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from factory.cli import run_script
+from factory.cli.main import run_script
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.select import Selection
-from pipelines._r1_common import (
-    Engines,
-    ModelOf,
-    Pair,
-    PromptSet,
-    grown,
-    run_sft,
-    say,
-    step,
-)
+from pipelines.common import Engines, ModelOf, Pair, PromptSet, grown, run_sft, say, step
 from pipelines.r1 import Evaluation, PlanFigures, StudentOf
 
 ALL, NONE, UNTRAINED = "all filters", "no filter", "nothing (its base)"
@@ -155,7 +146,7 @@ def main(recipe: Recipe) -> None:
     """Make everything that is not there yet, then the table."""
     from factory.engines.vllm import prepare_environment
     from factory.store import Store
-    from pipelines._filter_effects import Result, evaluated, write_table
+    from pipelines.filter_effects_parts import Result, evaluated, write_table
 
     chosen = variants(recipe.selected(), always=recipe.always, each_alone=recipe.each_alone)
     say(f"filter_effects {recipe.name}: {prepare_environment()}, store {recipe.store}, "
@@ -204,9 +195,9 @@ def main(recipe: Recipe) -> None:
 def sample(store: Any, recipe: Recipe, values: Sample, folder: Path, engines: Engines) -> Any:
     """Sample, verify and score the universe; returns its trace ids."""
     from factory.records import Sampling
-    from factory.stages.facts import score_store, verify_shape
     from factory.stages.generate import generate
-    from factory.stages.policy import Policy
+    from factory.stages.generate.policy import Policy
+    from factory.stages.verify import score_store, verify_shape
 
     teacher = grown(values.teacher, out=folder / "teacher", seed=values.seed)
     prompts: list[Pair] = values.prompts.load(seed=values.seed)
@@ -240,7 +231,7 @@ def trainings(
     store: Any, recipe: Recipe, releases: dict[str, Any], folder: Path
 ) -> Iterator[Training]:
     """Yield every training with its rows written; equal rows have equal folders."""
-    from pipelines._filter_effects import write_rows
+    from pipelines.filter_effects_parts import write_rows
 
     smallest = min(r.manifest["rows"] for r in releases.values())
     for seed in recipe.seeds:

@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from factory.cli import run_script
+from factory.cli.main import run_script
 from factory.config import Config
 from factory.errors import FactoryError
-from pipelines._r1_lanes import die_with_parent
+from pipelines.lanes import die_with_parent
 
 HERE = Path(__file__).parent
 
@@ -71,11 +71,11 @@ def main(recipe: Recipe) -> None:
     from factory.engines.vllm import Engine, prepare_environment
     from factory.records import Sampling
     from factory.stages.export import export
-    from factory.stages.facts import score_store, verify_shape
     from factory.stages.generate import generate
-    from factory.stages.policy import Policy
+    from factory.stages.generate.policy import Policy
     from factory.stages.release import release
     from factory.stages.select import Selection, check_filters, select
+    from factory.stages.verify import score_store, verify_shape
     from factory.store import Store
     from pipelines.miniature.problems import prompts
     from pipelines.quickstart_report import finish

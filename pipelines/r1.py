@@ -21,10 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from factory.cli import run_script
+from factory.cli.main import run_script
 from factory.config import Config
 from factory.errors import UsageError
-from pipelines._r1_common import (
+from pipelines.cold_start import ColdStart, cold_start, model_refiner
+from pipelines.common import (
     Engines,
     ModelOf,
     PromptSet,
@@ -36,7 +37,6 @@ from pipelines._r1_common import (
     say,
     step,
 )
-from pipelines.cold_start import ColdStart, cold_start, model_refiner
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
 STAGES = (
@@ -135,11 +135,11 @@ def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES, student: str | None 
         only: stages to run; what they read must be finished.
         student: distillation and direct RL of this student alone; None: of all.
     """
-    from factory import models
+    from factory import model_files
     from factory.engines.vllm import prepare_environment
     from factory.records import Sampling
     from factory.store import Store
-    from pipelines._r1_evaluate import Evaluator, write_report
+    from pipelines.r1_evaluate import Evaluator, write_report
 
     device = prepare_environment()
     store = Store(recipe.store)
@@ -191,7 +191,7 @@ def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES, student: str | None 
 
         inputs = {
             "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
-            "model": models.revision_of(zero), "refiner": recipe.refiner,
+            "model": model_files.revision_of(zero), "refiner": recipe.refiner,
             "review": values.review.read_text(encoding="utf-8") if values.review else None,
         }  # fmt: skip
         once(folder / "cold-start", kind="cold_start", inputs=inputs, work=make_cold_start)
@@ -217,7 +217,7 @@ def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES, student: str | None 
 
         inputs = {
             "values": recipe.rejection_sampling.model_dump(mode="json"),
-            "prompts": keys_of(asked), "model": models.revision_of(dev2),
+            "prompts": keys_of(asked), "model": model_files.revision_of(dev2),
         }  # fmt: skip
         once(folder / "rejection-sampling", kind="rejection_sampling", inputs=inputs, work=reject)
 
@@ -326,8 +326,8 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
 
 def side_by_side(args: argparse.Namespace, recipe: Recipe, seeds: list[int]) -> None:
     """Run all jobs of the seeds in lanes, then write the table over seeds."""
-    from pipelines._r1_evaluate import write_seeds
-    from pipelines._r1_lanes import Job, jobs, python, run_jobs
+    from pipelines.lanes import Job, jobs, python, run_jobs
+    from pipelines.r1_evaluate import write_seeds
 
     def command(seed: int, job: Job) -> list[str]:
         sets = [*args.overrides, f"seed={seed}", f"name={recipe.name}-{seed}"]
@@ -370,7 +370,7 @@ def arguments() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from pipelines._r1_plan import plan_lines
+    from pipelines.r1_plan import plan_lines
 
     recipe = Recipe.load(args.recipe, overrides=args.overrides)
     only = tuple(args.only.split(",")) if args.only else STAGES

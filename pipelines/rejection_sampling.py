@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from factory.requests import Engine
+from factory.engines.base import Engine
 from factory.stages.export import export
 from factory.stages.release import Release, release
 from factory.stages.select import Selected
 from factory.store import Store
-from pipelines._r1_common import Pair, say
-from pipelines._sampled import Sampled, sampled
+from pipelines.common import Pair, say
+from pipelines.sampled import Sampled, sampled
 
 
 class RejectionSampling(Sampled):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.engines import replay
-from factory.requests import Failure, OnPartial, Request
+from factory.engines.base import Failure, OnPartial, Request
 
 
 def identify(model: str, **options: Any) -> tuple[str, str, None]:

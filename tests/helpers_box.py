@@ -16,7 +16,7 @@ import pytest
 
 from factory.errors import Refused
 from factory.sandbox import TIERS, Box, Limits, Outcome, Tier, choose
-from factory.sandbox._tiers import _SLOT_UIDS, TierError
+from factory.sandbox.tiers import _SLOT_UIDS, TierError
 
 # The tier that this machine would choose, fast; each tier by name among the slow tests.
 TIER_PARAMS = ["chosen", *(pytest.param(tier, marks=pytest.mark.slow) for tier in TIERS)]

@@ -7,11 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from catalogs import catalog
-from factory import ids
-from factory.durable import write_json
-from factory.records import Prompt, PromptSource, Sampling, Trace, Verdict, score_form
+from catalogs import build
+from factory.records import Prompt, PromptSource, Sampling, Trace, Verdict, ids, score_form
 from factory.store import Store
+from factory.store.durable import write_json
 
 RUN = "20261120t120000-aaaaaa"
 SAMPLING = Sampling(temperature=0.6, max_tokens=512)
@@ -140,7 +139,7 @@ def make_store(root: Path) -> Store:
 
 def make_release(store: Store, version: str = "v1") -> Path:
     """A release of the right traces without the one in mixed language, as ``release`` writes it."""
-    with catalog.connect(store) as con:
+    with build.connect(store) as con:
         rows = con.execute(
             "SELECT trace_id, status, language_consistency FROM wide ORDER BY trace_id"
         ).fetchall()

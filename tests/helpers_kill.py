@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.engines.openai import Engine as OpenAI
-from factory.stages.facts import score_store, verify_store
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.stages.release import release
 from factory.stages.select import Selection, Universe
 from factory.stages.select import select as select_traces
+from factory.stages.verify import score_store, verify_store
 from factory.store import Store
 from tests.helpers_run import SAMPLING, problems, replay
 

@@ -6,9 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from factory import ids
 from factory.engines.replay import Engine
-from factory.records import Prompt, PromptSource, Sampling
+from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.store import Store
 
 VERIFIER = str(Path(__file__).with_name("echo_verifier.py"))

@@ -10,8 +10,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from factory import ids
-from factory.records import Sampling
+from factory.records import Sampling, ids
 from tests.helpers_run import answers, problems
 
 Behave = Callable[[int, dict[str, Any]], str]

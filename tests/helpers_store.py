@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from factory import segments
-from factory.ids import key_of
 from factory.records import TableForm
+from factory.records.ids import key_of
 from factory.store import Store
+from factory.store import log as log_module
 
 FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
 
@@ -16,7 +16,7 @@ FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
 def write(root: str, acknowledged: str, start: int, step: int) -> None:
     """Append rows start, start + step, … and note each batch once it is committed."""
     # Small tails, packed at once: a kill often falls into the packing of one.
-    segments.HEAD_BYTES, segments.TAIL_BYTES, segments.PAUSE_S = 8 << 10, 32 << 10, 0
+    log_module.HEAD_BYTES, log_module.TAIL_BYTES, log_module.PAUSE_S = 8 << 10, 32 << 10, 0
     table = Store(root).table("t", FORM)
     run = f"w{start}"
     n = start

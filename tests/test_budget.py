@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from factory.engines.base import Request
 from factory.engines.openai import Engine as OpenAI
 from factory.errors import UsageError
 from factory.records import THINK_CLOSE
-from factory.requests import Request
-from factory.stages._budget import closing
 from factory.stages.generate import Generated, generate
-from factory.stages.policy import Policy
+from factory.stages.generate.budget import closing
+from factory.stages.generate.policy import Policy
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 

@@ -12,12 +12,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from catalogs import catalog, wide
-from factory import ids
-from factory.durable import write_json
+from catalogs import build
 from factory.errors import CorruptError, UsageError
-from factory.records import Prompt, PromptSource, Verdict, score_form
-from factory.store import Store
+from factory.records import Prompt, PromptSource, Verdict, ids, score_form
+from factory.store import Store, wide
+from factory.store.durable import write_json
 from tests import helpers_catalog as made
 
 
@@ -27,7 +26,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def ask(store: Store, sql: str) -> list[tuple[object, ...]]:
-    with catalog.connect(store) as con:
+    with build.connect(store) as con:
         return con.execute(sql).fetchall()
 
 
@@ -44,7 +43,7 @@ def test_wide_has_exactly_one_row_per_trace_with_sources_verdicts_and_scores(sto
 
 
 def test_the_files_give_the_same_wide_as_the_catalog(store: Store) -> None:
-    catalog.seal(store)
+    build.seal(store)
     with duckdb.connect() as con:
         rows = con.execute(f"{wide.wide_sql(store)} ORDER BY trace_id").fetchall()
         names = [d[0] for d in con.description or []]
@@ -125,8 +124,8 @@ def test_the_latest_version_is_shown_and_another_can_be_pinned(store: Store) -> 
     sql = f"SELECT completion_words FROM wide WHERE trace_id = '{key}'"
     assert ask(store, sql) == [(77,)], "10 comes after 2, and before its form with parameters"
     for pin, words in ((1, 6), ("2", 55), ("length@10+ab", 88), ("10+ab", 88)):
-        catalog.build(store, versions={"length": pin})
-        with catalog.connect(store, refresh=False) as con:
+        build.build(store, versions={"length": pin})
+        with build.connect(store, refresh=False) as con:
             assert con.execute(sql).fetchall() == [(words,)]
     left_out = wide.wide_sql(store, {"length": None})
     assert "completion_words" not in left_out
@@ -165,7 +164,7 @@ def test_predicates_bind_before_any_fact_exists(tmp_path: Path) -> None:
         with pytest.raises(duckdb.BinderException):
             con.execute("SELECT count(*) FROM wide WHERE is_gald")
     store = made.make_store(tmp_path / "data")
-    catalog.seal(store)
+    build.seal(store)
     sql = wide.wide_sql(store, verifiers=[str(check)], scores=[str(plug)])
     with duckdb.connect() as con:
         assert con.execute(
@@ -193,16 +192,16 @@ def test_an_empty_store_has_a_catalog(tmp_path: Path) -> None:
 
 
 def test_it_is_built_only_when_the_store_has_changed(store: Store) -> None:
-    path = catalog.ensure(store)
+    path = build.ensure(store)
     before = path.stat().st_ino
-    assert catalog.ensure(store).stat().st_ino == before
+    assert build.ensure(store).stat().st_ino == before
     store.table("traces").add(pl.DataFrame([made.trace(made.prompts()[0], 7, "new").row("r")]))
-    assert catalog.ensure(store).stat().st_ino != before
+    assert build.ensure(store).stat().st_ino != before
     assert ask(store, "SELECT count(*) FROM wide") == [(25,)]
 
 
 def test_a_moved_store_gets_a_catalog_that_finds_its_files(store: Store, tmp_path: Path) -> None:
-    catalog.build(store)
+    build.build(store)
     moved = tmp_path / "else where [1]" / "it's"
     moved.parent.mkdir()
     shutil.move(store.root, moved)
@@ -213,21 +212,21 @@ def test_it_opens_from_another_folder_by_a_relative_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    catalog.build(made.make_store(Path("data")))
+    build.build(made.make_store(Path("data")))
     monkeypatch.chdir("/")
     with duckdb.connect(str(tmp_path / "data/catalog.duckdb"), read_only=True) as con:
         assert con.execute("SELECT count(completion) FROM trace_texts").fetchall() == [(24,)]
 
 
 def test_a_damaged_catalog_is_built_anew_and_a_damaged_part_is_named(store: Store) -> None:
-    path = catalog.ensure(store)
+    path = build.ensure(store)
     path.write_bytes(b"no database at all" * 1000)
     assert ask(store, "SELECT count(*) FROM wide") == [(24,)]
     part = store.table("traces").part_paths()[0]
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(CorruptError, match="factory check"):
-        catalog.build(store)
-    with catalog.connect(store, refresh=False) as con:
+        build.build(store)
+    with build.connect(store, refresh=False) as con:
         assert con.execute("SELECT count(*) FROM wide").fetchall() == [(24,)], "the old one is kept"
     assert not list(store.root.glob(".tmp-*")), "nothing half-made is left"
 
@@ -301,7 +300,7 @@ print(n)
 
 
 def test_readers_never_fail_while_it_is_rebuilt(store: Store) -> None:
-    path = catalog.build(store)
+    path = build.build(store)
     command = [sys.executable, "-c", READER, str(path), "2.5"]
     readers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -310,7 +309,7 @@ def test_readers_never_fail_while_it_is_rebuilt(store: Store) -> None:
     held = duckdb.connect(str(path), read_only=True)
     builds = 0
     while any(r.poll() is None for r in readers):
-        catalog.build(store)
+        build.build(store)
         builds += 1
     for reader in readers:
         out, err = reader.communicate()
@@ -326,7 +325,7 @@ def test_two_builds_at_once_both_leave_a_whole_catalog(store: Store) -> None:
 
     def work() -> None:
         try:
-            catalog.build(store)
+            build.build(store)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the test must see it
             errors.append(error)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogs import catalog, query, verbs
+from catalogs import build, query, show
 from factory.errors import FactoryError
 from factory.store import Store
 from tests import helpers_catalog as made
@@ -39,14 +39,14 @@ def answer(store: Store, command: str) -> str:
     args = parser.parse_args(shlex.split(command))
     try:
         if args.verb == "sql":
-            return verbs.sql(store, args.what, form=args.form)[0]
+            return show.sql(store, args.what, form=args.form)[0]
         if args.verb == "sample":
-            return verbs.sample(
+            return show.sample(
                 store, args.what, n=args.n, dropped_by=args.dropped_by, form=args.form
             )
         if args.verb == "show":
-            return verbs.show(store, args.what, form=args.form)
-        return verbs.ls(store, form=args.form)
+            return show.show(store, args.what, form=args.form)
+        return show.ls(store, form=args.form)
     except FactoryError as error:
         return f"factory {args.verb}: {error}\n"
 
@@ -58,7 +58,7 @@ def test_a_command_prints_what_the_readme_says(store: Store, command: str, print
 
 def test_it_names_every_table_and_every_query(store: Store) -> None:
     text = README.read_text("utf-8")
-    with catalog.connect(store) as con:
+    with build.connect(store) as con:
         names = [
             r[0]
             for r in con.execute(

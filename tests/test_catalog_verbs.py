@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from catalogs import answers, catalog, verbs
-from catalogs.answers import Answer
+from catalogs import build, output, show
 from catalogs.diff import diff
-from factory.durable import write_json
+from catalogs.output import Answer
 from factory.errors import UsageError
 from factory.store import Store
+from factory.store.durable import write_json
 from tests import helpers_catalog as made
 
 
@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_ls_lists_releases_tables_and_queries(store: Store) -> None:
-    rows = json.loads(verbs.ls(store, form="json"))
+    rows = json.loads(show.ls(store, form="json"))
     named = {(r["kind"], r["name"]): r["rows"] for r in rows}
     assert named["release", "sums/v1"] == 13
     assert named["table", "wide"] == 24
@@ -37,49 +37,49 @@ def test_ls_lists_releases_tables_and_queries(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["sums", "sums/v1", "sums@v1", "sums/v"])
 def test_show_of_a_release_has_its_funnel_and_makeup(store: Store, name: str) -> None:
-    found = json.loads(verbs.show(store, name, form="json"))
+    found = json.loads(show.show(store, name, form="json"))
     assert list(found) == ["release sums/v1", "funnel", "made of"]
     assert [f["filter"] for f in found["funnel"]] == ["right", "readable", "off"]
     assert sum(m["n_rows"] for m in found["made of"]) == 13
 
 
 def test_show_of_tables_runs_and_queries(store: Store) -> None:
-    wide = verbs.show(store, "wide")
+    wide = show.show(store, "wide")
     assert "language@2" in wide
     assert "completion_words" in wide
-    assert "quantiles" not in verbs.show(store, "scores.length@1")
-    assert "generate" in verbs.show(store, made.RUN)
-    assert verbs.show(store, "@cost").startswith("-- tokens and seconds")
+    assert "quantiles" not in show.show(store, "scores.length@1")
+    assert "generate" in show.show(store, made.RUN)
+    assert show.show(store, "@cost").startswith("-- tokens and seconds")
 
 
 def test_sample_shows_whole_traces_and_the_same_ones_each_time(store: Store) -> None:
-    text = verbs.sample(store, "sums", n=2)
-    assert text == verbs.sample(store, "sums", n=2)
+    text = show.sample(store, "sums", n=2)
+    assert text == show.sample(store, "sums", n=2)
     assert text.count("━━") == 2
     assert "pass" in text
     assert "<think>" in text
-    rows = json.loads(verbs.sample(store, "sums", n=100, form="json"))
+    rows = json.loads(show.sample(store, "sums", n=100, form="json"))
     assert len(rows) == 13
     assert {r["status"] for r in rows} == {"pass"}
     assert all(r["completion"] and r["prompt"] and r["gold"] for r in rows)
-    other = [verbs.sample(store, "wide", n=1, seed=s) for s in range(5)]
+    other = [show.sample(store, "wide", n=1, seed=s) for s in range(5)]
     assert len(set(other)) > 1
 
 
 def test_sample_shows_what_a_filter_dropped(store: Store) -> None:
-    rows = json.loads(verbs.sample(store, "sums", n=99, dropped_by="readable", form="json"))
+    rows = json.loads(show.sample(store, "sums", n=99, dropped_by="readable", form="json"))
     assert [r["item"] for r in rows] == ["6"]
     assert rows[0]["completion"].startswith("所以")
-    assert "dropped by readable" in verbs.sample(store, "sums", dropped_by="readable")
-    assert verbs.sample(store, "sums", dropped_by="off").startswith("no trace of sums")
+    assert "dropped by readable" in show.sample(store, "sums", dropped_by="readable")
+    assert show.sample(store, "sums", dropped_by="off").startswith("no trace of sums")
 
 
 def test_diff_says_which_rows_came_and_went_and_why(tmp_path: Path) -> None:
     store = made.make_store(tmp_path / "data")
     made.make_release(store)
     # A second version: another predicate, one trace not in its universe, one undefined, one new.
-    kept = [r["trace_id"] for r in json.loads(verbs.sample(store, "sums", n=99, form="json"))]
-    dropped = json.loads(verbs.sample(store, "sums", n=1, dropped_by="readable", form="json"))
+    kept = [r["trace_id"] for r in json.loads(show.sample(store, "sums", n=99, form="json"))]
+    dropped = json.loads(show.sample(store, "sums", n=1, dropped_by="readable", form="json"))
     outside, undefined, short = kept[:3]
     new = dropped[0]["trace_id"]
     folder = store.root / "releases" / "sums" / "v2"
@@ -127,19 +127,19 @@ def test_diff_says_which_rows_came_and_went_and_why(tmp_path: Path) -> None:
 
 
 MISTAKES = [
-    (lambda s: verbs.show(s, "nothing"), "nothing is named 'nothing': `factory ls`"),
-    (lambda s: verbs.show(s, "sums/w"), "release 'sums' has no version 'w': it has v1"),
-    (lambda s: verbs.show(s, "x' OR '1'='1"), "nothing is named"),
-    (lambda s: verbs.sample(s, "none"), "no release 'none': `factory ls`"),
+    (lambda s: show.show(s, "nothing"), "nothing is named 'nothing': `factory ls`"),
+    (lambda s: show.show(s, "sums/w"), "release 'sums' has no version 'w': it has v1"),
+    (lambda s: show.show(s, "x' OR '1'='1"), "nothing is named"),
+    (lambda s: show.sample(s, "none"), "no release 'none': `factory ls`"),
     (
-        lambda s: verbs.sample(s, "sums", dropped_by="x"),
+        lambda s: show.sample(s, "sums", dropped_by="x"),
         "has no filter 'x': it has right, readable",
     ),
-    (lambda s: verbs.sample(s, "wide", dropped_by="x"), "--dropped-by needs a release"),
-    (lambda s: verbs.sample(s, "sums", n=0), "-n 0: give at least 1"),
-    (lambda s: verbs.sql(s, "SELECT 1", form="xml"), "unknown format 'xml': known: table, json"),
-    (lambda s: verbs.sql(s, "@pas_rate"), "no query @pas_rate: try @pass_rate"),
-    (lambda s: verbs.sql(s, "SELECT stats FROM wide"), "stats.*`factory show wide`"),
+    (lambda s: show.sample(s, "wide", dropped_by="x"), "--dropped-by needs a release"),
+    (lambda s: show.sample(s, "sums", n=0), "-n 0: give at least 1"),
+    (lambda s: show.sql(s, "SELECT 1", form="xml"), "unknown format 'xml': known: table, json"),
+    (lambda s: show.sql(s, "@pas_rate"), "no query @pas_rate: try @pass_rate"),
+    (lambda s: show.sql(s, "SELECT stats FROM wide"), "stats.*`factory show wide`"),
 ]
 
 
@@ -171,16 +171,16 @@ def test_every_form_keeps_hostile_text_apart() -> None:
 def test_wide_characters_keep_columns_straight() -> None:
     table = Answer(("a", "b"), [("中文", "x"), ("ab", "y")]).render()
     assert table.splitlines()[2:] == ["中文  x", "ab    y"]
-    assert answers.width("中文") == 4
+    assert output.width("中文") == 4
 
 
 def test_repeated_column_names_hide_nothing(store: Store) -> None:
-    text, _ = verbs.sql(store, "SELECT 1 AS a, 2 AS a", form="json")
+    text, _ = show.sql(store, "SELECT 1 AS a, 2 AS a", form="json")
     assert json.loads(text) == [{"a": 1, "a_2": 2}]
 
 
 def test_values_that_json_lacks_become_text(store: Store) -> None:
-    text, _ = verbs.sql(
+    text, _ = show.sql(
         store,
         "SELECT DATE '2026-11-20' AS d, 1.5::DECIMAL(4, 1) AS x, "
         "170141183460469231731687303715884105727 AS big, [1, NULL] AS l, "
@@ -198,7 +198,7 @@ def test_values_that_json_lacks_become_text(store: Store) -> None:
 def test_audits_find_what_they_are_for(tmp_path: Path) -> None:
     store = made.make_store(tmp_path / "data")
     made.make_release(store)
-    assert verbs.audit(store) == []
+    assert show.audit(store) == []
     stray = made.verdict_row("f" * 32, "1", made.Verdict.passed(decided_by="x", reward=7.0))
     store.table("verdicts.math@1").add(pl.DataFrame([stray]))
     folder = store.root / "releases" / "sums" / "v2"
@@ -209,7 +209,7 @@ def test_audits_find_what_they_are_for(tmp_path: Path) -> None:
         schema_overrides={"undefined_by": pl.List(pl.String)},
     ).write_parquet(folder / "decisions.parquet")
     write_json(folder / "manifest.json", {"name": "sums", "version": "v2", "rows": 2})
-    catalog.build(store)
-    assert {a.title for a in verbs.audit(store)} == {
+    build.build(store)
+    assert {a.title for a in show.audit(store)} == {
         "@audit_orphans", "@audit_rewards", "@audit_releases", "@audit_decisions"
     }  # fmt: skip

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from factory.cli import main
-from factory.files import write_rows
+from factory.cli.main import main
+from factory.rows.files import write_rows
 from tests.helpers_run import answers, problems
 
 N = 12

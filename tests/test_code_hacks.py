@@ -10,8 +10,8 @@ from __future__ import annotations
 import pytest
 
 from factory.sandbox import Limits, Tier
-from factory.verifiers._code_gold import CodeGold, read_gold
-from factory.verifiers._code_run import judge
+from factory.verifiers.code.gold import CodeGold, read_gold
+from factory.verifiers.code.run import judge
 from tests.helpers_box import TIER_PARAMS, resolve
 
 LIMITS = Limits(cpu_s=2, wall_s=4.0)

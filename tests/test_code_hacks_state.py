@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from factory.sandbox import Limits, Tier
-from factory.verifiers._code_gold import read_gold
-from factory.verifiers._code_run import judge
+from factory.verifiers.code.gold import read_gold
+from factory.verifiers.code.run import judge
 from tests.helpers_box import TIER_PARAMS, resolve
 from tests.test_code_hacks import APART, CALLS, GOOD, INSIDE, LIMITS, STREAMS
 

@@ -12,7 +12,7 @@ import pytest
 
 from factory.records import Item, Verdict
 from factory.verifiers import constraints
-from factory.verifiers._constraints_checks import CHECKS
+from factory.verifiers.constraints.checks import CHECKS
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 ENGLISH = "this is a plain sentence about the weather in the north"

@@ -9,7 +9,7 @@ import pytest
 
 from factory.records import Item
 from factory.verifiers import constraints
-from factory.verifiers._constraints_checks import CHECKS
+from factory.verifiers.constraints.checks import CHECKS
 from tests.helpers_golden import golden_rows
 
 CASES = golden_rows("constraint_cases.txt", before=2, after=1)

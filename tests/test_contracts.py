@@ -7,7 +7,7 @@ import pytest
 
 from factory import plugins
 from factory.records import TABLES, Item, Verdict
-from factory.stages.score import Scorer, frame_of
+from factory.stages.scorer import Scorer, frame_of
 
 GARBAGE = [
     "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.cli import VERBS, build_parser
+from factory.cli.main import VERBS, build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,7 +49,8 @@ def test_the_file_tree_of_the_readme_exists() -> None:
 def test_the_top_level_holds_only_what_it_should() -> None:
     allowed = {
         "pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "requirements", "factory",
-        "pipelines", "distill", "tests", "catalogs", "data", "build",
+        "pipelines", "distill", "tests", "catalogs", "docs", "LICENSE", "CONTRIBUTING.md", "data",
+        "build",
     }  # fmt: skip
     found = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
     extra = {n for n in found - allowed if not n.endswith(".egg-info") and n != "__pycache__"}

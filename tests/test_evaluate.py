@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from distill import benchmarks
 from distill.evaluate import (
     PAPER,
+    benchmarks,
     check_counts,
     evaluate,
     measure,
@@ -298,18 +298,18 @@ def test_a_wrong_name_or_shape_is_named(
 
 
 def test_the_table_of_models_is_a_query(tmp_path: Path) -> None:
-    from catalogs import catalog
+    from catalogs import build
 
     store = new_store(tmp_path)
     out = _evaluate(store, k=2)
-    with catalog.connect(store) as con:
+    with build.connect(store) as con:
         sql = "SELECT benchmark, model, k, pass_at_1, n_samples FROM evaluations"
         assert con.execute(sql).fetchall() == [("sums", "recorded-model", 2, out.pass_at_1, 20)]
 
 
 def test_the_command_plans_samples_and_prints_counts(tmp_path: Path, capsys: Any) -> None:
     from distill.cli import main
-    from pipelines._r1_common import write_pairs
+    from pipelines.common import write_pairs
 
     write_pairs(problems(5), tmp_path / "mine.jsonl")
     record = tmp_path / "answers.jsonl"

@@ -19,8 +19,8 @@ from factory.errors import UsageError
 from factory.metrics import mean_interval
 from factory.stages.select import Selection
 from factory.store import Store
-from pipelines._filter_effects import Result, cells, lines_of
 from pipelines.filter_effects import ALL, NONE, Recipe, plan_lines, variants
+from pipelines.filter_effects_parts import Result, cells, lines_of
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "pipelines" / "recipes" / "filter-effects.yaml"

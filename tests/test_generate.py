@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from factory.engines.base import Failure
 from factory.errors import PluginError, UsageError
-from factory.requests import Failure
-from factory.stages.facts import score_store
 from factory.stages.generate import Generated, generate, plan
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
+from factory.stages.verify import score_store
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 

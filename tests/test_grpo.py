@@ -14,12 +14,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from distill._grpo_record import Recorder
-from distill._grpo_reward import HackingMonitor, Payer, Rewarded, random_reward
-from distill._grpo_rollout import Renderer, r1_zero_jinja
-from distill._grpo_trainer import freeze, spent_before
-from distill.dynamics import dynamics, plots
 from distill.grpo import GrpoConfig, sample_indices, trl_values
+from distill.grpo.dynamics import dynamics, plots
+from distill.grpo.record import Recorder
+from distill.grpo.reward import HackingMonitor, Payer, Rewarded, random_reward
+from distill.grpo.rollout import Renderer, r1_zero_jinja
+from distill.grpo.trainer import freeze, spent_before
 from distill.templates import r1_zero
 from factory.errors import ConfigError, UsageError
 from factory.records import Prompt, PromptSource, Sampling

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from factory import ids
-from factory.records import Prompt, PromptSource, Sampling
+from factory.records import Prompt, PromptSource, Sampling, ids
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"

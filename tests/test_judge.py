@@ -6,14 +6,14 @@ import pytest
 
 from factory.errors import Refused
 from factory.records import Item, Verdict
-from factory.stages import judge
+from factory.stages.judge import grading
 
 PASS = Verdict.passed(decided_by="text")
 FAIL = Verdict.failed("wrong", decided_by="number")
 OURS = Verdict.unscored("gold_unparsable")
-YES = judge.Judgement(correctness="correct", analysis="a")
-NO = judge.Judgement(correctness="incorrect", analysis="a")
-UNKNOWN = judge.Judgement(correctness=None, error="no JSON object")
+YES = grading.Judgement(correctness="correct", analysis="a")
+NO = grading.Judgement(correctness="incorrect", analysis="a")
+UNKNOWN = grading.Judgement(correctness=None, error="no JSON object")
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ UNKNOWN = judge.Judgement(correctness=None, error="no JSON object")
     ],
 )  # fmt: skip
 def test_an_answer_without_content_never_reaches_the_judge(answer: str) -> None:
-    verdict = judge.settled_without_judge(answer)
+    verdict = grading.settled_without_judge(answer)
     assert verdict is not None
     assert (verdict.status, verdict.reward) == ("fail", 0.0)
 
 
 @pytest.mark.parametrize("answer", ["4", "The answer is x.", "解：x=4", "No solution exists."])
 def test_an_answer_with_content_does(answer: str) -> None:
-    assert judge.settled_without_judge(answer) is None
+    assert grading.settled_without_judge(answer) is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_answer_with_content_does(answer: str) -> None:
     ],
 )
 def test_the_candidate_stays_between_its_marks(attack: str) -> None:
-    prompt = judge.prompt_for(question="2+2?", reference="4", item=Item(text=attack))
+    prompt = grading.prompt_for(question="2+2?", reference="4", item=Item(text=attack))
     text = prompt.text
     opening = text.rindex("<candidate ")
     mark = text[opening:].split(">")[0].split()[1]
@@ -60,21 +60,21 @@ def test_the_candidate_stays_between_its_marks(attack: str) -> None:
 
 def test_the_thinking_is_quoted_only_when_asked_for() -> None:
     item = Item(text="<think>\nsecret steps\n</think>\n\nIt is 4.")
-    assert "secret" not in judge.prompt_for(question="q", reference="4", item=item).text
-    more = judge.prompt_for(question="q", reference="4", item=item, with_reasoning=True)
+    assert "secret" not in grading.prompt_for(question="q", reference="4", item=item).text
+    more = grading.prompt_for(question="q", reference="4", item=item, with_reasoning=True)
     assert "secret steps" in more.text
 
 
 def test_another_answer_is_another_prompt_and_the_same_is_the_same() -> None:
     def key(text: str) -> str:
-        return judge.prompt_for(question="q", reference="4", item=Item(text=text)).prompt_id
+        return grading.prompt_for(question="q", reference="4", item=Item(text=text)).prompt_id
 
     assert key("4") == key("4") != key("5")
 
 
 def test_a_long_trace_is_shortened() -> None:
     item = Item(text="x" * 10_000_000)
-    assert len(judge.prompt_for(question="q", reference="4", item=item).text) < 30_000
+    assert len(grading.prompt_for(question="q", reference="4", item=item).text) < 30_000
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_long_trace_is_shortened() -> None:
     ],
 )  # fmt: skip
 def test_a_judgement_is_read(reply: str, correctness: str) -> None:
-    assert judge.parse(reply).correctness == correctness
+    assert grading.parse(reply).correctness == correctness
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_judgement_is_read(reply: str, correctness: str) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_unknown_and_never_correct(reply: str) -> None:
-    judgement = judge.parse(reply)
+    judgement = grading.parse(reply)
     assert judgement.correctness is None
     assert judgement.error
 
@@ -129,16 +129,16 @@ def test_anything_else_is_unknown_and_never_correct(reply: str) -> None:
     ],
 )  # fmt: skip
 def test_a_judge_may_lower_and_never_lift(
-    rule: Verdict | None, judgement: judge.Judgement, status: str
+    rule: Verdict | None, judgement: grading.Judgement, status: str
 ) -> None:
-    verdict = judge.verdict_of(judgement, rule=rule)
+    verdict = grading.verdict_of(judgement, rule=rule)
     assert verdict.status == status
     assert (verdict.reward is None) == (status == "unscored")
 
 
 def test_agreement_is_counted_on_rows_that_a_rule_decides() -> None:
     pairs = [(PASS, YES)] * 8 + [(PASS, NO)] * 2 + [(FAIL, NO)] * 9 + [(FAIL, YES)]
-    measured = judge.agreement([*pairs, (OURS, YES), (PASS, UNKNOWN)])
+    measured = grading.agreement([*pairs, (OURS, YES), (PASS, UNKNOWN)])
     assert (measured.n, measured.n_errors) == (20, 1)
     assert measured.agreement == pytest.approx(0.85)
     assert measured.kappa == pytest.approx(0.7)
@@ -147,17 +147,17 @@ def test_agreement_is_counted_on_rows_that_a_rule_decides() -> None:
 
 
 def test_agreement_of_nothing_is_undefined() -> None:
-    measured = judge.agreement([])
+    measured = grading.agreement([])
     assert (measured.agreement, measured.kappa, measured.false_accept) == (None, None, None)
 
 
 def test_an_unmeasured_or_credulous_judge_is_refused() -> None:
-    good = judge.agreement([(PASS, YES)] * 50 + [(FAIL, NO)] * 50)
-    judge.demand(good, min_n=100, min_agreement=0.9, max_false_accept=0.02)
+    good = grading.agreement([(PASS, YES)] * 50 + [(FAIL, NO)] * 50)
+    grading.demand(good, min_n=100, min_agreement=0.9, max_false_accept=0.02)
     for measured in (
-        judge.agreement([]),
-        judge.agreement([(PASS, YES)] * 500),  # never saw a wrong answer
-        judge.agreement([(PASS, YES)] * 90 + [(FAIL, YES)] * 10),
+        grading.agreement([]),
+        grading.agreement([(PASS, YES)] * 500),  # never saw a wrong answer
+        grading.agreement([(PASS, YES)] * 90 + [(FAIL, YES)] * 10),
     ):
         with pytest.raises(Refused, match="the judge is not used"):
-            judge.demand(measured, min_n=100, min_agreement=0.9, max_false_accept=0.02)
+            grading.demand(measured, min_n=100, min_agreement=0.9, max_false_accept=0.02)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from factory.stages._commit import COMMIT_ROWS
-from factory.stages.policy import Policy
+from factory.stages.generate.commit import COMMIT_ROWS
+from factory.stages.generate.policy import Policy
 from factory.store import Store
 from tests.helpers_kill import N_PROMPTS, N_SAMPLES, SLOTS, Runner
 from tests.helpers_run import SAMPLING

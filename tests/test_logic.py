@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from factory.records import Item, Verdict
-from factory.verifiers import _logic_tasks, logic
+from factory.verifiers import logic
+from factory.verifiers.logic import tasks
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -159,9 +160,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(
     "name",
-    sorted(
-        _logic_tasks._LITERAL_TASKS | _logic_tasks._ARITHMETIC_TASKS | _logic_tasks._SYMBOLIC_TASKS
-    ),
+    sorted(tasks._LITERAL_TASKS | tasks._ARITHMETIC_TASKS | tasks._SYMBOLIC_TASKS),
 )
 def test_no_scorer_evaluates_what_a_model_wrote(name: str, tmp_path: Path) -> None:
     file = tmp_path / "made"
@@ -184,11 +183,11 @@ def test_no_scorer_evaluates_what_a_model_wrote(name: str, tmp_path: Path) -> No
 def test_a_scorer_that_evaluates_text_and_is_not_known_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_logic_tasks, "_SYMBOLIC_TASKS", set())
-    _logic_tasks._scorer.cache_clear()
+    monkeypatch.setattr(tasks, "_SYMBOLIC_TASKS", set())
+    tasks._scorer.cache_clear()
     verdict = judge("\\boxed{x + C}", task("simple_integration", "x + C", variable="x"))
     assert (verdict.status, verdict.reason) == ("unscored", "scorer_evaluates_text")
-    _logic_tasks._scorer.cache_clear()
+    tasks._scorer.cache_clear()
 
 
 def test_golds_pass_themselves() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from factory.records import Item
 from factory.verifiers import math
-from factory.verifiers._math_text import plain_number
+from factory.verifiers.math.text import plain_number
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "math_differences.json").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from factory.records import Item
-from factory.stages.verify import Checker
+from factory.stages.checker import Checker
 from factory.verifiers import math
 from tests.hostile_math import ALL
 

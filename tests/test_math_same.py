@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from factory.verifiers._math_parse import parse
-from factory.verifiers._math_same import same
-from factory.verifiers._math_text import ascii_form
+from factory.verifiers.math.parse import parse
+from factory.verifiers.math.same import same
+from factory.verifiers.math.text import ascii_form
 
 SAME = [
     ("1/2", "0.5"), (r"\frac12", "0.5"), (r"2\sqrt2", r"\sqrt8"), ("-5", "−5"), ("0.50", ".5"),

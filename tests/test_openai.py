@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.engines._wire import Answer, Fault
 from factory.engines.openai import Engine
+from factory.engines.openai.protocol import Answer, Fault
 from factory.errors import EngineError, UsageError
 from factory.records import Sampling
 from factory.stages.generate import Generated, generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 from tests.helpers_server import Behave, Server, recorded
@@ -266,7 +266,7 @@ def test_the_key_is_sent_and_never_said(
 
 
 def test_every_sampling_field_is_sent() -> None:
-    from factory.requests import Request
+    from factory.engines.base import Request
 
     sampling = Sampling(
         temperature=0.6, max_tokens=99, top_p=0.95, top_k=20, min_p=0.1, min_tokens=2,

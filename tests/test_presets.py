@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from distill.objective import advantages, kl, loss, surrogate
 from distill.presets import PRESETS, batching, cap_at, preset
 from factory.errors import ConfigError
+from tests.grpo_objective import advantages, kl, loss, surrogate
 
 
 def test_r1_zero_is_what_the_paper_prints() -> None:

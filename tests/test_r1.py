@@ -13,8 +13,6 @@ from factory.engines.replay import Engine
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.store import Store
-from pipelines._r1_common import PromptSet, shape_of, write_pairs
-from pipelines._r1_plan import plan_lines, stages
 from pipelines.cold_start import (
     TRANSLATE,
     ColdStart,
@@ -26,7 +24,9 @@ from pipelines.cold_start import (
     special_form,
     write_review,
 )
+from pipelines.common import PromptSet, shape_of, write_pairs
 from pipelines.r1 import STAGES, Recipe
+from pipelines.r1_plan import plan_lines, stages
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
 RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
@@ -278,7 +278,7 @@ def test_rejection_sampling_keeps_right_ones_under_the_cap(tmp_path: Path) -> No
 
 
 def test_prompts_survive_a_file(tmp_path: Path) -> None:
-    from distill.cli_verbs import read_prompts
+    from distill.cli_work import read_prompts
 
     pairs = [_problem(3), _problem(4, "zh")]
     write_pairs(pairs, tmp_path / "p.jsonl")

@@ -14,8 +14,8 @@ import pytest
 
 from factory.errors import FactoryError, UsageError
 from pipelines import r1
-from pipelines._r1_lanes import Job, jobs, run_jobs
-from pipelines._r1_table import Claim, claim_lines, claims, cost_lines, of_seed, over_seeds
+from pipelines.lanes import Job, jobs, run_jobs
+from pipelines.r1_tables import Claim, claim_lines, claims, cost_lines, of_seed, over_seeds
 
 
 def logged(path: Path, *, seconds: float = 0.3) -> Callable[[int, Job], list[str]]:

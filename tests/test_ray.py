@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from factory.stages.engines import open_engine
+from factory.engines.opening import open_engine
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.store import Store
 from tests.helpers_ray import two_nodes
 from tests.helpers_run import SAMPLING, answers, problems, replay

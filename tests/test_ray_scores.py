@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from factory.stages.facts import score_store
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.stages.score_ray import score_on_ray
+from factory.stages.verify import score_store
 from factory.store import Store
 from tests.helpers_ray import two_nodes
 from tests.helpers_run import SAMPLING, problems, replay

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 
 from factory import report
-from factory.durable import write_json
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Verdict
-from factory.report_data import ReportData, collect
-from factory.report_html import page
+from factory.report.data import ReportData, collect
+from factory.report.html import page
 from factory.store import Store
+from factory.store.durable import write_json
 from tests import helpers_catalog as made
 
 VOID = {"meta"}

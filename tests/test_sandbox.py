@@ -20,8 +20,8 @@ import pytest
 from factory import sandbox
 from factory.errors import Refused
 from factory.sandbox import TIERS, Box, BoxError, Limits, borrow, retrying
-from factory.verifiers._code_gold import read_gold
-from factory.verifiers._code_run import judge
+from factory.verifiers.code.gold import read_gold
+from factory.verifiers.code.run import judge
 from tests.helpers_box import TIER_PARAMS, Guarded, cpu_share, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -209,7 +209,7 @@ def _choice() -> str:
 _WITHOUT = """
 import ctypes, errno, os, struct, sys
 sys.path.insert(0, {root!r})
-from factory.sandbox import _box_kernel as kernel
+from factory.sandbox.inside import kernel
 # numbers to refuse, as a container's filter does: namespaces, Landlock, or both
 deny = {numbers!r}
 lines = [(0x20, 0, 0, 0)]

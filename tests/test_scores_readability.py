@@ -11,10 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.scores import _language, dynamics, language, length, readability
-from factory.scores._prose import flesch_reading_ease, measure
-from factory.scores._syllables import n_syllables
-from factory.stages.score import Scorer, frame_of
+from factory.scores import dynamics, language, length, readability
+from factory.scores.language import measure as measure_module
+from factory.scores.readability.prose import flesch_reading_ease, measure
+from factory.scores.readability.syllables import n_syllables
+from factory.stages.scorer import Scorer, frame_of
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 COLUMNS = ("completion", "reasoning", "answer", "extracted")
@@ -227,20 +228,20 @@ def test_readability_takes_foreign_words_from_the_language_score_of_the_same_tex
         dict.fromkeys((*COLUMNS, "prompt", "target_language"), pl.String),
         orient="row",
     )
-    monkeypatch.setattr(_language, "_last", _language._Last())
+    monkeypatch.setattr(measure_module, "_last", measure_module._Last())
     alone = readability.score(frame)["readability"]
     spans = language.score(frame)["mixed_fraction"]
     # The prompt makes a gloss of it for the language score alone.
     assert spans[1] > 0
     assert list(spans[2:4]) == [0.0, 0.0]
     searched: list[int] = []
-    find = _language.find
+    find = measure_module.find
 
     def counted(texts: pl.Series, *args: Any, **params: Any) -> Any:
         searched.append(len(texts))
         return find(texts, *args, **params)
 
-    monkeypatch.setattr(_language, "find", counted)
+    monkeypatch.setattr(measure_module, "find", counted)
     assert readability.score(frame)["readability"].to_list() == alone.to_list()
     # Searched again are the two with a prompt's words and the two without words.
     assert sum(searched) == 4

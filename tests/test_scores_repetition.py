@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from factory.scores import repetition
-from factory.stages.score import Scorer, frame_of
+from factory.stages.scorer import Scorer, frame_of
 
 
 def measure(*texts: str | None) -> pl.DataFrame:

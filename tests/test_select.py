@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 
 from factory.errors import StoreError, UsageError
-from factory.files import read_rows
+from factory.rows.files import read_rows
 from factory.stages.export import FORMS, export
-from factory.stages.facts import score_store, verify_store
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.stages.release import open_release, release
 from factory.stages.select import Selection, check_filters, select
+from factory.stages.verify import score_store, verify_store
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 

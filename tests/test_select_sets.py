@@ -12,10 +12,10 @@ import pytest
 
 from factory.errors import UsageError
 from factory.stages import release as release_stage
-from factory.stages.facts import score_store, verify_shape, verify_store
 from factory.stages.importing import import_rows
 from factory.stages.release import release
 from factory.stages.select import Selected, Selection, select
+from factory.stages.verify import score_store, verify_shape, verify_store
 from factory.store import Store
 
 SCORES = ["length", "language", "repetition", "readability"]

@@ -11,7 +11,7 @@ import pytest
 
 from factory.errors import UsageError
 from factory.sets.filters import PRESETS, preset, right
-from factory.sets.funnel import check_filters, compose, funnel
+from factory.stages.select.funnel import check_filters, compose, funnel
 
 FRAME = pl.DataFrame(
     {

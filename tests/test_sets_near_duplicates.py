@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from factory.errors import UsageError
-from factory.sets._clusters import components
+from factory.sets.clusters import components
 from factory.sets.decontaminate import Decontaminator
 from factory.sets.near_duplicates import (
     Sketches,

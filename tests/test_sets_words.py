@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from factory.sets._fold import fold_text, mask_template
-from factory.sets._words import chunks, gram_hashes, words_of
+from factory.sets.folding import fold_text, mask_template
+from factory.sets.words import chunks, gram_hashes, words_of
 
 FOLDED = [
     ("The answer is: 4.5", "the answer is 4 5", "punctuation separates"),

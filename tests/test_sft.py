@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from distill._rows import read_rows
-from distill._trainer import last_checkpoint
 from distill.sft import SftConfig, Student, load_student, sft
+from distill.training import last_checkpoint
+from distill.training_rows import read_rows
 from factory.errors import ConfigError, FactoryError, Refused, UsageError
 
 ROOT = Path(__file__).parent.parent

@@ -10,17 +10,17 @@ import duckdb
 import polars as pl
 import pytest
 
-from catalogs import catalog, query, verbs, wide
+from catalogs import build, query, show
 from factory.errors import UsageError
-from factory.sandbox import _box_kernel
-from factory.store import Store
+from factory.sandbox.inside import kernel
+from factory.store import Store, wide
 from tests import helpers_catalog as made
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = made.make_store(tmp_path_factory.mktemp("sql") / "data")
-    catalog.build(store)
+    build.build(store)
     return store
 
 
@@ -166,7 +166,7 @@ def test_the_box_holds_even_without_the_check_of_the_statement(
         "INSERT INTO prompts VALUES ('a', 'b')",
     ):
         with (
-            query.boxed(catalog.path_of(store), files) as con,
+            query.boxed(build.path_of(store), files) as con,
             pytest.raises((duckdb.Error, RuntimeError)),
         ):
             con.execute(text).fetchall()
@@ -174,7 +174,7 @@ def test_the_box_holds_even_without_the_check_of_the_statement(
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux" or _box_kernel.landlock_abi() < 1, reason="no Landlock in this kernel"
+    sys.platform != "linux" or kernel.landlock_abi() < 1, reason="no Landlock in this kernel"
 )
 def test_the_thread_holds_even_a_duckdb_that_may_do_anything(store: Store, tmp_path: Path) -> None:
     part = store.table("traces").part_paths()[0].absolute()
@@ -226,7 +226,7 @@ def test_rows_are_capped_and_the_rest_is_noted(store: Store) -> None:
 
 
 def test_a_connection_of_ones_own_to_the_catalog_does_not_get_in_the_way(store: Store) -> None:
-    with duckdb.connect(str(catalog.path_of(store)), read_only=True) as con:
+    with duckdb.connect(str(build.path_of(store)), read_only=True) as con:
         assert run(store, "SELECT count(*) FROM wide").rows == [(24,)]
         con.execute("SET threads = 1")  # its settings are its own
 
@@ -242,7 +242,7 @@ def test_every_named_query_runs_and_has_a_line_of_help(store: Store, name: str) 
 
 def test_every_named_query_runs_on_an_empty_store(tmp_path: Path) -> None:
     empty = Store(tmp_path / "data")
-    catalog.build(empty)
+    build.build(empty)
     for name in NAMED:
         if name == "languages":
             with pytest.raises(UsageError, match="scores add theirs"):
@@ -252,4 +252,4 @@ def test_every_named_query_runs_on_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_audits_return_no_row_on_a_sound_store(store: Store) -> None:
-    assert verbs.audit(store) == []
+    assert show.audit(store) == []

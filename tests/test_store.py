@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from factory.errors import CorruptError, StoreError, UsageError
-from factory.ids import key_of
 from factory.records import TableForm
+from factory.records.ids import key_of
 from factory.store import Store, new_run_id
 
 FORM = TableForm("k", {"k": "text", "n": "int", "x": "float", "s": "text", "run_id": "text"})

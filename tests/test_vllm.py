@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from factory.engines.opening import open_engine
 from factory.records import Prompt, PromptSource, Sampling
-from factory.stages.engines import open_engine
 from factory.stages.generate import Generated, generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.store import Store
 from tests.tiny_model import make_tiny_model
 
@@ -118,7 +118,7 @@ def test_new_weights_are_taken_without_a_restart(tmp_path: Path, engine: Any, fo
 
 
 def _request(engine: Any) -> Any:
-    from factory.requests import Request
+    from factory.engines.base import Request
 
     prompt = pairs(1)[0][0]
     return Request(

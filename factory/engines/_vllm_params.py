@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from factory.engines.base import Request
 from factory.records import Sampling
-from factory.requests import Request
 
 
 class Parameters:

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from factory import plugins
-from factory.engines._fleet import Event, Fleet
-from factory.requests import OnPartial, Request
+from factory.engines.base import OnPartial, Request
+from factory.engines.replicas import Event, Fleet
 
 POLL_S = 0.2
 
@@ -84,7 +84,7 @@ def identify(
     model: str, *, engine: str = "vllm", options: Mapping[str, Any] | None = None, **_: Any
 ) -> tuple[str, str, str | None]:
     """Return model, revision and template as they enter the keys: those of the inner engine."""
-    from factory import models
+    from factory import model_files
 
     settings = dict(options or {})
     own = getattr(plugins.load("engines", engine), "identify", None)
@@ -94,9 +94,9 @@ def identify(
     if engine == "replay":
         return model, str(settings.get("revision", "recorded")), None
     given = settings.get("chat_template")
-    text = None if given == "plain" else given or models.chat_template(model)
-    revision = models.revision_of(model, settings.get("revision"))
-    return models.name_of(model), revision, models.template_hash(text)
+    text = None if given == "plain" else given or model_files.chat_template(model)
+    revision = model_files.revision_of(model, settings.get("revision"))
+    return model_files.name_of(model), revision, model_files.template_hash(text)
 
 
 class Actor:

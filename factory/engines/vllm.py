@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from factory import models
+from factory import model_files
 from factory.engines._vllm_params import Parameters
+from factory.engines.base import Failure, OnPartial, Request
 from factory.errors import EngineError
 from factory.records import Trace
-from factory.requests import Failure, OnPartial, Request
 
 PARTIAL_EVERY_TOKENS = 128
 _CPU_ENV = {
@@ -77,7 +77,7 @@ def cpu_settings(
         # A seeded request whose prompt is cut over two steps ends vLLM 0.31 on CPU
         # ("CPU Generator does not use offset"): prompts go in whole.
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(4096, max_model_len or models.context_of(model)),
+        "max_num_batched_tokens": max(4096, max_model_len or model_files.context_of(model)),
     }
 
 
@@ -130,9 +130,9 @@ class Engine:
         enforce_eager: bool = False,
         args: Mapping[str, Any] | None = None,
     ) -> None:
-        models.check_safe(model)
-        self.model = models.name_of(model)
-        self.revision = models.revision_of(model, revision)
+        model_files.check_safe(model)
+        self.model = model_files.name_of(model)
+        self.revision = model_files.revision_of(model, revision)
         self.device = prepare_environment()
         self._slots = self.slots = max_num_seqs + queued
         self.n_devices = 0 if self.device == "cpu" else tensor_parallel_size
@@ -144,7 +144,7 @@ class Engine:
             "enable_prefix_caching": True,
             "load_format": "safetensors",
         }
-        if not models.is_local(model):
+        if not model_files.is_local(model):
             settings["revision"] = self.revision
         if self.device == "cpu":
             settings |= cpu_settings(model, max_model_len, kv_cache_bytes)
@@ -158,7 +158,7 @@ class Engine:
         self._engine = self._llm.llm_engine
         self._tokenizer = self._llm.get_tokenizer()
         self._template = _template(chat_template, model, self._tokenizer)
-        self.template: str | None = models.template_hash(self._template)
+        self.template: str | None = model_files.template_hash(self._template)
         self.max_model_len = int(self._llm.model_config.max_model_len)
         self._flights: dict[str, _Flight] = {}
         # Requests are made in bursts: one by one between steps, each would find the processor's
@@ -172,7 +172,7 @@ class Engine:
         key = (request.prompt_id, request.sampling.prefill)
         if self._rendered is None or self._rendered[0] != key:
             # The samples of a prompt are asked one after the other: one rendering serves them all.
-            tokens = models.render(
+            tokens = model_files.render(
                 self._tokenizer,
                 request.messages,
                 template=self._template,
@@ -399,7 +399,9 @@ def _template(given: str | None, model: str, tokenizer: Any) -> str | None:
         return None
     if given is not None:
         return given
-    own = models.chat_template(model) if models.is_local(model) else tokenizer.chat_template
+    own = (
+        model_files.chat_template(model) if model_files.is_local(model) else tokenizer.chat_template
+    )
     return own if isinstance(own, str) else None
 
 

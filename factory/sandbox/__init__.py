@@ -12,9 +12,9 @@ import os
 from typing import Any
 
 from factory.errors import Refused
-from factory.sandbox._selftest import escapes
-from factory.sandbox._tiers import TIERS, Tier, TierError, fix_of
 from factory.sandbox.box import Box, BoxError, Limits, Outcome, borrow, close_all, retrying
+from factory.sandbox.selftest import escapes
+from factory.sandbox.tiers import TIERS, Tier, TierError, fix_of
 
 __all__ = [
     "TIERS", "Box", "BoxError", "Limits", "Outcome", "Tier", "borrow", "choose", "close_all",

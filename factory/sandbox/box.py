@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from factory.sandbox._box_harness import EXIT_MEMORY
-from factory.sandbox._tiers import Launched, Tier, TierError, launch
+from factory.sandbox.inside.harness import EXIT_MEMORY
+from factory.sandbox.tiers import Launched, Tier, TierError, launch
 
 _LOOK_S = 0.2
 Ended = Literal["exited", "time_limit", "memory_limit", "output_limit", "stopped"]

@@ -38,7 +38,7 @@ def char_kinds() -> npt.NDArray[np.uint8]:
     """
     import regex
 
-    from factory.scores._line_kernels import BROKEN, DIGIT, EASTERN, LETTER
+    from factory.scores.readability.line_kernels import BROKEN, DIGIT, EASTERN, LETTER
 
     table = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
     # A place for each surrogate, so that an offset is a code point.

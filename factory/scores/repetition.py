@@ -1,9 +1,9 @@
 """Repetition: n-grams, lines and paragraphs said twice, loops and where they start, compression.
 
 The n-gram and line measures follow Gopher (Rae et al. 2021, table A1) on the tokens of
-``factory.scores._token_kernels``: ``top_<n>gram_fraction`` is the share of the text's characters in
-its most frequent n-gram, ``dup_<n>gram_fraction`` the share of characters in n-grams that occurred
-before, no character counted twice. Shares are of UTF-8 bytes.
+``factory.scores._repetition_kernels``: ``top_<n>gram_fraction`` is the share of the text's
+characters in its most frequent n-gram, ``dup_<n>gram_fraction`` the share of characters in n-grams
+that occurred before, no character counted twice. Shares are of UTF-8 bytes.
 
 A *loop* is a stretch in which the text goes on repeating what it said one period ago: at least
 ``min_copies`` copies and ``min_chars`` characters. The longest one of a text is reported.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import zstandard
 
-from factory.scores._tokens import Ints, eights, utf8
+from factory.scores._byte_arrays import Ints, eights, utf8
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -79,8 +79,8 @@ def score(df: pl.DataFrame, *, min_copies: float = 4.0, min_chars: int = 400) ->
 
 
 def _score_block(texts: pl.Series, min_copies: float, min_chars: int) -> pl.DataFrame:
-    from factory.scores._line_kernels import measure_lines
-    from factory.scores._token_kernels import measure_repetition
+    from factory.scores._repetition_kernels import measure_repetition
+    from factory.scores.readability.line_kernels import measure_lines
 
     data, bounds = utf8(texts)
     loads = eights(data)

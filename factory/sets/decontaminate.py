@@ -2,7 +2,7 @@
 
 A text is contaminated when it holds a run of n words that also stands in a benchmark's prompt or
 reference solution (DeepSeek-R1 used n = 10). What is compared is the folded text (``words``: NFKC,
-lower case, no punctuation; ``factory.sets._fold``). A character of Han, Kana, Thai and their like
+lower case, no punctuation; ``factory.sets.folding``). A character of Han, Kana, Thai and their like
 is a word there, and such a word carries less than an English one: a run of which more than half
 are such characters must be 1.6 times as long (8 → 13, 10 → 16, 13 → 21). A benchmark item shorter
 than n words matches only a text that equals it.
@@ -29,16 +29,8 @@ import numpy.typing as npt
 import polars as pl
 
 from factory.errors import UsageError
-from factory.sets._fold import Folding, mask_template
-from factory.sets._words import (
-    Flags,
-    Hashes,
-    Ints,
-    Words,
-    chunks,
-    gram_hashes,
-    words_of,
-)
+from factory.sets.folding import Folding, mask_template
+from factory.sets.words import Flags, Hashes, Ints, Words, chunks, gram_hashes, words_of
 
 Bytes = npt.NDArray[np.uint8]
 UNSPACED_FACTOR = 1.6

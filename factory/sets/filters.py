@@ -4,7 +4,7 @@ R1's paper names the filters and gives no thresholds (mixed language, long parag
 blocks in the thinking for the 600k rejection samples; repetition and mixing for the cold start).
 The thresholds here are ours: 95 % of the words in the target language, paragraphs of at most 600
 words. A recipe replaces or switches off any of them by its name
-(``factory.sets.funnel.compose``).
+(``factory.stages.select.funnel.compose``).
 
 Whether such filters help a student is an open question (OpenThoughts found that filters on answers
 may not); measure the student with and without.

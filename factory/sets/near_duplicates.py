@@ -1,7 +1,7 @@
 """Near-duplicates by MinHash: sketches in one pass, clusters from the sketches alone.
 
 Two texts are near-duplicates when the Jaccard similarity of their sets of word n-grams reaches a
-threshold. Texts are folded by ``words`` (``factory.sets._fold``). A sketch is one-permutation
+threshold. Texts are folded by ``words`` (``factory.sets.folding``). A sketch is one-permutation
 MinHash (Li, Owen, Zhang 2012): the hash of an n-gram picks one of 128 bins and each bin keeps its
 smallest value, 512 bytes per text. Candidates come from bands of the densified sketch (Shrivastava
 and Li 2014), as many rows per band as leave at most 1 % of the pairs at the threshold unseen;
@@ -20,8 +20,8 @@ import numpy.typing as npt
 import polars as pl
 
 from factory.errors import UsageError
-from factory.sets._clusters import components
-from factory.sets._words import Ints, Words, chunks, words_of
+from factory.sets.clusters import components
+from factory.sets.words import Ints, Words, chunks, words_of
 
 N_BINS = 128
 _EMPTY = np.uint32(0xFFFFFFFF)

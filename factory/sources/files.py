@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory import files
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
-from factory.sources import _columns
+from factory.rows import files
+from factory.sources import columns
 
 
 def rows(
     paths: Sequence[str] | str, mapping: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, int, _columns.Row]]:
+) -> Iterator[tuple[str, int, columns.Row]]:
     """Yield (path, row number, row); a malformed line is a row of ``MALFORMED`` and why.
 
     Raises:
@@ -28,9 +28,9 @@ def rows(
         files.check_input(path)
         for number, row in enumerate(files.read_rows(path)):
             if isinstance(row, dict):
-                yield path, number, _columns.clean_row(files.map_columns(row, mapping or {}))
+                yield path, number, columns.clean_row(files.map_columns(row, mapping or {}))
             else:
-                yield path, number, {_columns.MALFORMED: row.why}
+                yield path, number, {columns.MALFORMED: row.why}
 
 
 def prompts(
@@ -60,7 +60,7 @@ def prompts(
         UsageError: a file is missing, or none of its rows has a prompt.
     """
     named = ((name or stem(path), number, row) for path, number, row in rows(paths, mapping))
-    yield from _columns.pairs_of(
+    yield from columns.pairs_of(
         named,
         split=split,
         verifier=verifier,
@@ -69,7 +69,7 @@ def prompts(
         limit=limit,
         nothing=UsageError(
             f"no prompt in {paths if isinstance(paths, str) else ', '.join(paths)}",
-            f"name its column with --map prompt=COLUMN (known: {', '.join(_columns.PROMPT_NAMES)})",
+            f"name its column with --map prompt=COLUMN (known: {', '.join(columns.PROMPT_NAMES)})",
         ),
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
-from factory.sources import _columns
+from factory.sources import columns
 
 
 def rows(
@@ -22,7 +22,7 @@ def rows(
     config: str | None = None,
     split: str = "train",
     mapping: Mapping[str, str] | None = None,
-) -> Iterator[tuple[str, int, _columns.Row]]:
+) -> Iterator[tuple[str, int, columns.Row]]:
     """Yield (name@commit, row number, row).
 
     Args:
@@ -55,7 +55,7 @@ def rows(
         ) from None
     for number, row in enumerate(loaded):
         mapped = {**row, **{k: row.get(c) for k, c in (mapping or {}).items()}}
-        yield label, number, _columns.clean_row(mapped)
+        yield label, number, columns.clean_row(mapped)
 
 
 def _commit(dataset: str, revision: str | None) -> str:
@@ -85,7 +85,7 @@ def prompts(
     limit: int | None = None,
 ) -> Iterator[tuple[Prompt, PromptSource]]:
     """Yield prompts with where they come from; arguments as ``rows`` and ``files.prompts``."""
-    yield from _columns.pairs_of(
+    yield from columns.pairs_of(
         rows(dataset, revision=revision, config=config, split=split, mapping=mapping),
         split=split,
         verifier=verifier,

@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from factory import files
 from factory.errors import UsageError
+from factory.rows import files
 from factory.stages.release import Release
 from factory.store import Store
 

@@ -1,7 +1,7 @@
 """Import: existing traces become prompts, sources and traces of a named model.
 
 Any file or hub dataset with a prompt, a completion and optionally a gold and earlier verdicts; the
-columns of OpenR1-Math-220k and OpenThoughts are known (``factory/sources/_columns.py``).
+columns of OpenR1-Math-220k and OpenThoughts are known (``factory/sources/columns.py``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from factory import ids
-from factory.records import Sampling
-from factory.sources import _columns
+from factory.records import Sampling, ids
+from factory.sources import columns
 from factory.store import Store
 
 COMMIT_ROWS = 256
@@ -45,7 +44,7 @@ class Imported:
 
 def import_rows(
     store: Store,
-    rows: Iterable[tuple[str, int, _columns.Row]],
+    rows: Iterable[tuple[str, int, columns.Row]],
     *,
     source: str | None = None,
     model: str | None = None,
@@ -86,16 +85,16 @@ def import_rows(
     try:
         for label, number, row in rows:
             result.rows += 1
-            prompt = _columns.prompt_of(row)
+            prompt = columns.prompt_of(row)
             if prompt is None:
-                malformed = _columns.MALFORMED in row
+                malformed = columns.MALFORMED in row
                 result.skipped["malformed_row" if malformed else "no_prompt"] += 1
                 continue
-            found = list(_columns.completions_of(row))
+            found = list(columns.completions_of(row))
             if not found:
                 result.skipped["no_completion"] += 1
                 continue
-            origin = _columns.source_of(
+            origin = columns.source_of(
                 row, prompt, source=source or label, number=number, split=None,
                 verifier=verifier, options=options or {}, language=language,
             )  # fmt: skip
@@ -105,7 +104,7 @@ def import_rows(
             for text, verdicts in found:
                 result.traces += 1
                 meta = {**verdicts, "item": origin.item}
-                trace = _columns.trace_of(
+                trace = columns.trace_of(
                     prompt, text, model=model or str(row.get("model") or "unknown"), meta=meta,
                     n_tokens=row.get("n_completion_tokens"),
                 )  # fmt: skip

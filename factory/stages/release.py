@@ -23,11 +23,11 @@ from typing import Any
 import orjson
 import polars as pl
 
-from factory.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json
 from factory.errors import StoreError, UsageError
 from factory.records import split_reasoning
 from factory.stages.select import CATEGORICAL, Selected
 from factory.store import Store, check_name, now
+from factory.store.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json
 
 PART_ROWS = 20_000
 PART_TEXT_BYTES = 96 << 20

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from factory.keysets import KeySet
-from factory.stages.facts import (
+from factory.stages.scorer import Scorer, frame_of, too_long
+from factory.stages.verify import (
     ADD_ROWS,
     FactCounts,
     OnCount,
@@ -22,8 +22,8 @@ from factory.stages.facts import (
     prompt_texts,
     score_table,
 )
-from factory.stages.score import Scorer, frame_of, too_long
 from factory.store import Store
+from factory.store.key_sets import KeySet
 
 if TYPE_CHECKING:
     import pyarrow as pa

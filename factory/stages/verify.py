@@ -1,168 +1,437 @@
-"""Verification: the one runner behind ``factory verify``, the closed loop and the rewards.
+"""Verdicts and scores of stored traces: what is wanted and missing is computed, and appended.
 
-The same verifier with the same options gives the same verdict everywhere. Cheap steps (``quick``)
-are settled in the caller's process; the rest goes to a pool whose clock the parent owns.
+Both can be computed again at any time, so an interrupted run loses at most one batch.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
-from collections.abc import Mapping, Sequence
-from types import ModuleType
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from factory import ids, plugins
-from factory.errors import UsageError
-from factory.pool import Outcome, Pool
-from factory.records import Item, Verdict
+import orjson
+import polars as pl
 
-_TARGET = "factory.stages.verify:verify_in_worker"
+from factory.errors import FactoryError, UsageError
+from factory.records import Prompt, PromptSource, ids, score_form
+from factory.stages.checker import Checker
+from factory.stages.generate.checks import is_no_fact, item_of, verdict_key, verdict_row
+from factory.stages.scorer import Scorer, frame_of, too_long
+from factory.store import Store, Table
+from factory.store.key_sets import KeySet
+
+OnCount = Callable[[str, int, int], None]
+"""(label, done, wanted): called after every batch."""
+ADD_ROWS = 20_000
 
 
-class Checker:
-    """A verifier with its options; thread-safe and picklable.
+@dataclass
+class FactCounts:
+    """What a verify or score run did, by ``plugin@VERSION``.
 
-    Args:
-        name: verifier's name or path to a ``.py`` file.
-        options: the verifier's own options, such as ``mode`` for ``math``.
-        n_workers: processes for what is not cheap; default: the machine's cores.
-
-    Raises:
-        PluginError: no such verifier.
-        UsageError: an option that it does not know.
-        Refused: it cannot work safely on this machine (the code verifier without a sandbox).
-
-    >>> checker = Checker("math", {"mode": "boxed"})
-    >>> checker.check([Item(text="so \\\\boxed{4}", gold="4")])[0].status
-    'pass'
+    Attributes:
+        present: facts that were there before; new: facts appended.
+        by_status: verdict status → new verdicts.
+        too_long: traces over ``score.MAX_TEXT_BYTES``, which were not measured.
+        unready: verifier → why it could not work here (unknown, no sandbox); its verdicts stay
+            missing.
     """
 
-    def __init__(
-        self, name: str, options: Mapping[str, Any] | None = None, *, n_workers: int | None = None
-    ) -> None:
-        self.name = name
-        self.options = dict(options or {})
-        self.module = plugins.load("verifiers", name)
-        self.label = plugins.label("verifiers", name)
-        self.n_workers = n_workers or os.cpu_count() or 1
-        self.known = known_options(self.module)
-        self._quick = getattr(self.module, "quick", None)
-        unknown = sorted(set(self.options) - set(self.known))
-        if unknown:
-            raise UsageError(
-                f"verifier {name!r} has no option {', '.join(unknown)}",
-                f"it takes: {', '.join(self.known) or 'none'}",
-            )
-        ready = getattr(self.module, "ready", None)
-        if ready is not None:
-            ready(**self.options)
+    run_id: str
+    present: Counter[str] = field(default_factory=Counter)
+    new: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[str] = field(default_factory=Counter)
+    too_long: Counter[str] = field(default_factory=Counter)
+    unready: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def options_hash(self) -> str:
-        """Key of the options, part of every verdict's key."""
-        return ids.key_of(self.options)
 
-    def check(
-        self, items: Sequence[Item], options: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[Verdict]:
-        """Return one verdict per item, in order; never raises for what an item holds.
+def verify_store(
+    store: Store,
+    *,
+    trace_ids: pl.Series | None = None,
+    verifier: str | None = None,
+    n_workers: int | None = None,
+    on_count: OnCount | None = None,
+    skip_unready: bool = False,
+) -> FactCounts:
+    """Give every stored trace the verdicts that its prompt's sources ask for and that it lacks.
 
-        Args:
-            items: shape (N,).
-            options: shape (N,), each item's own options over those of the checker; unknown names
-                give an ``unscored`` verdict that says so.
-        """
-        own = options or [{}] * len(items)
-        verdicts = [self.check_cheap(item, o) for item, o in zip(items, own, strict=True)]
-        hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
-        if hard:
-            settled = self.check_hard([items[i] for i in hard], [own[i] for i in hard])
-            for i, verdict in zip(hard, settled, strict=True):
-                verdicts[i] = verdict
-        return [v for v in verdicts if v is not None]
+    Args:
+        store: where traces are and verdicts go.
+        trace_ids: only these; None means all.
+        verifier: only sources of this verifier (a path stands in for the verifier of its stem).
+        n_workers: processes; default: the machine's cores.
+        on_count: called after every batch.
+        skip_unready: go on with the others where a verifier cannot work here.
 
-    def check_cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
-        """Return the verdict that needs no deadline, in this process; None where there is none."""
-        return self._cheap(item, {**self.options, **options})
-
-    def check_hard(
-        self, items: Sequence[Item], options: Sequence[Mapping[str, Any]]
-    ) -> list[Verdict]:
-        """Return the verdicts of items that ``check_cheap`` left open, from the pool."""
-        merged = [{**self.options, **o} for o in options]
-        return self._in_pool(list(zip(items, merged, strict=True)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name, "options": self.options, "n_workers": self.n_workers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["name"], state["options"], n_workers=state["n_workers"])  # type: ignore[misc]
-
-    def _cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
-        unknown = sorted(set(options) - set(self.known))
-        if unknown:
-            return Verdict.unscored(f"unknown_option: {', '.join(unknown)}")
-        if self._quick is None:
-            return None
+    Raises:
+        FactoryError: a verifier is unknown or cannot work here, unless that is skipped.
+    """
+    counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
+    by_prompt: dict[str, list[PromptSource]] = {}
+    for _, source in read_pairs(store):
+        by_prompt.setdefault(source.prompt_id, []).append(source)
+    prompts = _messages(store)
+    names = sorted({s.verifier for v in by_prompt.values() for s in v if s.verifier})
+    for name in names if verifier is None else [verifier]:
+        stem = ids_stem(name)
         try:
-            verdict: Verdict | None = self._quick(item, **options)
-        except Exception as error:  # noqa: BLE001 - a plug-in's bug must not end a run
-            return Verdict.unscored(f"verifier_error: {type(error).__name__}: {error}"[:300])
-        return verdict
+            checker = Checker(name, n_workers=n_workers)
+        except FactoryError as error:
+            if not skip_unready:
+                raise
+            counts.unready[name] = str(error).splitlines()[0]
+            continue
+        table = store.table(f"verdicts.{checker.label}")
+        work = _verdict_work(store, table, by_prompt, stem, checker, trace_ids, counts)
+        done = 0
+        with table.writer(counts.run_id) as writer:
+            for rows in _batches_of_texts(store, list(work), batch=1024):
+                pairs = [(row, source) for row in rows for source in work[row["trace_id"]]]
+                verdicts = checker.check(
+                    [
+                        item_of(Prompt(messages=prompts(source.prompt_id)), source, row)
+                        for row, source in pairs
+                    ],
+                    [source.options for _, source in pairs],
+                )
+                out = [
+                    verdict_row(row["trace_id"], source, checker, verdict, counts.run_id)
+                    for (row, source), verdict in zip(pairs, verdicts, strict=True)
+                ]
+                kept = [r for r in out if not is_no_fact(r["reason"])]
+                writer.append(kept)
+                counts.new[checker.label] += len(kept)
+                counts.by_status.update(r["status"] for r in kept)
+                done += len(rows)
+                if on_count is not None:
+                    on_count(checker.label, done, len(work))
+        table.seal()
+    store.end_run(counts.run_id, {"new": dict(counts.new), "by_status": dict(counts.by_status)})
+    return counts
 
-    def _in_pool(self, work: Sequence[tuple[Item, Mapping[str, Any]]]) -> list[Verdict]:
-        pool = shared_pool(self.n_workers, getattr(self.module, "MEMORY_BYTES", 1 << 30))
-        outcomes = pool.map(
-            _TARGET,
-            [[self.name, _plain(item), dict(options)] for item, options in work],
-            deadline_s=float(getattr(self.module, "DEADLINE_S", 10.0)),
+
+def verify_shape(
+    store: Store,
+    verifier: str = "format",
+    *,
+    options: Mapping[str, Any] | None = None,
+    trace_ids: pl.Series | None = None,
+) -> FactCounts:
+    """Run a verifier that needs no gold over stored traces (``<verifier>_status`` in wide).
+
+    Args:
+        store: where traces are and verdicts go.
+        verifier: such as ``format``.
+        options: its options.
+        trace_ids: only these; None means all.
+    """
+    counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
+    checker = Checker(verifier, options)
+    table = store.table(f"verdicts.{checker.label}")
+    present = store.table("traces").keys()
+    if trace_ids is not None:
+        present = present.filter(present.is_in(trace_ids.implode()))
+    nobody = PromptSource(prompt_id="", source="", item="")
+    keys = {verdict_key(t, nobody, checker): t for t in present}
+    missing = table.missing(list(keys))
+    counts.present[checker.label] += len(keys) - len(missing)
+    with table.writer(counts.run_id) as writer:
+        for rows in _batches_of_texts(store, [keys[k] for k in missing], batch=2048):
+            verdicts = checker.check([item_of(Prompt(messages=()), nobody, r) for r in rows])
+            writer.append(
+                [
+                    verdict_row(row["trace_id"], nobody, checker, verdict, counts.run_id)
+                    for row, verdict in zip(rows, verdicts, strict=True)
+                ]
+            )
+            counts.new[checker.label] += len(rows)
+            counts.by_status.update(v.status for v in verdicts)
+    table.seal()
+    store.end_run(counts.run_id, {"new": dict(counts.new)})
+    return counts
+
+
+def ids_stem(name: str) -> str:
+    """Return the verifier name that stored sources use for ``name``: a path's stem.
+
+    >>> ids_stem("my/math.py"), ids_stem("math")
+    ('math', 'math')
+    """
+    return name.rpartition("/")[2].removesuffix(".py")
+
+
+def _verdict_work(
+    store: Store,
+    table: Table,
+    by_prompt: Mapping[str, Sequence[PromptSource]],
+    stem: str,
+    checker: Checker,
+    trace_ids: pl.Series | None,
+    counts: FactCounts,
+) -> dict[str, list[PromptSource]]:
+    """Return, for each trace that lacks verdicts, the sources that ask for them."""
+    keys: list[str] = []
+    owners: list[tuple[str, PromptSource]] = []
+    for frame in store.table("traces").batches(["trace_id", "prompt_id"]):
+        wanted = (
+            frame
+            if trace_ids is None
+            else frame.filter(pl.col("trace_id").is_in(trace_ids.implode()))
         )
-        return [verdict_of(outcome) for outcome in outcomes]
+        for trace_id, prompt_id in wanted.iter_rows():
+            for source in by_prompt.get(prompt_id, ()):
+                if source.gold is not None and ids_stem(source.verifier or "") == stem:
+                    keys.append(verdict_key(trace_id, source, checker))
+                    owners.append((trace_id, source))
+    missing = set(table.missing(keys).to_list())
+    counts.present[checker.label] += len(keys) - len(missing)
+    work: dict[str, list[PromptSource]] = {}
+    for key, (trace_id, source) in zip(keys, owners, strict=True):
+        if key in missing:
+            missing.discard(key)
+            work.setdefault(trace_id, []).append(source)
+    return work
 
 
-@functools.lru_cache(maxsize=16)
-def _pool(n_workers: int, memory_bytes: int, pid: int) -> Pool:
-    del pid  # a fork must not share its parent's workers
-    return Pool(n_workers=n_workers, memory_bytes=memory_bytes)
+def score_store(
+    store: Store,
+    scores: Sequence[str],
+    *,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    trace_ids: pl.Series | None = None,
+    on_count: OnCount | None = None,
+) -> FactCounts:
+    """Give every stored trace the scores that it lacks.
+
+    Args:
+        store: where traces are and scores go.
+        scores: names or paths of scores.
+        params: score → its parameters; they become part of the table's name.
+        trace_ids: only these; None means all.
+        on_count: called after every batch.
+    """
+    scorer = Scorer(scores, params)
+    counts = FactCounts(store.start_run("score", {"scores": list(scores), "params": scorer.params}))
+    prompts = _messages(store)
+    languages, extracted = languages_of(store), None
+    for name in scorer.modules:
+        table = score_table(store, scorer, name)
+        label = table.name.removeprefix("scores.")
+        present = store.table("traces").keys()
+        if trace_ids is not None:
+            present = present.filter(present.is_in(trace_ids.implode()))
+        wanted = table.missing(present)
+        counts.present[label] += len(present) - len(wanted)
+        if extracted is None and "extracted" in scorer.modules[name].READS:
+            extracted = extracted_of(store)
+        waiting: list[pl.DataFrame] = []
+        done = 0
+        for rows in _batches_of_texts(store, wanted, batch=2048):
+            frame = frame_of(
+                [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
+                prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
+                target_languages=[languages.get(r["prompt_id"]) for r in rows],
+                extracted=[(extracted or {}).get(r["trace_id"]) for r in rows],
+            )
+            counts.too_long[label] += int(too_long(frame).sum())
+            keys = pl.DataFrame({"trace_id": [r["trace_id"] for r in rows]})
+            out = keys.hstack(scorer.score_one(name, frame))
+            waiting.append(out.with_columns(pl.lit(counts.run_id).alias("run_id")))
+            done += len(rows)
+            if sum(f.height for f in waiting) >= ADD_ROWS:
+                counts.new[label] += table.add(pl.concat(waiting))
+                waiting = []
+            if on_count is not None:
+                on_count(label, done, len(wanted))
+        if waiting:
+            counts.new[label] += table.add(pl.concat(waiting))
+    store.end_run(counts.run_id, {"new": dict(counts.new), "failures": scorer.failures})
+    return counts
 
 
-def shared_pool(n_workers: int, memory_bytes: int) -> Pool:
-    """Return this process's pool of that size; closed when the process ends."""
-    return _pool(n_workers, memory_bytes, os.getpid())
+def score_table(store: Store, scorer: Scorer, name: str) -> Table:
+    """Return the table of a score; parameters other than the defaults are part of its name."""
+    params = scorer.params[name]
+    suffix = f"+{ids.key_of(params)[:8]}" if params else ""
+    return store.table(
+        f"scores.{scorer.labels[name]}{suffix}", score_form(scorer.modules[name].WRITES)
+    )
 
 
-def verdict_of(outcome: Outcome) -> Verdict:
-    """Turn what became of an item in the pool into a verdict, by whose fault it is."""
-    if outcome.fate == "done":
-        return Verdict.from_dict(outcome.value)
-    if outcome.fate in ("timeout", "memory"):
-        return Verdict.failed(f"checker_{outcome.fate}", decided_by="pool")
-    if outcome.fate == "crashed":
-        # It killed two workers, the second time alone: hanging or crashing must earn nothing.
-        return Verdict.failed("checker_crashed", decided_by="pool")
-    reason = "verifier_error" if outcome.fate == "error" else "dead_worker"
-    return Verdict.unscored(f"{reason}: {outcome.detail}" if outcome.detail else reason)
+# ---- reading
 
 
-def verify_in_worker(payload: tuple[str, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
-    """Run one item in a pool worker; the pool reports what escapes."""
-    name, item, options = payload
-    verdict: Verdict = plugins.load("verifiers", name).verify(Item.from_dict(item), **options)
-    return verdict.to_dict()
+def read_pairs(store: Store, source: str | None = None) -> list[tuple[Prompt, PromptSource]]:
+    """Return stored prompts with their sources (of one source, or of all), in a stable order."""
+    messages = _messages(store)
+    out = []
+    for row in store.table("prompt_sources").read().sort("source", "item").iter_rows(named=True):
+        if source is None or row["source"] == source:
+            out.append((Prompt(messages=messages(row["prompt_id"])), source_of(row)))
+    return out
 
 
-def known_options(module: ModuleType) -> tuple[str, ...]:
-    """Return the names of the options that a verifier takes."""
-    parameters = inspect.signature(module.verify).parameters.values()
-    takes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-    return tuple(getattr(module, "OPTIONS", takes))
+def source_of(row: Mapping[str, Any]) -> PromptSource:
+    """Read a stored prompt source."""
+    names = (
+        "prompt_id", "source", "item", "split", "gold", "verifier", "domain", "level", "language",
+    )  # fmt: skip
+    fields = {name: row[name] for name in names}
+    return PromptSource(**fields, options=orjson.loads(row["options"] or "{}"))
 
 
-def _plain(item: Item) -> dict[str, Any]:
-    fields = item.to_dict()
-    text = fields["text"]
-    if not text.isascii():
-        fields["text"] = text.encode("utf-8", "replace").decode()
-    return fields
+def _messages(store: Store) -> Callable[[str], tuple[Any, ...]]:
+    frame = store.table("prompts").read(["prompt_id", "messages"])
+    texts = dict(frame.iter_rows())
+    return lambda prompt_id: tuple(orjson.loads(texts.get(prompt_id, "[]")))
+
+
+def languages_of(store: Store) -> dict[str, str]:
+    """Return the language of each prompt that has one, by prompt id."""
+    frame = store.table("prompt_sources").read(["prompt_id", "language"]).drop_nulls()
+    return dict(frame.sort("prompt_id", "language").iter_rows())
+
+
+def prompt_texts(store: Store) -> dict[str, str]:
+    """Return each prompt's last user message, by prompt id."""
+    return dict(store.table("prompts").read(["prompt_id", "text"]).iter_rows())
+
+
+def extracted_of(store: Store) -> dict[str, str]:
+    """Return what the verifiers took out of each trace's answer, by trace id."""
+    out: dict[str, str] = {}
+    for name in store.tables():
+        if name.startswith("verdicts."):
+            out.update(store.table(name).read(["trace_id", "extracted"]).drop_nulls().iter_rows())
+    return out
+
+
+def texts_of(store: Store, trace_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the text columns of these traces, in the store's order, a batch in memory at a time."""
+    for rows in _batches_of_texts(store, trace_ids, batch=1024):
+        yield from rows
+
+
+def _batches_of_texts(
+    store: Store, trace_ids: Sequence[str] | pl.Series, *, batch: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the wanted traces with their text, in batches bounded in rows and characters."""
+    if not len(trace_ids):
+        return
+    wanted = KeySet(pl.Series(trace_ids, dtype=pl.String))
+    rows: list[dict[str, Any]] = []
+    size = 0
+    columns = ["trace_id", "prompt_id", "completion", "prefill", "finish_reason"]
+    for frame in store.table("traces").batches(columns):
+        for row in frame.filter(wanted.has(frame["trace_id"])).iter_rows(named=True):
+            rows.append(row)
+            size += len(row["completion"] or "")
+            if len(rows) >= batch or size > 16 << 20:
+                yield rows
+                rows, size = [], 0
+    if rows:
+        yield rows
+
+
+# ---- checks of what is stored
+
+
+def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]], int]:
+    """Compare the verifier's present version with the newest stored one; nothing is written.
+
+    Returns:
+        Label of the present version, the changed rows (trace_id, before, after, extracted), and
+        the number of verdicts that are the same.
+    """
+    checker = Checker(verifier)
+    stem = ids_stem(verifier)
+    tables = [t for t in store.tables() if t.startswith(f"verdicts.{stem}@")]
+    if not tables:
+        raise UsageError(
+            f"no stored verdicts of {stem!r}", "run `factory verify --store DIR` first"
+        )
+    newest = max(tables, key=lambda t: int(t.rpartition("@")[2]))
+    before = {row["verdict_id"]: row for row in store.table(newest).read().iter_rows(named=True)}
+    sources: dict[str, list[tuple[Prompt, PromptSource]]] = {}
+    for prompt, source in read_pairs(store):
+        if source.gold is not None and ids_stem(source.verifier or "") == stem:
+            sources.setdefault(source.prompt_id, []).append((prompt, source))
+    changed: list[dict[str, Any]] = []
+    n_same = 0
+    wanted = [row["trace_id"] for row in before.values()]
+    for rows in _batches_of_texts(store, wanted, batch=1024):
+        work = [(r, p, s) for r in rows for p, s in sources.get(r["prompt_id"], ())]
+        verdicts = checker.check(
+            [item_of(p, s, r) for r, p, s in work], [s.options for _, _, s in work]
+        )
+        for (row, _, source), verdict in zip(work, verdicts, strict=True):
+            old = before.get(verdict_key(row["trace_id"], source, checker))
+            if old is None:
+                continue
+            if old["status"] == verdict.status:
+                n_same += 1
+                continue
+            changed.append(
+                {
+                    "trace_id": row["trace_id"],
+                    "before": old["status"],
+                    "after": verdict.status,
+                    "extracted": verdict.extracted,
+                }
+            )
+    return f"{newest.removeprefix('verdicts.')} -> {checker.label}", changed, n_same
+
+
+def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
+    """Demand that every gold can be read, and, written as a completion, passes its own verifier.
+
+    Returns:
+        Number of golds checked, and those that do not pass: source, item, verifier, reason.
+    """
+    groups: dict[str, list[tuple[Prompt, PromptSource]]] = {}
+    for prompt, source in read_pairs(store):
+        if source.gold is not None and source.verifier is not None:
+            groups.setdefault(source.verifier, []).append((prompt, source))
+    n = 0
+    failing: list[dict[str, Any]] = []
+    for name, members in groups.items():
+        try:
+            checker = Checker(name)
+        except FactoryError as error:
+            n += len(members)
+            failing += [_failing(source, str(error).splitlines()[0]) for _, source in members]
+            continue
+        make = getattr(checker.module, "as_completion", None)
+        known = set(checker.known)
+        sources, items, options, can_pass = [], [], [], []
+        for prompt, source in members:
+            own = {k: v for k, v in source.options.items() if k in known}
+            try:
+                completion = make(source.gold, **own) if make else ""
+            except Exception as error:  # noqa: BLE001 - a plug-in's bug must not hide other golds
+                n += 1
+                failing.append(_failing(source, f"{type(error).__name__}: {error}"[:200]))
+                continue
+            # what cannot be written as a completion (tests without a reference solution) can
+            # still be unreadable
+            can_pass.append(bool(completion))
+            sources.append(source)
+            items.append(item_of(prompt, source, {"completion": completion or "x", "prefill": ""}))
+            options.append(own)
+        verdicts = checker.check(items, options)
+        for source, verdict, is_own in zip(sources, verdicts, can_pass, strict=True):
+            n += 1
+            if verdict.status == "unscored" or (is_own and verdict.status != "pass"):
+                failing.append(_failing(source, verdict.reason or verdict.status))
+    return n, failing
+
+
+def _failing(source: PromptSource, reason: str) -> dict[str, Any]:
+    return {
+        "source": source.source,
+        "item": source.item,
+        "verifier": source.verifier,
+        "reason": reason,
+    }

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 
 from factory.records import Item, Verdict
-from factory.verifiers import _answers as answers
+from factory.verifiers import answers
 
 VERSION = 2
 OPTIONS = ("dialect", "box")

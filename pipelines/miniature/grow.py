@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from factory.config import Config
 from factory.errors import ConfigError
-from factory.ids import key_of
+from factory.records.ids import key_of
 from pipelines.miniature.corpus import Crawl, Document, documents
 from pipelines.miniature.muon import Muon
 from pipelines.miniature.tokenizer import shared_tokenizer
@@ -291,6 +291,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from factory.cli import run_script
+    from factory.cli.main import run_script
 
     sys.exit(run_script("grow", lambda: main(sys.argv[1:])))

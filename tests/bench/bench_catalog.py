@@ -21,9 +21,9 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from catalogs import catalog, wide
+from catalogs import build
 from factory.records import TABLES, score_form
-from factory.store import Store
+from factory.store import Store, wide
 
 READER = """
 import duckdb, sys, time
@@ -103,7 +103,7 @@ def compare(store: Store) -> None:
         *("finish_reason", "n_prompt_tokens", "n_completion_tokens", "seconds", "source", "item"),
         *("domain", "level", "status", "reward", "reason", "completion_chars"),
     ]
-    with catalog.connect(store) as con:
+    with build.connect(store) as con:
         lite = sqlite3.connect(":memory:")
         lite.execute(f"CREATE TABLE wide ({', '.join(columns)})")
         marks = ", ".join("?" * len(columns))
@@ -134,12 +134,12 @@ def compare(store: Store) -> None:
 
 
 def readers(store: Store, n: int, seconds: float) -> None:
-    catalog.build(store)
-    command = [sys.executable, "-c", READER, str(catalog.path_of(store)), str(seconds)]
+    build.build(store)
+    command = [sys.executable, "-c", READER, str(build.path_of(store)), str(seconds)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n)]
     builds = 0
     while any(p.poll() is None for p in running):
-        catalog.build(store)
+        build.build(store)
         builds += 1
     counts = [[int(word) for word in p.communicate()[0].split()] for p in running]
     opened, failed = (sum(c[i] for c in counts) for i in (0, 1))
@@ -155,14 +155,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "data")
         n_facts = fill(store, args.traces)
-        wall, used = timed(lambda: catalog.build(store))
-        size = catalog.path_of(store).stat().st_size
+        wall, used = timed(lambda: build.build(store))
+        size = build.path_of(store).stat().st_size
         print(
             f"rebuild     {n_facts:,} facts of {args.traces:,} traces: {wall:.2f} s wall, "
             f"{used:.2f} s CPU; {n_facts / used:,.0f} facts/s of CPU, {n_facts / wall:,.0f}/s; "
             f"{size / 1e6:.0f} MB"
         )
-        print(f"fresh       {timed(lambda: catalog.ensure(store), repeat=3)[0] * 1e3:.0f} ms")
+        print(f"fresh       {timed(lambda: build.ensure(store), repeat=3)[0] * 1e3:.0f} ms")
         compare(store)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "data")

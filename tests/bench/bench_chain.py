@@ -35,12 +35,12 @@ import polars as pl  # noqa: E402
 from _corpus import DATA, cpu_s, traces  # noqa: E402
 from bench_sets import benchmarks, peer  # noqa: E402
 
-from factory import files  # noqa: E402
+from factory.rows import files  # noqa: E402
 from factory.sets.decontaminate import Decontaminator  # noqa: E402
 from factory.sets.filters import preset  # noqa: E402
-from factory.sets.funnel import compose, funnel  # noqa: E402
 from factory.sets.near_duplicates import Sketches, mark  # noqa: E402
-from factory.stages.score import Scorer, frame_of  # noqa: E402
+from factory.stages.scorer import Scorer, frame_of  # noqa: E402
+from factory.stages.select.funnel import compose, funnel  # noqa: E402
 
 SCORES = ("language", "readability", "repetition")
 NARROW = ("language", "repetition")

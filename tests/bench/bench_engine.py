@@ -27,12 +27,12 @@ from typing import Any
 
 import polars as pl
 
+from factory.engines.base import Request
 from factory.engines.vllm import Engine, prepare_environment
 from factory.records import Sampling
-from factory.requests import Request
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
-from factory.stages.progress import View
+from factory.stages.generate.policy import Policy
+from factory.stages.generate.progress import View
 from factory.store import Store
 
 SAMPLING = Sampling(temperature=0.7, max_tokens=128)
@@ -55,7 +55,7 @@ def plain(engine: Engine, some: list[Any], sampling: Sampling) -> int:
     """What a user of vLLM writes: all requests to ``LLM.generate``, seeds as ours."""
     from vllm import SamplingParams
 
-    from factory import ids
+    from factory.records import ids
 
     prompts, params = [], []
     common = {"temperature": sampling.temperature, "max_tokens": sampling.max_tokens,

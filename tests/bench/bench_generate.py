@@ -22,12 +22,11 @@ from typing import Any
 
 import polars as pl
 
-from factory import ids
 from factory.engines.replay import Engine
-from factory.records import Prompt, PromptSource, Sampling
-from factory.stages.facts import read_pairs
+from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
+from factory.stages.verify import read_pairs
 from factory.store import Store
 
 SAMPLING = Sampling(temperature=0.6, max_tokens=32768)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_math import gsm8k, math_outputs
 
 from factory.records import Item
-from factory.stages.verify import Checker, shared_pool
+from factory.stages.checker import Checker, shared_pool
 from factory.verifiers import math
 from tests.hostile_math import ALL, SYMBOLIC, SYMBOLIC_GOLDS
 

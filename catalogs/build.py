@@ -1,0 +1,327 @@
+"""The catalog: one DuckDB file over the store, for questions in SQL. Derived, never the truth.
+
+``build`` writes a new file beside the old one and swaps it in by rename: whoever has the old one
+open keeps reading it, whoever opens the path gets a whole file. Nobody ever waits for a lock.
+
+>>> import tempfile
+>>> from factory.store import Store
+>>> store = Store(tempfile.mkdtemp())
+>>> build(store).name
+'catalog.duckdb'
+>>> with connect(store) as con:
+...     con.execute("SELECT count(*) FROM wide").fetchone()
+(0,)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import polars as pl
+import pyarrow as pa
+
+from catalogs import releases
+from factory.errors import CorruptError, StoreError
+from factory.records import TABLES
+from factory.records.ids import key_of
+from factory.store import Store, wide
+from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
+from factory.store.wide import SQL_TYPES, Pin, Plug, literal, quoted
+
+CATALOG_FORMAT = 2
+FILE_NAME = "catalog.duckdb"
+STORAGE_VERSION = "v1.0.0"
+"""So that any DuckDB from 1.0 on opens the file."""
+_HERE = Path(__file__).parent
+_COPIED = ("prompts", "prompt_sources", "samplings", "failures", "exclusions")
+
+
+def path_of(store: Store) -> Path:
+    """Return where the store's catalog is or will be; absolute."""
+    return (store.root / FILE_NAME).absolute()
+
+
+def seal(store: Store) -> int:
+    """Seal what closed writers left behind in any table; return the number of rows moved."""
+    return sum(store.table(name).seal() for name in store.tables())
+
+
+def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
+    """Seal, build the catalog anew and swap it in; return its path.
+
+    Args:
+        store: the store.
+        versions: versions of verifiers and scores that ``wide`` shows (``wide.choose``); by
+            default the latest of each.
+
+    Raises:
+        CorruptError: a part cannot be read.
+        StoreError: the disk is full, or another build held the lock for too long.
+    """
+    seal(store)
+    with _building(store):
+        return _build(store, versions)
+
+
+def ensure(store: Store) -> Path:
+    """Return the catalog's path, building it where it is absent or older than the store.
+
+    A catalog of a store that was moved or copied is built anew: its views name files by absolute
+    path.
+    """
+    seal(store)
+    if _is_fresh(store):
+        return path_of(store)
+    with _building(store):
+        return path_of(store) if _is_fresh(store) else _build(store, None)
+
+
+@contextlib.contextmanager
+def _building(store: Store) -> Iterator[None]:
+    try:
+        with locked(store.root / ".catalog.lock", timeout_s=600):
+            yield
+    except OSError as error:
+        raise disk_error(error, path_of(store), "the old catalog is kept") from None
+
+
+def connect(store: Store, *, refresh: bool = True) -> duckdb.DuckDBPyConnection:
+    """Open the catalog for reading.
+
+    A plain ``duckdb.connect("data/catalog.duckdb", read_only=True)`` does as well; but a process
+    that still holds an older connection to the same path is given the older file again.
+
+    Args:
+        store: the store.
+        refresh: build first where the catalog is older than the store.
+    """
+    path = ensure(store) if refresh else path_of(store)
+    if not path.exists():
+        raise StoreError(f"no catalog at {path}", "`factory ls` builds it")
+    con = duckdb.connect(":memory:")
+    try:
+        con.execute(f"ATTACH {literal(str(path))} AS catalog (READ_ONLY)")
+        con.execute("USE catalog")
+    except duckdb.Error as error:
+        con.close()
+        detail = " ".join(str(error).split())[:160]
+        raise CorruptError(
+            f"{path} cannot be opened ({detail})", "delete it and try again"
+        ) from None
+    return con
+
+
+def fingerprint(store: Store) -> str:
+    """Return a key of all that a catalog is built from; an equal one means nothing to do."""
+    runs = sorted((store.root / "runs").glob("*/run.json"))
+    manifests = releases.manifest_paths(store)
+    return key_of(
+        {
+            "format": CATALOG_FORMAT,
+            "root": str(path_of(store)),
+            "parts": {n: [p.name for p in paths] for n, paths in wide.part_lists(store).items()},
+            "revoked": sorted(store.excluded_runs()),
+            "files": [[str(p), p.stat().st_mtime_ns] for p in (*runs, *manifests)],
+        }
+    )
+
+
+def _is_fresh(store: Store) -> bool:
+    path = path_of(store)
+    if not path.exists():
+        return False
+    try:
+        with connect(store, refresh=False) as con:
+            row = con.execute(
+                "SELECT value FROM catalog_info WHERE name = 'fingerprint'"
+            ).fetchone()
+    except (CorruptError, duckdb.Error):
+        return False  # damaged, or of another making: it can always be built again
+    return row is not None and row[0] == fingerprint(store)
+
+
+def _build(store: Store, versions: Mapping[str, Pin] | None) -> Path:
+    path = path_of(store)
+    temp = store.root / f"{TMP_PREFIX}duckdb"
+    with replacing(path) as tmp, contextlib.closing(duckdb.connect(":memory:")) as con:
+        try:
+            con.execute(f"SET temp_directory = {literal(str(temp.absolute()))}")
+            con.execute("SET preserve_insertion_order = false")
+            con.execute(
+                f"ATTACH {literal(str(tmp))} AS new (STORAGE_VERSION {literal(STORAGE_VERSION)})"
+            )
+            con.execute("USE new")
+            con.execute("BEGIN")
+            _fill(con, store, versions)
+            con.execute("COMMIT")
+            con.execute("CHECKPOINT new")
+            con.execute("USE memory")
+            con.execute("DETACH new")
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            detail = " ".join(str(error).split())[:200]
+            if "No space left" in detail:
+                raise StoreError(
+                    f"the disk is full at {path}", "the old catalog is kept; free some space"
+                ) from None
+            raise CorruptError(
+                f"the catalog cannot be built ({detail})", "`factory check` names damaged files"
+            ) from None
+        finally:
+            shutil.rmtree(temp, ignore_errors=True)
+            tmp.with_name(tmp.name + ".wal").unlink(missing_ok=True)
+    return path
+
+
+def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, Pin] | None) -> None:
+    stamp = fingerprint(store)
+    shelf = releases.read_releases(store)
+    relation = wide.parquet_relation(store)
+    plugs = wide.stored_plugs(store)
+    for statement in _statements("schema.sql"):
+        con.execute(statement)
+    chosen, notes = _without_collisions(wide.choose(plugs, versions))
+    several = wide.repeated(con, chosen, relation)
+    con.execute(f"CREATE TABLE wide AS {wide.wide_of(chosen, relation, several)}")
+    _insert(con, "wide_columns", [*_wide_columns(chosen), *notes])
+    for name in _COPIED:
+        source = relation(name, TABLES[name].columns)
+        if name == "prompt_sources":
+            source = f"(SELECT *, left(gold, 200) AS gold_short FROM {source})"
+        shown = ", ".join(quoted(c) for c in _columns(con, name))
+        con.execute(f"INSERT INTO {name} BY NAME SELECT {shown} FROM {source}")
+    for name in sorted(store.tables()):
+        if name.partition(".")[0] not in TABLES:
+            source = relation(name, store.table(name).form.columns)
+            taken = name in _columns_by_table(con)
+            shown = f"store_{name}" if taken else name
+            con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")
+    _views(con, relation, [p for p in plugs if p.kind == "verdicts"])
+    _fill_releases(con, shelf)
+    _insert(con, "runs", [_run_row(r, store.excluded_runs()) for r in store.runs()])
+    info = {
+        "store": str(store.root.absolute()), "format": str(CATALOG_FORMAT), "fingerprint": stamp,
+        "duckdb": duckdb.__version__,
+    }  # fmt: skip
+    _insert(con, "catalog_info", [{"name": n, "value": v} for n, v in info.items()])
+
+
+def _views(
+    con: duckdb.DuckDBPyConnection, relation: wide.Relation, verifiers: Sequence[Plug]
+) -> None:
+    """Make what ``views.sql`` says, with the files of this store in the places that it names."""
+    places = {
+        name: relation(name, TABLES[name].columns)
+        for name in ("traces", "prompts", "prompt_sources")
+    }
+    places["trace_columns"] = ", ".join(quoted(c) for c in wide.TRACE_COLUMNS)
+    selects = [
+        f"SELECT {literal(p.name)} AS verifier, {literal(p.label.rpartition('@')[2])} AS version, "
+        f"* FROM {relation(p.table, p.stored_columns)}"
+        for p in verifiers
+    ] or [
+        "SELECT NULL::VARCHAR AS verifier, NULL::VARCHAR AS version, * FROM "
+        + relation("verdicts", TABLES["verdicts"].columns)
+    ]
+    places["verdicts"] = f"({' UNION ALL '.join(selects)})"
+    for statement in _statements("views.sql"):
+        for name, source in places.items():
+            statement = statement.replace(f"{{{name}}}", source)
+        con.execute(statement)
+
+
+def _wide_columns(chosen: Sequence[Plug]) -> list[dict[str, Any]]:
+    owners = {w: p.label for p in chosen for w, _ in p.columns.values()}
+    return [
+        {"name": c, "kind": SQL_TYPES[kind], "written_by": owners.get(c), "note": None}
+        for c, kind in wide.columns_of(chosen).items()
+    ]
+
+
+def _without_collisions(plugs: Sequence[Plug]) -> tuple[list[Plug], list[dict[str, Any]]]:
+    """Leave out a plug-in whose column another has; said in ``wide_columns``.
+
+    A release refuses instead (``wide.wide_sql``); here one bad name must not hide the whole store.
+    """
+    kept: list[Plug] = []
+    notes = []
+    for plug in plugs:
+        clashes = wide.collisions([*kept, plug])
+        if clashes:
+            notes += [
+                {"name": column, "kind": None, "written_by": plug.label,
+                 "note": f"left out of wide: also written by {who[0]}"}
+                for column, who in clashes.items()
+            ]  # fmt: skip
+        else:
+            kept.append(plug)
+    return kept, notes
+
+
+def _fill_releases(con: duckdb.DuckDBPyConnection, shelf: Sequence[releases.ReleaseFiles]) -> None:
+    for release in shelf:
+        reads: list[tuple[str, list[str], list[Path]]] = [
+            ("release_rows", ["trace_id"], release.parts)
+        ]
+        if release.decisions:
+            columns = ["trace_id", "is_kept", "dropped_by", "undefined_by"]
+            reads.append(("release_decisions", columns, [release.decisions]))
+        for table, columns, paths in reads:
+            for path in paths:
+                try:
+                    # Read outside the transaction, which a failed INSERT would end.
+                    found = pl.read_parquet(path, columns=columns)
+                except (OSError, pl.exceptions.PolarsError) as error:
+                    release.row["problem"] = f"{path.name}: {' '.join(str(error).split())[:160]}"
+                    continue
+                mark = {c: pl.lit(release.row[c]) for c in ("release", "version")}
+                _insert_frame(con, table, found.with_columns(**mark).to_arrow())
+        _insert(con, "release_filters", release.filters)
+    _insert(con, "releases", [r.row for r in shelf])
+
+
+def _run_row(record: Mapping[str, Any], revoked: Sequence[str]) -> dict[str, Any]:
+    return {
+        "run_id": record.get("run_id"),
+        "kind": record.get("kind"),
+        "started_at": record.get("started_at"),
+        "ended_at": record.get("ended_at"),
+        "is_revoked": record.get("run_id") in revoked,
+        "details": orjson.dumps(record.get("details")).decode(),
+        "results": orjson.dumps(record["results"]).decode() if "results" in record else None,
+    }
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    _insert_frame(con, table, pa.Table.from_pylist([dict(row) for row in rows]))
+
+
+def _insert_frame(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    con.register("_rows", rows)
+    con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM _rows")
+    con.unregister("_rows")
+
+
+def _statements(file: str) -> Iterator[str]:
+    text = (_HERE / file).read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    return (s for s in "\n".join(lines).split(";\n") if s.strip())
+
+
+def _columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return _columns_by_table(con)[table]
+
+
+def _columns_by_table(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    rows = con.execute(
+        "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() "
+        "WHERE database_name = current_database() GROUP BY table_name"
+    ).fetchall()
+    return dict(rows)

@@ -1,0 +1,122 @@
+"""The work of ``distill grpo`` and ``distill evaluate``; imported when one is called."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from factory.config import apply_override
+from factory.errors import UsageError
+from factory.records import Prompt, PromptSource, Sampling, message_list
+from factory.store import Store
+
+Pair = tuple[Prompt, PromptSource]
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)  # noqa: T201 - the command line's own output
+
+
+def grpo(args: Namespace) -> int:
+    """``distill grpo CONFIG``."""
+    from distill.grpo import GrpoConfig
+    from distill.grpo import grpo as train
+
+    config = GrpoConfig.load(args.config, overrides=args.overrides)
+    store = Store(args.store)
+    say(f"model: {train(config, pairs_of(args, store), store, say=say)}")
+    return 0
+
+
+def evaluate(args: Namespace) -> int:
+    """``distill evaluate``."""
+    from distill.evaluate import benchmarks, unique_pairs
+    from distill.evaluate import evaluate as measure
+    from factory.engines.opening import identify, open_engine
+    from factory.stages.generate import plan
+    from factory.stages.generate.policy import Policy
+
+    store = Store(args.store)
+    if args.benchmark:
+        name, k = args.benchmark, args.k or benchmarks.BENCHMARKS_K.get(args.benchmark, 1)
+        pairs = list(
+            benchmarks.load(
+                name, path=Path(args.file) if args.file else None, revision=args.dataset_revision,
+                seed=args.seed, limit=args.limit,
+            )
+        )  # fmt: skip
+    else:
+        name, k = args.source or Path(args.prompts or "").stem, args.k or 1
+        pairs = pairs_of(args, store)[: args.limit]
+    sampling = Sampling(
+        temperature=args.temperature, top_p=args.top_p, max_tokens=args.max_tokens,
+        prefill=args.prefill,
+    )  # fmt: skip
+    pairs = unique_pairs(pairs)
+    settings: dict[str, Any] = {}
+    if args.revision:
+        settings["revision"] = args.revision
+    if args.chat_template:
+        plain = args.chat_template == "plain"
+        text = "plain" if plain else Path(args.chat_template).read_text(encoding="utf-8")
+        settings["chat_template"] = text
+    for assignment in args.engine_option:
+        apply_override(settings, assignment)
+    if args.plan:
+        who = identify(args.engine, args.model, settings)
+        counts = plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
+        say(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
+        for key, value in counts.items():
+            say(f"  {key.replace('_', ' '):28} {value:,}")
+        return 0
+    engine = open_engine(args.engine, args.model, settings)
+    try:
+        found = measure(
+            store, pairs, engine, benchmark=name, k=k, sampling=sampling,
+            allow_missing=args.allow_missing,
+        )  # fmt: skip
+    finally:
+        engine.close()
+    for line in found.lines():
+        say(line)
+    return 0
+
+
+def pairs_of(args: Namespace, store: Store) -> list[Pair]:
+    """Return the prompts that ``--prompts`` or ``--source`` names.
+
+    Raises:
+        UsageError: neither or both, or nothing there.
+    """
+    if bool(args.prompts) == bool(args.source):
+        raise UsageError("which prompts?", "give either --prompts FILE or --source NAME")
+    if args.source:
+        from factory.stages.verify import read_pairs
+
+        pairs = read_pairs(store, args.source)
+    else:
+        pairs = read_prompts(args.prompts)
+    if not pairs:
+        raise UsageError("there are no prompts", "check --prompts or --source")
+    return pairs
+
+
+def read_prompts(path: str) -> list[Pair]:
+    """Read prompts with their golds: rows of our own form, or what the source ``files`` reads."""
+    from factory import plugins
+    from factory.rows import files
+
+    files.check_input(path)
+    rows = [r for r in files.read_rows(path) if isinstance(r, Mapping)]
+    names = PromptSource.__dataclass_fields__
+    if not rows or not {"messages", "source", "item"} <= rows[0].keys():
+        return list(plugins.load("sources", "files").prompts(path))
+    out = []
+    for row in rows:
+        prompt = Prompt(messages=tuple(message_list(row["messages"])))
+        fields = {n: row[n] for n in names if row.get(n) is not None}
+        out.append((prompt, PromptSource(**{**fields, "prompt_id": prompt.prompt_id})))
+    return out

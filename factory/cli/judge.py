@@ -1,0 +1,71 @@
+"""``factory judge`` as the command line calls it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from pydantic import Field
+
+from factory.cli.store import draining, note, out, sampling_of, store_of
+from factory.config import Config
+from factory.errors import UsageError
+from factory.stages.judge import Judging
+
+
+class JudgeRecipe(Config):
+    """What ``factory judge`` does; ``--set key=value`` wins over the file."""
+
+    engine: dict[str, Any]
+    """``kind`` (vllm, openai, ray, replay), ``model``, and the engine's own arguments."""
+    sampling: dict[str, Any]
+    """Temperature, max_tokens …: fields of ``records.Sampling``."""
+    judge: dict[str, Any] = Field(default_factory=dict)
+    """Fields of ``stages.judging.Judging``: universe, ask, with_reasoning, measure."""
+
+
+def judge(args: Namespace) -> int:
+    """``factory judge RECIPE``: measure a judge against the rules, then use it."""
+    from factory.engines import opening
+    from factory.stages.judge import judge_store, plan_judging
+
+    recipe = JudgeRecipe.load(args.recipe, overrides=args.overrides)
+    judging = Judging.make(recipe.judge, where=f"{args.recipe}: judge")
+    store = store_of(args)
+    sampling = sampling_of(recipe.sampling, seed=None)
+    settings = dict(recipe.engine)
+    kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
+    if not isinstance(model, str):
+        raise UsageError("the recipe's engine names no model", "give engine.model")
+    if args.plan:
+        identity = opening.identify(kind, model, settings)
+        found = plan_judging(store, engine=identity, sampling=sampling, recipe=judging)
+        for name, value in found.items():
+            out(f"{name.replace('_', ' '):34}{value:>14,}")
+        return 0
+    engine = opening.open_engine(kind, model, settings)
+    try:
+        with draining() as stop:
+            done = judge_store(
+                store, engine, sampling=sampling, recipe=judging,
+                max_tokens=args.max_tokens, stop=stop,
+            )  # fmt: skip
+    finally:
+        engine.close()
+    m = done.measured
+    if m.agreement is not None:
+        accepts = "none to measure" if m.false_accept is None else f"{m.false_accept:.1%}"
+        note(
+            f"agreement with the rules {m.agreement:.1%} on {m.n} rows ({m.n_errors} more without "
+            f"a judgement); false accepts {accepts}"
+        )
+    if done.shortfall:
+        note(f"warning: {done.shortfall}")
+    new = sum(done.by_status.values())
+    note(
+        f"judge: {new} new verdicts, {done.present} were there; "
+        + ", ".join(f"{n} {status}" for status, n in done.by_status.most_common())
+        + f"; {done.n_empty} empty answers failed without it; {done.missing} replies missing"
+        + (f"; stopped: {done.stopped}" if done.stopped else "")
+    )
+    return 1 if done.missing and not done.stopped else 0

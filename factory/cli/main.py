@@ -1,0 +1,398 @@
+"""The ``factory`` command. Parsers here; each verb's work is imported when it is called.
+
+Exit status: 0 every row handled; 1 some malformed or failed through our own fault; 2 usage error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+DEFAULT_STORE = "data"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}: `{self.prog} --help` shows the options\n")
+
+
+class _VerbParser(_Parser):
+    """A verb's parser: what it does not know is its own complaint, not that of the command."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = _Parser(
+        prog="factory",
+        description="Build datasets of verified reasoning traces: generate, verify, score, select, "
+        "release; query them with SQL.",
+    )
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, parser_class=_VerbParser
+    )
+    for name, summary, add in VERBS:
+        verb = verbs.add_parser(name, help=summary, description=summary)
+        add(verb)
+    return parser
+
+
+def _files(p: argparse.ArgumentParser, *, required: bool = True) -> None:
+    p.add_argument(
+        "input",
+        metavar="IN",
+        nargs=None if required else "?",
+        default=None,
+        help="JSON Lines (.gz, .zst) or Parquet; - is standard input",
+    )
+    p.add_argument(
+        "--out",
+        metavar="OUT",
+        required=required,
+        help="output; its ending chooses the form; - prints",
+    )
+    p.add_argument(
+        "--map",
+        metavar="NAME=COLUMN",
+        action="append",
+        default=[],
+        help="read NAME from the input's COLUMN, e.g. completion=output",
+    )
+    p.add_argument("--prefix", metavar="P", default="", help="put P before the new columns")
+
+
+def _store(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--store", metavar="DIR", default=None, help=f"store directory (default: {DEFAULT_STORE})"
+    )
+
+
+def _verify(p: argparse.ArgumentParser) -> None:
+    _files(p, required=False)
+    _store(p)
+    p.add_argument(
+        "--verifier",
+        metavar="NAME",
+        help="name or path of a .py file (default: each row's, else math)",
+    )
+    p.add_argument(
+        "--mode",
+        metavar="M",
+        help="mode of the math verifier: boxed or auto (default on files: auto)",
+    )
+    _pair(p, "--option", "KEY=VALUE", "option of the verifier")
+    p.add_argument("--workers", metavar="N", type=int, help="processes (default: cores)")
+    p.add_argument(
+        "--diff",
+        action="store_true",
+        help="on a store: what the present version would change; writes nothing",
+    )
+    p.set_defaults(run="factory.cli.files:verify")
+
+
+def _score(p: argparse.ArgumentParser) -> None:
+    _files(p, required=False)
+    _store(p)
+    p.add_argument("--scores", metavar="A,B", help="names or paths, comma separated (default: all)")
+    _pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
+    p.add_argument(
+        "--on",
+        choices=["here", "ray"],
+        default="here",
+        help="where a store is scored: on this machine, or on a Ray cluster (RAY_ADDRESS)",
+    )
+    p.set_defaults(run="factory.cli.files:score")
+
+
+def _dedup(p: argparse.ArgumentParser) -> None:
+    _files(p)
+    p.add_argument("--column", default="text", help="text column (default: text, else completion)")
+    p.add_argument("--threshold", type=float, help="Jaccard similarity (default: 0.7; short: 0.55)")
+    p.add_argument("--ngram", type=int, help="words per n-gram (default: 5; short texts: 2)")
+    p.set_defaults(run="factory.cli.files:dedup")
+
+
+def _decontaminate(p: argparse.ArgumentParser) -> None:
+    _files(p)
+    p.add_argument("--against", metavar="FILE", nargs="+", required=True, help="benchmark files")
+    p.add_argument("--column", action="append", default=[], help="text column (repeatable)")
+    p.add_argument("--ngram", type=int, default=10, help="words per n-gram (default: 10)")
+    p.set_defaults(run="factory.cli.files:decontaminate")
+
+
+def _import(p: argparse.ArgumentParser) -> None:
+    p.add_argument("inputs", metavar="FILE", nargs="*", help="files of traces")
+    _store(p)
+    p.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset instead of files")
+    p.add_argument("--revision", help="its commit, tag or branch")
+    p.add_argument("--config", help="its configuration")
+    p.add_argument("--split", default="train", help="its split (default: train)")
+    p.add_argument("--source", help="name of the source (default: the file's)")
+    p.add_argument("--model", help="model of all traces (default: each row's)")
+    p.add_argument("--verifier", help="verifier of all golds (default: one that fits)")
+    p.add_argument("--language", help="ISO 639-1 code of all prompts")
+    _pair(p, "--map", "NAME=COLUMN", "read NAME from the input's COLUMN")
+    _pair(p, "--option", "KEY=VALUE", "option of the verifier")
+    p.set_defaults(run="factory.cli.store:import_")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _money(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no amount above 0")
+
+
+_GENERATE_RECIPE = """\
+a recipe:
+  source: {kind: files, paths: [problems.jsonl], name: problems}   # rows: prompt, gold
+  engine: {kind: vllm, model: path-or-hub-name}
+  sampling: {temperature: 0.6, max_tokens: 8192}
+  policy: {kind: until, passes: 2, max_samples: 16}                # or {kind: fixed, n: 4}
+  scores: [language, readability, repetition]                      # optional
+  price: {per_million_completion_tokens: 0.6}                      # optional
+
+exit status: 0: all is there; 1: something is missing, a limit included; 2: a mistake in the call;
+130: stopped by Ctrl-C. Traces are kept as they finish; the same command goes on from there."""
+
+
+def _generate(p: argparse.ArgumentParser) -> None:
+    _recipe(p)
+    p.add_argument(
+        "--plan", action="store_true", help="say what is missing and what it may cost; stop"
+    )
+    p.add_argument("--limit", type=_count, metavar="N", help="take the first N prompts")
+    p.add_argument("--seed", type=int, help="base of the sampling seeds (part of the key)")
+    p.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="stop in order after N new tokens"
+    )
+    p.add_argument("--max-cost", type=_money, metavar="M", help="the same, by the recipe's price")
+    p.formatter_class = argparse.RawDescriptionHelpFormatter
+    p.epilog = _GENERATE_RECIPE
+    p.set_defaults(run="factory.cli.store:generate")
+
+
+def _judge(p: argparse.ArgumentParser) -> None:
+    _recipe(p)
+    p.add_argument("--plan", action="store_true", help="say what it would be asked; stop")
+    p.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="stop in order after N new tokens"
+    )
+    p.set_defaults(run="factory.cli.judge:judge")
+
+
+def _select(p: argparse.ArgumentParser) -> None:
+    _recipe(p)
+    p.set_defaults(run="factory.cli.store:select")
+
+
+def _release(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="name of the release")
+    _recipe(p)
+    p.set_defaults(run="factory.cli.store:release")
+
+
+def _export(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="release or release/version")
+    p.add_argument(
+        "--form",
+        required=True,
+        help="trl, messages, sharegpt, openr1, verl, dpo or hf (a hub folder)",
+    )
+    p.add_argument("--out", required=True, metavar="OUT", help="file, or folder for hf")
+    _store(p)
+    p.set_defaults(run="factory.cli.store:export")
+
+
+def _report(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="release or release/version")
+    _store(p)
+    p.set_defaults(run="factory.cli.store:report")
+
+
+def _sql(p: argparse.ArgumentParser) -> None:
+    p.add_argument("query", metavar="SQL", help="one SELECT, or @name of a named query")
+    _store(p)
+    _form(p)
+    p.add_argument("--limit", type=int, default=1000, metavar="N", help="rows at most, 0 for all")
+    p.set_defaults(run="factory.cli.store:sql")
+
+
+def _ls(p: argparse.ArgumentParser) -> None:
+    _store(p)
+    _form(p)
+    p.set_defaults(run="factory.cli.store:ls")
+
+
+def _show(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="release, table, run or @query")
+    _store(p)
+    _form(p)
+    p.set_defaults(run="factory.cli.store:show")
+
+
+def _sample(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="release, release/version, or wide")
+    p.add_argument("-n", type=int, default=3, help="how many (default: 3)")
+    p.add_argument("--dropped-by", metavar="FILTER", help="show traces that this filter dropped")
+    p.add_argument("--seed", type=int, default=0, help="which ones")
+    _store(p)
+    _form(p)
+    p.set_defaults(run="factory.cli.store:sample")
+
+
+def _diff(p: argparse.ArgumentParser) -> None:
+    p.add_argument("before", metavar="A", help="release or release/version")
+    p.add_argument("after", metavar="B", help="release or release/version")
+    _store(p)
+    _form(p)
+    p.set_defaults(run="factory.cli.store:diff")
+
+
+def _check(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--gold", action="store_true", help="every gold must pass its own verifier")
+    p.add_argument("--audit", action="store_true", help="run the catalog's audits")
+    _store(p)
+    p.set_defaults(run="factory.cli.store:check")
+
+
+def _revoke(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run_id", metavar="RUN", help="id of the run")
+    p.add_argument("--reason", required=True, help="why")
+    _store(p)
+    p.set_defaults(run="factory.cli.store:revoke")
+
+
+def _gc(p: argparse.ArgumentParser) -> None:
+    _store(p)
+    p.set_defaults(run="factory.cli.store:gc")
+
+
+def _doctor(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="print JSON")
+    p.set_defaults(run="factory.cli.files:doctor")
+
+
+def _pair(p: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
+    dest = {"--set": "overrides"}.get(flag, flag.removeprefix("--"))
+    p.add_argument(flag, metavar=metavar, action="append", default=[], help=text, dest=dest)
+
+
+def _recipe(p: argparse.ArgumentParser) -> None:
+    p.add_argument("recipe", metavar="RECIPE", help="YAML file")
+    _pair(p, "--set", "KEY=VALUE", "wins over the recipe; dotted keys reach inside")
+    _store(p)
+
+
+def _form(p: argparse.ArgumentParser) -> None:
+    group = p.add_mutually_exclusive_group()
+    for form in ("json", "csv", "md"):
+        group.add_argument(
+            f"--{form}", dest="form", action="store_const", const=form, help=f"print {form}"
+        )
+    p.set_defaults(form="table")
+
+
+Adder = Callable[[argparse.ArgumentParser], None]
+VERBS: list[tuple[str, str, Adder]] = [
+    (
+        "generate",
+        "sample what a recipe wants and the store lacks, verified while sampling",
+        _generate,
+    ),
+    ("import", "take existing traces into the store", _import),
+    ("verify", "verify completions against their golds (files or store)", _verify),
+    (
+        "judge",
+        "ask a model about answers that no rule can score, once it agrees with the rules",
+        _judge,
+    ),
+    ("score", "measure completions: language, readability, repetition … (files or store)", _score),
+    ("dedup", "find near-duplicates in a file", _dedup),
+    ("decontaminate", "find overlap of a file with benchmarks", _decontaminate),
+    ("select", "show what a recipe keeps and what each filter drops", _select),
+    ("release", "select, and write the release", _release),
+    ("export", "write a release for TRL, verl, ShareGPT, the hub …", _export),
+    ("report", "write the HTML report of a release", _report),
+    ("sql", "query the catalog", _sql),
+    ("ls", "list releases, tables and named queries", _ls),
+    ("show", "describe a release, table, run or query", _show),
+    ("sample", "print some traces of a release, or that a filter dropped", _sample),
+    ("diff", "say what changed between two releases, and why", _diff),
+    ("check", "re-hash the store; check golds; run audits", _check),
+    ("revoke", "exclude every fact of a bad run", _revoke),
+    ("gc", "remove leftovers of killed runs", _gc),
+    ("doctor", "say what this machine can do: devices, engines, sandbox tiers", _doctor),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run_cli(build_parser(), argv)
+
+
+def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse, run the verb, and turn a user's mistake into one line."""
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    module, _, function = args.run.partition(":")
+
+    def run() -> int:
+        verb: Callable[[Any], int] = getattr(importlib.import_module(module), function)
+        return verb(args)
+
+    return run_script(f"{parser.prog} {args.verb}", run)
+
+
+def run_script(name: str, run: Callable[[], int | None]) -> int:
+    """Run ``run`` and return the exit status; a user's mistake becomes one line.
+
+    Args:
+        name: stands before the line.
+        run: returns an exit status, or None for 0.
+    """
+    from factory.errors import FactoryError
+
+    try:
+        return run() or 0
+    except FactoryError as error:
+        print(f"{name}: {_one_line(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; what was committed is kept, run it again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Engines by name: open one, or say only how it would enter the keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from factory import model_files, plugins
+from factory.engines.base import Engine
+from factory.errors import UsageError
+
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What of an engine is part of keys; no model is loaded for it."""
+
+    model: str
+    revision: str
+    template: str | None
+
+
+def open_engine(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
+    """Start an engine.
+
+    Args:
+        kind: ``vllm``, ``openai``, ``ray``, ``replay`` or a path to a ``.py`` file.
+        model: name or local path.
+        settings: the engine's own arguments. ``replicas`` (with any engine): so many of it, each in
+            a process of its own that is replaced when it dies; 1 is one supervised engine.
+
+    Raises:
+        UsageError: an argument that it does not take.
+    """
+    module = plugins.load("engines", kind)
+    if "replicas" in settings and kind != "ray":
+        return open_replicas(kind, model, settings)
+    try:
+        return cast(Engine, module.Engine(model, **settings))
+    except TypeError as error:
+        raise UsageError(
+            f"engine {kind!r}: {error}", "see its docstring for its arguments"
+        ) from None
+
+
+def open_replicas(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
+    """Start several engines of one kind on this machine, as one engine.
+
+    On CUDA each gets ``tensor_parallel_size`` devices of those visible, in order.
+
+    Raises:
+        UsageError: more replicas than devices.
+    """
+    from factory.engines.replica_process import ProcessReplica
+    from factory.engines.replicas import Fleet
+
+    options = dict(settings)
+    n = int(options.pop("replicas"))
+    fleet = {k: options.pop(k) for k in ("hang_s", "backoff_s") if k in options}
+    identity = identify(kind, model, options)
+    devices = _devices(n, int(options.get("tensor_parallel_size", 1))) if kind == "vllm" else []
+    envs = [{"CUDA_VISIBLE_DEVICES": d} for d in devices] or [{}] * n
+    return Fleet(
+        replicas=n,
+        make=lambda i, events: ProcessReplica(
+            i, events, kind=kind, model=model, options=options, env=envs[i]
+        ),
+        model=identity.model,
+        revision=identity.revision,
+        template=identity.template,
+        n_devices=sum(d.count(",") + 1 for d in devices),
+        **fleet,
+    )
+
+
+def _devices(n_replicas: int, per_replica: int) -> list[str]:
+    """Return each replica's CUDA devices; nothing where there is no CUDA."""
+    from factory.engines.vllm import has_cuda
+
+    if not has_cuda():
+        return []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = given.split(",") if given else [p.name for p in _NVIDIA.iterdir()]
+    ids = found if given else [str(i) for i in range(len(found))]
+    if n_replicas * per_replica > len(ids):
+        raise UsageError(
+            f"{n_replicas} replicas of {per_replica} devices need {n_replicas * per_replica}, "
+            f"{len(ids)} are here",
+            "lower replicas",
+        )
+    return [",".join(ids[i * per_replica : (i + 1) * per_replica]) for i in range(n_replicas)]
+
+
+def identify(kind: str, model: str, settings: Mapping[str, Any]) -> Identity:
+    """Return an engine's part of the keys; an engine module may have its own ``identify``."""
+    module = plugins.load("engines", kind)
+    own = getattr(module, "identify", None)
+    if own is not None:
+        return Identity(*own(model, **settings))
+    if kind == "replay":
+        return Identity(model, str(settings.get("revision", "recorded")), None)
+    given = settings.get("chat_template")
+    text = None if given == "plain" else given or model_files.chat_template(model)
+    revision = model_files.revision_of(model, settings.get("revision"))
+    return Identity(model_files.name_of(model), revision, model_files.template_hash(text))

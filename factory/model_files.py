@@ -1,0 +1,151 @@
+"""Models by name or path: their revision, their chat template, and what is refused.
+
+Safetensors only; a model that brings code of its own is refused, whatever flags say.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from factory.errors import Refused, UsageError
+from factory.records.ids import text_hash
+
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
+    "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
+)  # fmt: skip
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+def is_local(model: str) -> bool:
+    """Tell whether ``model`` is a folder of this machine."""
+    return Path(model).is_dir()
+
+
+def name_of(model: str) -> str:
+    """Return the name that enters keys: of a local model its folder's, wherever that lies."""
+    return Path(model).resolve().name if is_local(model) else model
+
+
+def check_safe(model: str) -> None:
+    """Refuse a local model that is no safetensors model or brings code.
+
+    Raises:
+        UsageError: the folder is no model.
+        Refused: pickled weights, ``auto_map``, or Python files.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return  # a hub model: checked in its snapshot folder, after its download
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UsageError(f"{model!r} is no model folder", "it must hold a config.json")
+    if any(folder.glob("*.py")) or "auto_map" in _json(config):
+        raise Refused(
+            f"model {model!r} brings its own code", "models run without trust_remote_code"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(p for pattern in _PICKLES for p in folder.glob(pattern))
+        detail = "has pickled weights only" if pickled else "has no weights"
+        raise Refused(f"model {model!r} {detail}", "convert it to safetensors")
+
+
+def revision_of(model: str, revision: str | None = None) -> str:
+    """Return what stands for the weights in keys.
+
+    A local model: a digest of its weights, configuration and tokenizer. A hub model: its commit
+    (40 hexadecimal characters), looked up where a branch or nothing is given.
+
+    Raises:
+        UsageError: the hub does not know it or cannot be reached.
+    """
+    if is_local(model):
+        check_safe(model)
+        return _digest(model, _stamp(model))
+    if revision and len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
+        return revision
+    try:
+        from huggingface_hub import model_info
+
+        return str(model_info(model, revision=revision).sha)
+    except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
+        raise UsageError(
+            f"model {model!r} is neither a folder nor found on the hub ({type(error).__name__})",
+            "check the name, or give a local path",
+        ) from None
+
+
+def _stamp(model: str) -> tuple[tuple[str, int, int], ...]:
+    files = [*Path(model).glob("*.safetensors"), Path(model) / "config.json"]
+    files += [Path(model) / n for n in _TOKENIZER_FILES]
+    return tuple(
+        (p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(files) if p.is_file()
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(model: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, size, _ in stamp:
+        digest.update(f"{name}:{size}:".encode())
+        with (Path(model) / name).open("rb") as handle:
+            while block := handle.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def context_of(model: str) -> int:
+    """Return the longest sequence that a local model takes, in tokens; 0 where unknown."""
+    config = Path(model) / "config.json"
+    value = _json(config).get("max_position_embeddings") if config.is_file() else None
+    return value if isinstance(value, int) else 0
+
+
+def chat_template(model: str) -> str | None:
+    """Return the text of a local model's chat template; None where it has none."""
+    folder = Path(model)
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        return jinja.read_text(encoding="utf-8")
+    config = folder / "tokenizer_config.json"
+    template = _json(config).get("chat_template") if config.is_file() else None
+    return template if isinstance(template, str) else None
+
+
+def template_hash(template: str | None) -> str:
+    """Return what stands for the template in keys; ``plain`` where messages are simply joined."""
+    return "plain" if template is None else text_hash(template)[:16]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} is not readable JSON ({error})", "check the model folder"
+        ) from None
+    return data if isinstance(data, dict) else {}
+
+
+def render(tokenizer: Any, messages: Any, *, template: str | None, prefill: str) -> list[int]:
+    """Return the token ids of a rendered prompt with its prefill.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        messages: the prompt's messages.
+        template: Jinja chat template; None joins the contents as plain text (a base model).
+        prefill: text that the completion is made to begin with.
+    """
+    if template is None:
+        text = "\n\n".join(str(m.get("content") or "") for m in messages)
+        ids = tokenizer(text + prefill, add_special_tokens=True)["input_ids"]
+    else:
+        text = tokenizer.apply_chat_template(
+            list(messages), chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        ids = tokenizer(text + prefill, add_special_tokens=False)["input_ids"]
+    return [int(i) for i in ids]

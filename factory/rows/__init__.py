@@ -1,0 +1,1 @@
+"""Plain files of rows: JSON Lines and Parquet, in bounded memory."""

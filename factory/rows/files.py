@@ -1,0 +1,262 @@
+"""Plain files: JSON Lines (also .gz, .zst) and Parquet, row by row, in bounded memory.
+
+A line that is no JSON object, or not UTF-8, becomes a ``Malformed`` row and does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+import zstandard
+
+from factory.errors import UsageError
+from factory.rows import parquet
+from factory.store.durable import replacing
+
+Row = dict[str, Any]
+BATCH_ROWS = 1024
+BATCH_CHARS = 16 << 20
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that could not be read: its 1-based number and why."""
+
+    line: int
+    why: str
+
+
+def check_input(path: str) -> None:
+    """Refuse an input that cannot be read, before any work.
+
+    Raises:
+        UsageError: missing, a folder, or an unknown ending.
+    """
+    if path == "-":
+        return
+    file = Path(path)
+    if not file.exists():
+        raise UsageError(f"no file {path!r}", "check the path")
+    if file.is_dir():
+        raise UsageError(f"{path!r} is a folder", f"give a file ({', '.join(ENDINGS)})")
+    _check_ending(path)
+
+
+def check_output(path: str) -> None:
+    """Refuse an output that cannot be written, before any work.
+
+    Raises:
+        UsageError: an unknown ending or a missing folder.
+    """
+    if path == "-":
+        return
+    _check_ending(path)
+    if not Path(path).resolve().parent.is_dir():
+        raise UsageError(f"no folder {str(Path(path).parent)!r}", "make it first")
+
+
+def _check_ending(path: str) -> None:
+    if not path.endswith(ENDINGS):
+        raise UsageError(f"{path!r} has an unknown ending", f"use one of {', '.join(ENDINGS)}")
+
+
+def read_rows(path: str) -> Iterator[Row | Malformed]:
+    """Yield the rows of a file in order (``-`` is standard input as JSON Lines).
+
+    Raises:
+        UsageError: the file as a whole cannot be read (no Parquet, broken compression).
+    """
+    if path.endswith(".parquet"):
+        for number, row in enumerate(parquet.read(path, n_rows=BATCH_ROWS), start=1):
+            yield Malformed(number, row) if isinstance(row, str) else row
+        return
+    try:
+        with _open_read(path) as handle:
+            for number, line in enumerate(handle, start=1):
+                if number == 1:
+                    line = line.removeprefix(_BOM)
+                if line.strip():
+                    yield _parse(line, number)
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise UsageError(f"{path} is cut off or damaged ({error})", "fetch it again") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})", "check the file") from None
+
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def _parse(line: bytes, number: int) -> Row | Malformed:
+    try:
+        row = parquet.loads(line)
+    except (ValueError, RecursionError):
+        try:  # the standard library takes NaN and lone surrogates, which others do write
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            return Malformed(number, f"invalid UTF-8 ({error.reason})")
+        except (ValueError, RecursionError) as error:
+            return Malformed(number, f"no JSON ({str(error)[:80]})")
+    if not isinstance(row, dict):
+        return Malformed(number, f"a JSON {type(row).__name__}, not an object")
+    return row
+
+
+@contextlib.contextmanager
+def _open_read(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+    elif path.endswith(".gz"):
+        with gzip.open(path, "rb") as zipped:
+            yield cast(BinaryIO, zipped)
+    elif path.endswith(".zst"):
+        with Path(path).open("rb") as raw:
+            yield cast(BinaryIO, io.BufferedReader(_Zstd(raw), 1 << 20))
+    else:
+        with Path(path).open("rb") as plain:
+            yield plain
+
+
+class _Zstd(io.RawIOBase):
+    """Reads zstd frames one after the other.
+
+    Unlike the library's own reader, an end inside a frame is an error.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: Any = None
+        self._ready = b""
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer``; 0 at the end.
+
+        Raises:
+            EOFError: the file ends inside a frame.
+        """
+        while not self._ready:
+            # Small pieces: a few bytes may stand for megabytes.
+            piece = self._raw.read(1 << 14)
+            if not piece:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a frame")
+                return 0
+            while piece:
+                self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+                self._ready += self._frame.decompress(piece)
+                piece = b""
+                if self._frame.eof:
+                    piece, self._frame = self._frame.unused_data, None
+        n = min(len(buffer), len(self._ready))
+        buffer[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
+
+
+def read_batches(
+    path: str, *, n_rows: int = BATCH_ROWS, n_chars: int = BATCH_CHARS
+) -> Iterator[list[Row | Malformed]]:
+    """Yield the rows in lists that are bounded in number and in characters of text."""
+    batch: list[Row | Malformed] = []
+    size = 0
+    for row in read_rows(path):
+        batch.append(row)
+        if isinstance(row, dict):
+            size += sum(len(v) for v in row.values() if isinstance(v, str))
+        if len(batch) >= n_rows or size >= n_chars:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def write_rows(path: str, batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    """Write rows in the form that the ending names; the file appears whole or not at all."""
+    if path == "-":
+        for batch in batches:
+            for row in batch:
+                sys.stdout.buffer.write(_dump(row))
+        sys.stdout.buffer.flush()
+        return
+    with replacing(Path(path)) as tmp:
+        if path.endswith(".parquet"):
+            _write_parquet(tmp, batches)
+        else:
+            with _open_write(tmp, path) as handle:
+                for batch in batches:
+                    for row in batch:
+                        handle.write(_dump(row))
+
+
+def _dump(row: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str)
+    except TypeError:  # a lone surrogate or an integer beyond 64 bits
+        text = json.dumps(row, ensure_ascii=False, default=str)
+        return text.encode("utf-8", "replace") + b"\n"
+
+
+@contextlib.contextmanager
+def _open_write(tmp: Path, path: str) -> Iterator[BinaryIO]:
+    if path.endswith(".gz"):
+        # No time in the header: the same rows give the same bytes.
+        with tmp.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
+            yield cast(BinaryIO, zipped)
+    elif path.endswith(".zst"):
+        with tmp.open("wb") as raw, zstandard.ZstdCompressor(level=3).stream_writer(raw) as writer:
+            yield cast(BinaryIO, writer)
+    else:
+        with tmp.open("wb") as plain:
+            yield plain
+
+
+def _write_parquet(tmp: Path, batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    spool = tmp.with_name(tmp.name + ".spool")
+    try:
+        waiting = parquet.Spool(spool)
+        with spool.open("wb") as handle:
+            waiting.fill(batches, _dump, handle=handle)
+        waiting.write(tmp)
+    finally:
+        spool.unlink(missing_ok=True)
+
+
+def map_columns(row: Row, mapping: Mapping[str, str]) -> Row:
+    """Return what a verb reads: the row with the mapped names beside its own.
+
+    >>> map_columns({"output": "4"}, {"completion": "output"})["completion"]
+    '4'
+    """
+    if not mapping:
+        return row
+    return {**row, **{name: row.get(column) for name, column in mapping.items()}}
+
+
+def completion_of(row: Mapping[str, Any]) -> str | None:
+    """Return the completion of a plain row, or its two halves joined; None where there is none."""
+    from factory.records import join_reasoning
+
+    text = row.get("completion")
+    if isinstance(text, str):
+        return text
+    if isinstance(text, list) and text and isinstance(text[-1], dict):  # conversational TRL form
+        content = text[-1].get("content")
+        return content if isinstance(content, str) else None
+    reasoning, answer = row.get("reasoning"), row.get("answer")
+    if isinstance(reasoning, str) or isinstance(answer, str):
+        return join_reasoning(reasoning or "", answer or "") if reasoning else answer
+    return None

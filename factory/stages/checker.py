@@ -1,0 +1,168 @@
+"""Verification: the one runner behind ``factory verify``, the closed loop and the rewards.
+
+The same verifier with the same options gives the same verdict everywhere. Cheap steps (``quick``)
+are settled in the caller's process; the rest goes to a pool whose clock the parent owns.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from factory import plugins
+from factory.errors import UsageError
+from factory.records import Item, Verdict, ids
+from factory.workers import Outcome, Pool
+
+_TARGET = "factory.stages.checker:verify_in_worker"
+
+
+class Checker:
+    """A verifier with its options; thread-safe and picklable.
+
+    Args:
+        name: verifier's name or path to a ``.py`` file.
+        options: the verifier's own options, such as ``mode`` for ``math``.
+        n_workers: processes for what is not cheap; default: the machine's cores.
+
+    Raises:
+        PluginError: no such verifier.
+        UsageError: an option that it does not know.
+        Refused: it cannot work safely on this machine (the code verifier without a sandbox).
+
+    >>> checker = Checker("math", {"mode": "boxed"})
+    >>> checker.check([Item(text="so \\\\boxed{4}", gold="4")])[0].status
+    'pass'
+    """
+
+    def __init__(
+        self, name: str, options: Mapping[str, Any] | None = None, *, n_workers: int | None = None
+    ) -> None:
+        self.name = name
+        self.options = dict(options or {})
+        self.module = plugins.load("verifiers", name)
+        self.label = plugins.label("verifiers", name)
+        self.n_workers = n_workers or os.cpu_count() or 1
+        self.known = known_options(self.module)
+        self._quick = getattr(self.module, "quick", None)
+        unknown = sorted(set(self.options) - set(self.known))
+        if unknown:
+            raise UsageError(
+                f"verifier {name!r} has no option {', '.join(unknown)}",
+                f"it takes: {', '.join(self.known) or 'none'}",
+            )
+        ready = getattr(self.module, "ready", None)
+        if ready is not None:
+            ready(**self.options)
+
+    @property
+    def options_hash(self) -> str:
+        """Key of the options, part of every verdict's key."""
+        return ids.key_of(self.options)
+
+    def check(
+        self, items: Sequence[Item], options: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[Verdict]:
+        """Return one verdict per item, in order; never raises for what an item holds.
+
+        Args:
+            items: shape (N,).
+            options: shape (N,), each item's own options over those of the checker; unknown names
+                give an ``unscored`` verdict that says so.
+        """
+        own = options or [{}] * len(items)
+        verdicts = [self.check_cheap(item, o) for item, o in zip(items, own, strict=True)]
+        hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        if hard:
+            settled = self.check_hard([items[i] for i in hard], [own[i] for i in hard])
+            for i, verdict in zip(hard, settled, strict=True):
+                verdicts[i] = verdict
+        return [v for v in verdicts if v is not None]
+
+    def check_cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
+        """Return the verdict that needs no deadline, in this process; None where there is none."""
+        return self._cheap(item, {**self.options, **options})
+
+    def check_hard(
+        self, items: Sequence[Item], options: Sequence[Mapping[str, Any]]
+    ) -> list[Verdict]:
+        """Return the verdicts of items that ``check_cheap`` left open, from the pool."""
+        merged = [{**self.options, **o} for o in options]
+        return self._in_pool(list(zip(items, merged, strict=True)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "options": self.options, "n_workers": self.n_workers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["name"], state["options"], n_workers=state["n_workers"])  # type: ignore[misc]
+
+    def _cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
+        unknown = sorted(set(options) - set(self.known))
+        if unknown:
+            return Verdict.unscored(f"unknown_option: {', '.join(unknown)}")
+        if self._quick is None:
+            return None
+        try:
+            verdict: Verdict | None = self._quick(item, **options)
+        except Exception as error:  # noqa: BLE001 - a plug-in's bug must not end a run
+            return Verdict.unscored(f"verifier_error: {type(error).__name__}: {error}"[:300])
+        return verdict
+
+    def _in_pool(self, work: Sequence[tuple[Item, Mapping[str, Any]]]) -> list[Verdict]:
+        pool = shared_pool(self.n_workers, getattr(self.module, "MEMORY_BYTES", 1 << 30))
+        outcomes = pool.map(
+            _TARGET,
+            [[self.name, _plain(item), dict(options)] for item, options in work],
+            deadline_s=float(getattr(self.module, "DEADLINE_S", 10.0)),
+        )
+        return [verdict_of(outcome) for outcome in outcomes]
+
+
+@functools.lru_cache(maxsize=16)
+def _pool(n_workers: int, memory_bytes: int, pid: int) -> Pool:
+    del pid  # a fork must not share its parent's workers
+    return Pool(n_workers=n_workers, memory_bytes=memory_bytes)
+
+
+def shared_pool(n_workers: int, memory_bytes: int) -> Pool:
+    """Return this process's pool of that size; closed when the process ends."""
+    return _pool(n_workers, memory_bytes, os.getpid())
+
+
+def verdict_of(outcome: Outcome) -> Verdict:
+    """Turn what became of an item in the pool into a verdict, by whose fault it is."""
+    if outcome.fate == "done":
+        return Verdict.from_dict(outcome.value)
+    if outcome.fate in ("timeout", "memory"):
+        return Verdict.failed(f"checker_{outcome.fate}", decided_by="pool")
+    if outcome.fate == "crashed":
+        # It killed two workers, the second time alone: hanging or crashing must earn nothing.
+        return Verdict.failed("checker_crashed", decided_by="pool")
+    reason = "verifier_error" if outcome.fate == "error" else "dead_worker"
+    return Verdict.unscored(f"{reason}: {outcome.detail}" if outcome.detail else reason)
+
+
+def verify_in_worker(payload: tuple[str, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Run one item in a pool worker; the pool reports what escapes."""
+    name, item, options = payload
+    verdict: Verdict = plugins.load("verifiers", name).verify(Item.from_dict(item), **options)
+    return verdict.to_dict()
+
+
+def known_options(module: ModuleType) -> tuple[str, ...]:
+    """Return the names of the options that a verifier takes."""
+    parameters = inspect.signature(module.verify).parameters.values()
+    takes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return tuple(getattr(module, "OPTIONS", takes))
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    fields = item.to_dict()
+    text = fields["text"]
+    if not text.isascii():
+        fields["text"] = text.encode("utf-8", "replace").decode()
+    return fields

@@ -1,0 +1,125 @@
+"""Parts: sealed Parquet files under a name that is the hash of their content."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.errors import CorruptError
+from factory.records.schemas import TableForm
+from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir, sha256_file
+
+NARROW_ROWS = 65_536
+TEXT_ROWS = 2_048
+_TEXTS = {"completion", "messages"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sealed Parquet file, as the manifest names it."""
+
+    name: str
+    sha256: str
+    rows: int
+    bytes: int
+
+
+class PartWriter:
+    """Writes one part: row groups into a temporary file, then its final, content-addressed name."""
+
+    def __init__(self, folder: Path, form: TableForm) -> None:
+        self._folder = folder
+        self._schema = form.arrow_schema()
+        self._tmp = folder / f"{TMP_PREFIX}part-{os.getpid()}-{secrets.token_hex(4)}"
+        self._writer: pq.ParquetWriter | None = None
+        self._rows = 0
+
+    def write(self, frame: pl.DataFrame) -> int:
+        """Append one row group; returns its size in memory, in bytes."""
+        table = frame.select(self._schema.names).to_arrow().cast(self._schema)
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(
+                    self._tmp, self._schema, compression="zstd", write_page_checksum=True
+                )
+            self._writer.write_table(table, row_group_size=_group_rows(table))
+        except OSError as error:
+            raise disk_error(error, self._folder, "the segments are kept") from error
+        self._rows += frame.height
+        return int(table.nbytes)
+
+    def finish(self) -> Part:
+        """Close, fsync, hash and rename; durable when this returns."""
+        assert self._writer is not None
+        try:
+            self._writer.close()
+            with self._tmp.open("rb") as handle:
+                os.fsync(handle.fileno())
+            digest = sha256_file(self._tmp)
+            size = self._tmp.stat().st_size
+            name = f"part-{digest[:16]}.parquet"
+            self._tmp.replace(self._folder / name)
+            fsync_dir(self._folder)
+        except OSError as error:
+            raise disk_error(error, self._folder, "the segments are kept") from error
+        self._writer = None
+        return Part(name, digest, self._rows, size)
+
+    def abandon(self) -> None:
+        """Remove what is left of an unfinished part."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._tmp.unlink()
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Rows per row group, so that one group of long traces stays near 64 MiB."""
+    fitting = (64 << 20) * int(table.num_rows) // max(1, int(table.nbytes))
+    return max(1024, min(NARROW_ROWS, fitting))
+
+
+def read_part(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield a part's row groups; page checksums are verified.
+
+    Raises:
+        CorruptError: the file is damaged or gone; the message names it.
+    """
+    rows = TEXT_ROWS if _TEXTS.intersection(columns) else NARROW_ROWS
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+                frame = pl.from_arrow(pa.Table.from_batches([batch]))
+                assert isinstance(frame, pl.DataFrame)
+                yield frame.select(columns)
+    except FileNotFoundError:
+        raise CorruptError(f"{path} is missing", "restore it from a copy") from None
+    except (OSError, pa.ArrowException) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise CorruptError(f"{path} is damaged ({detail})", "restore it from a copy") from None
+
+
+def halves_of(keys: pl.Series) -> pl.DataFrame:
+    """Return hexadecimal keys as two unsigned 64-bit columns: a fifth of the memory of text."""
+    text = keys.alias("key").to_frame()
+    return text.select(
+        pl.col("key")
+        .str.slice(0, 16)
+        .str.decode("hex")
+        .bin.reinterpret(dtype=pl.UInt64)
+        .alias("hi"),
+        pl.col("key")
+        .str.slice(16, 16)
+        .str.decode("hex")
+        .bin.reinterpret(dtype=pl.UInt64)
+        .alias("lo"),
+    )

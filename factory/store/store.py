@@ -1,0 +1,168 @@
+"""The store: one folder of append-only tables, releases and runs.
+
+::
+
+    data/store.json                                     format of the store
+    data/tables/<table>/table.json                      key column and columns
+    data/tables/<table>/manifest.json                   parts with SHA-256; sealed segments
+    data/tables/<table>/part-<sha16>.parquet            sealed, immutable
+    data/tables/<table>/segment-<run_id>-<n>.log        open or not sealed yet
+    data/releases/<name>/<version>/                     (factory.releases)
+    data/runs/<run_id>/run.json
+
+Any number of processes append, each to its own segment. Only sealing and gc take a short lock.
+A reader sees the parts of the manifest and the whole frames of the other segments, each key once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from factory.errors import CorruptError, StoreError
+from factory.records.ids import key_of
+from factory.records.schemas import STORE_FORMAT, TABLES, TableForm
+from factory.store.durable import TMP_PREFIX, write_json
+from factory.store.table import Table, check_name, open_form
+
+__all__ = ["Store", "Table", "check_name", "new_run_id", "now"]
+
+
+def new_run_id() -> str:
+    """Return a run id that sorts by time: ``20261120t193455-5f3a9c``."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dt%H%M%S}-{secrets.token_hex(3)}"
+
+
+class Store:
+    """One store directory.
+
+    Args:
+        root: the folder; made where absent, unless ``create`` is False.
+
+    Raises:
+        StoreError: the folder is no store, or one of another format.
+    """
+
+    def __init__(self, root: Path | str, *, create: bool = True) -> None:
+        self.root = Path(root)
+        self._forms: dict[str, TableForm] = {}
+        marker = self.root / "store.json"
+        try:
+            text = marker.read_bytes()
+        except FileNotFoundError:
+            if not create:
+                raise StoreError(
+                    f"no store at {str(self.root)!r}",
+                    "give --store DIR, or generate or import first",
+                ) from None
+            if self.root.is_dir() and any(p.name != "catalog.duckdb" for p in self.root.iterdir()):
+                raise StoreError(
+                    f"{str(self.root)!r} holds other files",
+                    "give an empty or new folder as --store",
+                ) from None
+            write_json(marker, {"format": STORE_FORMAT})
+            return
+        except NotADirectoryError:
+            raise StoreError(f"{str(self.root)!r} is a file", "give a folder as --store") from None
+        try:
+            found = orjson.loads(text).get("format")
+        except (orjson.JSONDecodeError, AttributeError):
+            raise CorruptError(f"{marker} is no JSON object", "restore it from a copy") from None
+        if found != STORE_FORMAT:
+            raise StoreError(
+                f"store {str(self.root)!r} has format {found}, this version reads {STORE_FORMAT}",
+                "use the version of the factory that wrote it, or another --store",
+            )
+
+    def table(self, name: str, form: TableForm | None = None) -> Table:
+        """Return a table; ``form`` is needed once for tables whose columns are their plug-in's.
+
+        Args:
+            name: ``traces``, ``verdicts.math@1``, ``scores.length@1`` …
+            form: key and columns; by default that of ``records.TABLES`` for the part before the
+                first dot.
+        """
+        check_name(name, what="table")
+        folder = self.root / "tables" / name
+        declared = form or TABLES.get(name.partition(".")[0])
+        if name not in self._forms:
+            self._forms[name] = open_form(folder, name, declared)
+        stored = self._forms[name]
+        if declared is not None and dict(stored.columns) != dict(declared.columns):
+            raise StoreError(
+                f"table {name!r} has columns {', '.join(stored.columns)}",
+                f"its plug-in now writes {', '.join(declared.columns)}: bump its VERSION",
+            )
+        return Table(self, name, folder, stored)
+
+    def tables(self) -> list[str]:
+        """Return the names of all tables that exist."""
+        return sorted(p.parent.name for p in (self.root / "tables").glob("*/table.json"))
+
+    def has(self, name: str) -> bool:
+        """Tell whether the table exists."""
+        return (self.root / "tables" / name / "table.json").exists()
+
+    def excluded_runs(self) -> list[str]:
+        """Return the ids of revoked runs; their facts count as missing."""
+        if not self.has("exclusions"):
+            return []
+        return self.table("exclusions").read(["excluded_run_id"])["excluded_run_id"].to_list()
+
+    def revoke(self, run_id: str, *, reason: str, by: str) -> None:
+        """Exclude every fact of a run by one more fact; nothing is deleted."""
+        row = {
+            "exclusion_id": key_of(run_id),
+            "excluded_run_id": run_id,
+            "reason": reason,
+            "created_at": now(),
+            "run_id": by,
+        }
+        with self.table("exclusions").writer(by) as writer:
+            writer.append([row])
+
+    def start_run(self, kind: str, details: Mapping[str, Any]) -> str:
+        """Record the start of a run and return its id."""
+        run_id = new_run_id()
+        record = {"run_id": run_id, "kind": kind, "started_at": now(), "details": details}
+        write_json(self.root / "runs" / run_id / "run.json", record)
+        return run_id
+
+    def end_run(self, run_id: str, results: Mapping[str, Any]) -> None:
+        """Record the end of a run. A run without an end was killed."""
+        path = self.root / "runs" / run_id / "run.json"
+        record = orjson.loads(path.read_bytes())
+        write_json(path, {**record, "ended_at": now(), "results": results})
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the records of all runs, oldest first."""
+        paths = sorted((self.root / "runs").glob("*/run.json"))
+        return [orjson.loads(p.read_bytes()) for p in paths]
+
+    def check(self) -> list[str]:
+        """Re-hash every part and re-read every segment; return one line per damaged file."""
+        return [line for name in self.tables() for line in self.table(name).check()]
+
+    def gc(self) -> int:
+        """Remove temporary files and parts that no manifest names; return bytes freed."""
+        freed = sum(self.table(name).gc() for name in self.tables())
+        for tmp in self.root.glob(f"**/{TMP_PREFIX}*"):
+            with contextlib.suppress(FileNotFoundError):  # finished meanwhile by its writer
+                if time.time() - tmp.stat().st_mtime > 3600:
+                    freed += tmp.stat().st_size
+                    shutil.rmtree(tmp) if tmp.is_dir() else tmp.unlink()
+        return freed
+
+
+def now() -> str:
+    """Return the present time, UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

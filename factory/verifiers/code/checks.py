@@ -1,0 +1,59 @@
+"""One check of a code task: a call for the box, and what must hold of its result outside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from factory.sandbox.plain_data import canonical, encode
+
+
+class BadGold(ValueError):
+    """The gold is not of the declared form; the text says where."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One call and what must hold of its result.
+
+    Attributes:
+        request: the call, as the box reads it: nothing in it tells the expected value.
+        holds: judges the encoded result, outside of the box.
+    """
+
+    request: dict[str, Any]
+    holds: Callable[[Any], bool]
+
+
+def request_of(name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "op": "call",
+        "on": {"name": name},
+        "args": [encode(x) for x in args],
+        "kwargs": {str(k): encode(v) for k, v in kwargs.items()},
+    }
+
+
+def same(got: Any, wanted: Any, tolerance: float) -> bool:
+    """Compare encoded data as JSON: tuples are lists, floats within the declared tolerance.
+
+    >>> same({"t": [1, 2]}, [1, 2], 0.0), same(0.1 + 0.2, 0.3, 0.0), same(0.1, 0.1000001, 1e-6)
+    (True, False, True)
+    """
+    if canonical(got, tuple_is_list=True) == canonical(wanted, tuple_is_list=True):
+        return True
+    return tolerance > 0 and _near(got, wanted, tolerance)
+
+
+def _near(got: Any, wanted: Any, tolerance: float) -> bool:
+    if isinstance(got, dict) and set(got) == {"t"}:
+        got = got["t"]
+    if isinstance(got, list) and isinstance(wanted, list):
+        pairs = zip(got, wanted, strict=False)
+        return len(got) == len(wanted) and all(_near(a, b, tolerance) for a, b in pairs)
+    numbers = (int, float)
+    if type(got) in numbers and type(wanted) in numbers:  # inf and nan are tagged: never near
+        return math.isclose(got, wanted, rel_tol=tolerance, abs_tol=tolerance)
+    return canonical(got) == canonical(wanted)

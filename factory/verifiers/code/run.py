@@ -1,0 +1,303 @@
+"""Runs a candidate's program against the plan of a gold, and says what happened.
+
+Everything that is compared is compared here, outside of the box, on plain data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from factory.sandbox import Box, BoxError, Limits, Outcome, Tier, borrow
+from factory.sandbox.plain_data import NotPlain
+from factory.verifiers.code import inside, languages
+from factory.verifiers.code.gold import CodeGold, candidate
+from factory.verifiers.code.text import same_output
+
+_MAX_LINE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run found: ``reason`` is None where every test held."""
+
+    reason: str | None
+    decided_by: str
+
+
+class Ours(Exception):
+    """The program could not be judged through no fault of its own."""
+
+
+def judge(program: str, gold: CodeGold, *, tier: Tier, limits: Limits) -> Found:
+    """Run every test of the gold, cheapest first, until one does not hold.
+
+    Raises:
+        BoxError: the box failed.
+        Ours: the language cannot be run here.
+    """
+    found = Found(None, "none")
+    if gold.language not in ("python", "python3", "py"):
+        return _compiled(program, gold, tier, limits)
+    if gold.checks:
+        found = _calls(program, gold, tier, limits)
+    if found.reason is None and gold.tests:
+        found = _tests(program, gold, tier, limits)
+    if found.reason is None and gold.streams:
+        found = _streams(program, gold, tier, limits)
+    return found
+
+
+# --- whole programs ------------------------------------------------------------------------------
+
+
+def _streams(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
+    source = "\n".join(part for part in (gold.prefix, program) if part)
+    with borrow(tier) as box:
+        for stream in gold.streams:
+            outcome = _run_fairly(
+                box, "program", {"program": source}, stdin=stream.stdin.encode(), limits=limits
+            )
+            reason = _reason(outcome) or _compare(outcome, stream.expected, gold.tolerance)
+            if reason:
+                return Found(reason, "stdin")
+    return Found(None, "stdin")
+
+
+def _compiled(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
+    if gold.checks or gold.tests:
+        raise Ours("tests_not_for_language")
+    language = languages.known(gold.language)
+    if language is None:
+        raise Ours("unknown_language")
+    if not language.installed():
+        raise Ours(f"missing_compiler_{language.compiler}")
+    if tier != "bwrap":
+        raise Ours("compiler_needs_bwrap")
+    with borrow(tier, compilers=True) as box:
+        job = {"program": program, **language.job()}
+        made = box.run("command", job, limits=languages.COMPILE_LIMITS)
+        if made.code == 87:
+            raise Ours(f"missing_compiler_{language.compiler}")
+        if made.ended != "exited" or made.code or not made.stdout:
+            return Found("compile_error" if made.ended == "exited" else made.ended, "compile")
+        for stream in gold.streams:
+            outcome = _run_fairly(
+                box, "binary", {}, stdin=stream.stdin.encode(), limits=limits, program=made.stdout
+            )
+            reason = _reason(outcome) or _compare(outcome, stream.expected, gold.tolerance)
+            if reason:
+                return Found(reason, "stdin")
+    return Found(None, "stdin")
+
+
+def _compare(outcome: Outcome, expected: str, tolerance: float) -> str | None:
+    got = outcome.stdout.decode("utf-8", errors="replace")
+    return None if same_output(got, expected, tolerance) else "wrong"
+
+
+def _reason(outcome: Outcome) -> str | None:
+    """Name the fault of an ended program; None where it ended well."""
+    if outcome.ended != "exited":
+        return outcome.ended
+    if outcome.code == 0:
+        return None
+    error = outcome.stderr[-300:]
+    return (
+        "syntax_error"
+        if b"SyntaxError" in error or b"IndentationError" in error
+        else "runtime_error"
+    )
+
+
+def _run_fairly(
+    box: Box,
+    mode: str,
+    sample: dict[str, Any],
+    *,
+    stdin: bytes,
+    limits: Limits,
+    program: bytes | None = None,
+) -> Outcome:
+    """Run; a wall-clock overrun that used little CPU is tried once more, alone."""
+    outcome = box.run(mode, sample, stdin=stdin, limits=limits, program=program)
+    if outcome.ended != "time_limit" or outcome.cpu_s > 0.5 * limits.cpu_s:
+        return outcome
+    with _alone():
+        return box.run(mode, sample, stdin=stdin, limits=limits, program=program)
+
+
+class _alone:
+    """Holds one lock for all second tries on this machine."""
+
+    def __enter__(self) -> None:
+        path = Path(tempfile.gettempdir()) / f"factory-alone-{os.getuid()}"
+        self.held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(self.held, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.held)
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def _calls(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
+    sample = {**candidate(program, gold), "batch": True}
+    requests = b"".join(json.dumps(c.request).encode() + b"\n" for c in gold.checks)
+    with borrow(tier) as box:
+        outcome = _run_fairly(box, "calls", sample, stdin=requests, limits=limits)
+    return Found(_judge_frames(outcome, gold), "calls")
+
+
+def _judge_frames(outcome: Outcome, gold: CodeGold) -> str | None:
+    if outcome.ended != "exited":
+        return outcome.ended
+    frames: list[Any] = []
+    for line in outcome.stdout.split(b"\n")[:-1]:
+        try:
+            frames.append(json.loads(line))
+        except (ValueError, RecursionError):
+            return "output_tampered"
+    if not frames:
+        return "runtime_error"
+    if len(frames) > 1 + len(gold.checks) or not all(type(f) is dict for f in frames):
+        return "output_tampered"
+    if frames[0] != {"ready": True}:
+        return _raised(frames[0])
+    for check, frame in zip(gold.checks, frames[1:], strict=False):
+        if "ok" not in frame:
+            return _raised(frame)
+        try:
+            if not check.holds(frame["ok"]):
+                return "wrong"
+        except (
+            NotPlain,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            ArithmeticError,
+            RecursionError,
+        ):
+            return "result_not_plain"
+    # fewer answers than calls: the program left in the middle of one
+    return None if len(frames) == 1 + len(gold.checks) else "runtime_error"
+
+
+def _raised(frame: dict[str, Any]) -> str:
+    name = str(frame.get("error"))
+    return {
+        "SyntaxError": "syntax_error", "IndentationError": "syntax_error",
+        "TabError": "syntax_error", "MemoryError": "memory_limit", "NotPlain": "result_not_plain",
+    }.get(name, "runtime_error")  # fmt: skip
+
+
+# --- tests of any shape --------------------------------------------------------------------------
+
+
+def _tests(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
+    """Run the test code in a box of its own, the candidate in another."""
+    sample = {**candidate(program, gold), "batch": False}
+    tests = {
+        "tests": gold.tests, "prefix": gold.prefix, "setup": gold.setup,
+        "asked": gold.asked, "wanted": gold.entry_point,
+        "entry_point": inside.entry_point(gold),
+    }  # fmt: skip
+    if inside.is_about_printing(gold.tests):
+        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside")
+    frame: dict[str, Any] | None = None
+    with borrow(tier) as theirs, borrow(tier) as ours:
+        with theirs.talk("calls", sample, limits) as (ask, answers):
+            deadline = time.monotonic() + limits.wall_s
+            reader = _Reader(answers, deadline)
+            first = reader.frame()
+            if first is not None and first != {"ready": True}:
+                return Found(_raised(first), "tests_apart")
+            if first is not None:
+                with ours.talk("tests", tests, replace(limits, cpu_s=limits.cpu_s * 2)) as (
+                    told,
+                    says,
+                ):
+                    frame = _relay(_Reader(says, deadline), told, reader, ask)
+        outcome = theirs.last
+    if frame is None:
+        late = outcome.ended == "exited" and outcome.cpu_s < limits.cpu_s and outcome.code > 0
+        ended = outcome.ended if outcome.ended not in ("exited", "stopped") else "time_limit"
+        return Found("runtime_error" if late else ended, "tests_apart")
+    if "unsendable" in frame:
+        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside")
+    if frame.get("held") is True:
+        return Found(None, "tests_apart")
+    return Found(str(frame.get("failed", "runtime_error")), "tests_apart")
+
+
+def _relay(tests: _Reader, told: int, candidate: _Reader, ask: int) -> dict[str, Any] | None:
+    """Carry requests one way and answers the other until the tests report; None: somebody left."""
+    while True:
+        line = tests.line()
+        if line is None:
+            return None
+        try:
+            frame = json.loads(line)
+        except ValueError:  # the test code itself wrote into our pipe
+            return {"failed": "tests_disturbed"}
+        if "op" not in frame:
+            return dict(frame)
+        try:
+            _write(ask, line + b"\n")
+            answer = candidate.line()
+            if answer is None:
+                return None
+            _write(told, answer + b"\n")
+        except OSError:
+            return None
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class _Reader:
+    """Lines of a pipe, until a deadline."""
+
+    def __init__(self, descriptor: int, deadline: float) -> None:
+        self.descriptor, self.deadline, self.held = descriptor, deadline, b""
+
+    def line(self) -> bytes | None:
+        """Return the next line, or None at the end, the deadline or the cap."""
+        while (cut := self.held.find(b"\n")) < 0:
+            left = self.deadline - time.monotonic()
+            if left <= 0 or len(self.held) > _MAX_LINE:
+                return None
+            if not select.select([self.descriptor], [], [], left)[0]:
+                return None
+            more = os.read(self.descriptor, 1 << 16)
+            if not more:
+                return None
+            self.held += more
+        line, self.held = self.held[:cut], self.held[cut + 1 :]
+        return line
+
+    def frame(self) -> dict[str, Any] | None:
+        """Return the next line as a mapping; what is none counts as an error of the candidate."""
+        line = self.line()
+        if line is None:
+            return None
+        try:
+            frame = json.loads(line)
+        except (ValueError, RecursionError):
+            frame = None
+        return frame if isinstance(frame, dict) else {"error": "?"}
+
+
+__all__ = ["BoxError", "Found", "Ours", "judge"]

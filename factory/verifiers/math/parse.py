@@ -1,0 +1,274 @@
+r"""A small grammar of final answers, from LaTeX and plain text to nested tuples (math).
+
+The nodes stand in ``_math_nodes``. Length, nesting and list sizes are capped; what the grammar
+does not know raises ``ParseError`` and goes on to the next step of the cascade.
+"""
+
+from __future__ import annotations
+
+from factory.verifiers.math.factors import Factors
+from factory.verifiers.math.nodes import (
+    MAX_ITEMS,
+    Node,
+    ParseError,
+    add,
+    divide,
+    is_mixed,
+    multiply,
+    negate,
+    power,
+    show,
+    signed,
+)
+from factory.verifiers.math.tokens import RELATIONS, Token, tokenize
+
+_NOT_FACTORS = frozenset(
+    (
+        "cdot", "times", "ast", "bullet", "div", "pm", "mp", "cup", "cap", "setminus", "backslash",
+        "land", "lor", "mid", "colon", "rangle", "rbrace", "rfloor", "rceil", "rvert", "rVert",
+        "rbrack", "end", "hline", "to", "rightarrow", "implies", "Rightarrow",
+    )
+)  # fmt: skip
+
+
+def parse(text: str, *, thousands: bool = True) -> Node:
+    r"""Parse an answer that is already in ``ascii_form``.
+
+    Raises:
+        ParseError: it is empty, over a cap, or beyond the grammar.
+
+    >>> parse(r"\frac{1}{2}")
+    ('num', Fraction(1, 2))
+    >>> parse("3, 5")
+    ('list', (('num', Fraction(3, 1)), ('num', Fraction(5, 1))))
+    """
+    tokens = tokenize(text, thousands=thousands)
+    while tokens and tokens[-1][1] in (".", ",", ";"):
+        tokens.pop()
+    if tokens and tokens[0][1] in ("=", "approx"):
+        del tokens[0]
+    if not tokens:
+        raise ParseError("empty")
+    try:
+        return Parser(tokens).whole()
+    except (RecursionError, ValueError, OverflowError) as error:
+        # Python refuses to write integers of more than 4,300 digits, for one.
+        raise ParseError(str(error)) from error
+
+
+class Parser(Factors):
+    """The outer grammar: lists, relations, ratios, unions, sums and products."""
+
+    def nested(self, tokens: list[Token]) -> Node:
+        return Parser(tokens).whole()
+
+    # ---- structures
+
+    def whole(self) -> Node:
+        items = self.items(("end",))
+        if self.peek()[0] != "end":
+            raise ParseError("left over")
+        return items[0] if len(items) == 1 else ("list", tuple(items))
+
+    def items(self, stops: tuple[str, ...]) -> list[Node]:
+        """Parse relations between commas, until a stop sign (not taken) or the end."""
+        out: list[Node] = []
+        while True:
+            while self.take(",", ";"):
+                pass
+            kind, value = self.peek()
+            if kind == "end" or (kind != "text" and value in stops):
+                break
+            out.append(self.relation())
+            if len(out) > MAX_ITEMS:
+                raise ParseError("too many items")
+            kind, value = self.peek()
+            if kind == "end" or (kind != "text" and value in stops):
+                break
+            if not self.take(",", ";"):
+                raise ParseError(f"unexpected {value}")
+        if not out:
+            raise ParseError("empty")
+        return out
+
+    def relation(self) -> Node:
+        self.enter()
+        sides = [self.ratio()]
+        operators: list[str] = []
+        while True:
+            kind, value = self.peek()
+            operator = RELATIONS.get(value) if kind in ("op", "cmd") else None
+            if operator is None:
+                break
+            self.at += 1
+            if operator == "<" and self.take("="):
+                operator = "<="
+            elif operator == ">" and self.take("="):
+                operator = ">="
+            operators.append(operator)
+            sides.append(self.ratio())
+        self.depth -= 1
+        if not operators:
+            return sides[0]
+        return ("rel", tuple(sides), tuple(operators))
+
+    def ratio(self) -> Node:
+        first = self.union()
+        if self.peek() != ("op", ":"):
+            return first
+        items = [first]
+        while self.take(":"):
+            items.append(self.union())
+        return ("ratio", tuple(items))
+
+    def union(self) -> Node:
+        first = self.sum()
+        if self.peek()[1] not in ("cup", "cap", "setminus", "backslash", "lor", "land"):
+            return first
+        items = [first]
+        while True:
+            if self.take("cup", "lor"):
+                items.append(self.sum())
+            elif self.take("setminus", "backslash"):
+                items.append(("minus", self.sum()))
+            elif self.take("land"):
+                items.append(("meet", self.sum()))
+            else:
+                break
+        if any(i[0] == "meet" for i in items):
+            if any(i[0] == "minus" for i in items):
+                raise ParseError("mixed")
+            return ("list", tuple(i[1] if i[0] == "meet" else i for i in items))
+        return ("union", tuple(items))
+
+    def sum(self) -> Node:
+        self.enter()
+        terms: list[Node] = []
+        sign = 1
+        kind, value = self.peek()
+        if kind in ("op", "cmd") and value in ("-", "+", "pm", "mp"):
+            self.at += 1
+            sign = -1 if value in ("-", "mp") else 1
+            first = self.product()
+            terms.append(
+                ("pm", signed(first, sign)) if value in ("pm", "mp") else signed(first, sign)
+            )
+        else:
+            terms.append(self.product())
+        while True:
+            kind, value = self.peek()
+            if kind not in ("op", "cmd") or value not in ("-", "+", "pm", "mp"):
+                break
+            self.at += 1
+            extra = 1
+            while self.peek()[0] == "op" and self.peek()[1] in "+-":
+                extra *= -1 if self.next()[1] == "-" else 1
+            term = self.product()
+            if value in ("pm", "mp"):
+                terms.append(("pm", signed(term, extra if value == "pm" else -extra)))
+            else:
+                terms.append(signed(term, extra if value == "+" else -extra))
+        self.depth -= 1
+        return add(terms)
+
+    def product(self) -> Node:
+        left = self.factor()
+        while True:
+            kind, value = self.peek()
+            if (kind == "op" and value in ("*", "**")) or (kind == "cmd" and value in (
+                "cdot", "times", "ast", "bullet",
+            )):  # fmt: skip
+                if value == "**":
+                    self.at += 1
+                    left = power(left, self.factor())
+                    continue
+                self.at += 1
+                left = multiply(left, self.signed_factor())
+            elif (kind == "op" and value == "/") or (kind == "cmd" and value == "div"):
+                self.at += 1
+                if self.peek()[0] == "text" and left[0] == "unit":
+                    left = ("unit", left[1], f"{left[2]}/{self.unit_text()}")
+                    continue
+                if self.peek()[0] == "text":
+                    left = ("unit", left, f"/{self.unit_text()}")
+                    continue
+                left = divide(left, self.signed_factor())
+            elif kind in ("text", "unit1"):
+                if kind == "unit1" and left[0] != "num":
+                    self.at += 1
+                    left = multiply(left, self.postfix(("sym", value)))
+                    continue
+                left = ("unit", left, self.unit_text())
+            elif kind == "num" and self.tokens[self.at - 1][0] in ("text", "unit1"):
+                left = self.compound(left)
+            elif self.starts_factor(kind, value):
+                right_is_number = kind == "num"
+                previous = self.tokens[self.at - 1]
+                right = self.factor()
+                if right_is_number and previous[0] == "num":
+                    left = self.mixed(left, right)
+                elif (
+                    previous[0] == "num"
+                    and value == "frac"
+                    and right[0] in ("pct", "deg")
+                    and is_mixed(left, right[1])
+                ):
+                    left = (right[0], add([left, right[1]]))
+                elif previous[0] == "num" and value == "frac" and is_mixed(left, right):
+                    left = add([left, right]) if left[1] >= 0 else add([left, negate(right)])
+                else:
+                    left = multiply(left, right)
+            else:
+                return left
+
+    def compound(self, left: Node) -> Node:
+        """Read ``2 hours 30 minutes``: quantities side by side, added up where units compare."""
+        right = self.factor()
+        if left[0] not in ("unit", "list") or self.peek()[0] not in ("text", "unit1"):
+            raise ParseError("a number behind a unit")
+        right = ("unit", right, self.unit_text())
+        return ("list", (*(left[1] if left[0] == "list" else (left,)), right))
+
+    def mixed(self, left: Node, right: Node) -> Node:
+        """Read ``3 1/2``; any other two numbers side by side are no answer that we know."""
+        if self.take("/"):
+            below = self.factor()
+            part = divide(right, below)
+            if is_mixed(left, part):
+                return add([left, part])
+        raise ParseError("two numbers side by side")
+
+    def signed_factor(self) -> Node:
+        sign = 1
+        while self.peek()[0] == "op" and self.peek()[1] in "+-":
+            sign *= -1 if self.next()[1] == "-" else 1
+        return signed(self.factor(), sign)
+
+    def starts_factor(self, kind: str, value: str) -> bool:
+        if kind in ("num", "sym"):
+            return True
+        if kind == "cmd":
+            return value not in RELATIONS and value not in _NOT_FACTORS
+        return kind == "op" and (
+            value in ("(", "{", "\\{", "[") or (value == "|" and not self.bars)
+        )
+
+    def unit_text(self) -> str:
+        parts: list[str] = []
+        while True:
+            kind, value = self.peek()
+            if kind in ("text", "unit1"):
+                parts.append(value)
+                self.at += 1
+            elif value == "^" and kind == "op" and parts:
+                self.at += 1
+                parts.append("^" + show(self.script()))
+            elif (
+                kind in ("op", "cmd")
+                and value in ("/", "cdot")
+                and self.tokens[self.at + 1][0] in ("text", "unit1")
+            ):
+                parts.append("/" if value == "/" else "*")
+                self.at += 1
+            else:
+                return " ".join(parts)

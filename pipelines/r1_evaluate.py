@@ -1,0 +1,201 @@
+"""Evaluation of the recipe's models, the choice of direct RL's rate, and the report of a seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.evaluate import Evaluation, evaluate, paired
+from distill.grpo.dynamics import dynamics, plots
+from distill.runs import read_run
+from factory import model_files
+from factory.metrics import Interval
+from factory.records import Sampling
+from factory.store import Store
+from factory.store.durable import replacing
+from pipelines.common import Engines, Pair, keys_of, once, say
+from pipelines.r1_tables import (
+    COLUMNS,
+    DIFFERENCES,
+    cost_lines,
+    of_seed,
+    over_seeds,
+    pairs_of,
+    shown,
+)
+
+
+class Evaluator:
+    """Evaluates models, each of them once.
+
+    Args:
+        store: where traces go.
+        values: of the recipe's section ``evaluation``.
+        engines: by model.
+    """
+
+    def __init__(self, store: Store, values: Any, engines: Engines) -> None:
+        self.store, self.values, self.engines = store, values, engines
+        self.sampling = Sampling(
+            temperature=values.temperature, top_p=values.top_p, max_tokens=values.max_tokens,
+            prefill=values.prefill,
+        )  # fmt: skip
+
+    def one(self, model: str, pairs: Sequence[Pair], *, k: int, benchmark: str) -> Evaluation:
+        """Evaluate one model."""
+        return evaluate(
+            self.store, pairs, self.engines.get(model), benchmark=benchmark, k=k,
+            sampling=self.sampling, dialect=self.values.dialect,
+        )  # fmt: skip
+
+    def choose(self, runs: Sequence[Path], pairs: Sequence[Pair], *, out: Path) -> None:
+        """Note which run is best on development prompts (``run.json`` of ``out``: ``best``)."""
+
+        def work() -> dict[str, Any]:
+            scores = {}
+            for run in runs:
+                found = self.one(str(run), pairs, k=self.values.k_dev, benchmark="dev")
+                scores[run.name] = found.pass_at_1 or 0.0
+                say(f"  dev {run.name}: {scores[run.name]:.3f}")
+            return {"best": max(scores, key=lambda name: scores[name]), "scores": scores}
+
+        once(out, kind="choice", inputs=self._inputs([str(r) for r in runs], pairs), work=work)
+
+    def all(self, labels: Mapping[str, str], pairs: Sequence[Pair], *, out: Path) -> None:
+        """Evaluate models on the same prompts; ``results.json`` of ``out`` holds what was found."""
+
+        def work() -> dict[str, Any]:
+            found = {}
+            for label, model in labels.items():
+                found[label] = self.one(model, pairs, k=self.values.k, benchmark="eval")
+                say(f"  {label}: {shown(_triple(found[label].metrics['pass@1']))}")
+            with replacing(out / "results.json") as part:
+                part.write_text(json.dumps(_results(found), indent=1), encoding="utf-8")
+            return {"n_models": len(found)}
+
+        inputs = self._inputs(list(labels.values()), pairs) | {"labels": list(labels)}
+        once(out, kind="evaluation", inputs=inputs, work=work)
+
+    def _inputs(self, of: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
+        return {
+            "models": [model_files.revision_of(model) for model in of],
+            "prompts": keys_of(pairs),
+            "values": self.values.model_dump(mode="json"),
+        }
+
+
+def _triple(interval: Interval) -> list[float | None]:
+    return [interval.mean, interval.low, interval.high]
+
+
+def _results(found: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Return figures per model and paired differences, as plain data."""
+    students = [label.removesuffix(" distilled") for label in found if label.endswith(" distilled")]
+    differences = {}
+    for before, after in pairs_of(students):
+        if before in found and after in found:
+            pair = paired(found[before], found[after], metrics=list(DIFFERENCES))
+            differences[f"{before} -> {after}"] = {
+                name: _triple(interval) for name, interval in pair.differences.items()
+            }
+    return {
+        "n_prompts": max(e.per_prompt.height for e in found.values()),
+        "models": {
+            label: {name: _triple(e.metrics[name]) for name in (*COLUMNS, "truncated")}
+            | {"n_samples": e.n_samples, "n_unscored": e.n_unscored}
+            for label, e in found.items()
+        },
+        "differences": differences,
+    }
+
+
+def read_results(folder: Path, *, seed: int) -> dict[str, Any] | None:
+    """Return what the evaluation of a seed found; None where it has not finished."""
+    if read_run(folder / "evaluation") is None:
+        return None
+    values = json.loads((folder / "evaluation" / "results.json").read_text(encoding="utf-8"))
+    return {**values, "seed": seed}
+
+
+def _head(recipe: Any, results: Mapping[str, Any]) -> str:
+    values = recipe.evaluation
+    return (
+        f"{results['n_prompts']:,} evaluation problems x {values.k} at T={values.temperature:g}; "
+        "95 % intervals over problems; differences on the same problems"
+    )
+
+
+def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
+    """Write ``report.md`` of a seed with its plots, and say its tables."""
+    results = read_results(folder, seed=recipe.seed)
+    if results is None:
+        return None
+    tables = [f"# {recipe.name}, seed {recipe.seed}", "", _head(recipe, results), ""]
+    tables += of_seed(results, list(recipe.students))
+    tables += ["", *(f"- {text}" for text in recipe.contrivances), "", *costs(folder), ""]
+    tables += cost_lines([folder])
+    for line in tables:
+        say(line)
+    runs = {}
+    for path in sorted(folder.glob("*/run.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["kind"] == "grpo":
+            runs[path.parent.name] = run["metrics"]["rl_run"]
+    frames = {name: dynamics(store, rl_run) for name, rl_run in runs.items()}
+    lines = [*tables, "", "## Dynamics", ""]
+    for name, frame in frames.items():
+        if frame.height:
+            lines += [f"### {name}", "", *_dynamics(frame), ""]
+    # Runs of the teacher have few steps and direct RL has many: each group has plots of its own.
+    chosen = [read_run(folder / f"choice-{name}") for name in recipe.students]
+    direct = [run["metrics"]["best"] for run in chosen if run is not None]
+    teacher = {n: f for n, f in frames.items() if not n.startswith("direct-")}
+    lines += plots(teacher, folder / "plots")
+    lines += ["", "Direct RL of the students, at the rate that was chosen:", ""]
+    lines += plots({n: frames[n] for n in direct if n in frames}, folder / "plots-students")
+    path = folder / "report.md"
+    with replacing(path) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    say(f"\nreport: {path}")
+    return path
+
+
+def write_seeds(recipe: Any, folders: Mapping[int, Path], out: Path) -> Path:
+    """Write the table over seeds, and say it."""
+    found = [read_results(folder, seed=seed) for seed, folder in folders.items()]
+    seeds = [f for f in found if f is not None]
+    lines = [f"# {recipe.name}, seeds {', '.join(str(s['seed']) for s in seeds)}", ""]
+    lines += [_head(recipe, seeds[0]) + "; spread: largest - smallest", ""]
+    lines += over_seeds(seeds, list(recipe.students))
+    lines += ["", *(f"- {text}" for text in recipe.contrivances), ""]
+    lines += cost_lines(list(folders.values()))
+    for line in lines:
+        say(line)
+    with replacing(out) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    say(f"\nreport: {out}")
+    return out
+
+
+def costs(folder: Path) -> list[str]:
+    """Return what each stage took, as Markdown."""
+    lines = ["| stage | steps | CPU-s | wall s |", "|---|---|---|---|"]
+    for path in sorted(folder.glob("*/run.json")):
+        m = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        cells = (str(m.get(name, "-")) for name in ("steps", "cpu_s", "wall_s"))
+        lines.append(f"| {path.parent.name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _dynamics(frame: Any) -> list[str]:
+    """Return five rows spread over the run, as Markdown."""
+    columns = ["step", "reward", "accuracy", "format", "language", "completion_tokens",
+               "reflective_per_1k_tokens", "aha_fraction", "zero_variance_fraction"]  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    at = sorted({round(i * (frame.height - 1) / 5) for i in range(6)})
+    for row in frame[at].select(columns).iter_rows():
+        cells = ["-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

@@ -1,0 +1,85 @@
+"""What cold start and rejection sampling share: sample a model, measure, keep by filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from factory.config import Config
+from factory.engines.base import Engine
+from factory.records import Sampling
+from factory.stages.generate import generate
+from factory.stages.generate.policy import Policy
+from factory.stages.select import Selected, Selection, select
+from factory.stages.verify import score_store, verify_shape
+from factory.store import Store
+from pipelines.common import SCORES, Pair
+
+VERIFIERS = ("math", "format")
+
+
+class Sampled(Config):
+    """Values of a stage that samples a model and keeps what passes.
+
+    Attributes:
+        n_samples: samples per prompt.
+        temperature: of the sampling.
+        top_p: of the sampling.
+        max_tokens: of a completion.
+        prefill: text that every completion begins with.
+        dialect: of the format verdict.
+        filters: name → SQL predicate over wide.
+        cap_per_prompt: traces kept per prompt.
+        prefer: SQL order in which a prompt's traces are taken.
+        max_rows: traces kept in all.
+    """
+
+    n_samples: int
+    temperature: float
+    top_p: float = 1.0
+    max_tokens: int
+    prefill: str = ""
+    dialect: str = "think"
+    filters: dict[str, str]
+    cap_per_prompt: int
+    prefer: str = "sample_index"
+    max_rows: int | None = None
+
+
+def sampled(
+    store: Store, values: Sampled, pairs: Sequence[Pair], engine: Engine
+) -> tuple[Selected, int]:
+    """Sample what is missing, measure it, and decide; returns the decision and the universe's size.
+
+    Args:
+        store: where everything goes.
+        values: of the recipe.
+        pairs: prompts with golds.
+        engine: of the model that answers.
+    """
+    sampling = Sampling(
+        temperature=values.temperature, top_p=values.top_p, max_tokens=values.max_tokens,
+        prefill=values.prefill,
+    )  # fmt: skip
+    made = generate(store, pairs, engine, sampling=sampling, policy=Policy(n=values.n_samples))
+    universe = made.universe["trace_id"]
+    measured(store, universe, dialect=values.dialect)
+    selection = Selection(
+        filters=values.filters, cap_per_prompt=values.cap_per_prompt, prefer=values.prefer,
+        max_rows=values.max_rows,
+    )  # fmt: skip
+    return decided(store, selection, universe), len(universe)
+
+
+def measured(store: Store, trace_ids: pl.Series, *, dialect: str) -> None:
+    """Give traces their verdict on form and their scores, where they lack them."""
+    verify_shape(store, "format", options={"dialect": dialect}, trace_ids=trace_ids)
+    score_store(store, SCORES, trace_ids=trace_ids)
+
+
+def decided(store: Store, selection: Selection, trace_ids: pl.Series) -> Selected:
+    """Apply filters to traces whose verdicts and scores are there."""
+    return select(
+        store, selection, trace_ids=trace_ids, verifiers=list(VERIFIERS), scores=SCORES
+    )  # fmt: skip
