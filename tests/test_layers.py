@@ -33,9 +33,26 @@ LEAVES = (
 )
 
 
+PACKAGES = ("factory", "catalogs", "distill", "pipelines")
+SOURCES = sorted(p for d in PACKAGES for p in (ROOT / d).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(p): p for p in (*SOURCES, *TESTS)}
+
+
+def package_of(module: str) -> str:
+    """``catalogs``, ``distill``, ``pipelines``, ``tests``, or a folder under ``factory``."""
+    head, _, rest = module.partition(".")
+    if head != "factory":
+        return head
+    first = rest.partition(".")[0]
+    return f"factory.{first}" if (ROOT / "factory" / first).is_dir() and first else module
 
 
 def layer_of(module: str) -> int:
@@ -44,6 +61,11 @@ def layer_of(module: str) -> int:
             if module == prefix or module.startswith(prefix + "."):
                 return number
     raise AssertionError(f"{module} belongs to no layer")
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def imports(tree: ast.AST, *, top_only: bool) -> list[str]:
@@ -58,19 +80,115 @@ def imports(tree: ast.AST, *, top_only: bool) -> list[str]:
     return found
 
 
-SOURCES = sorted(
-    p for d in ("factory", "catalogs", "distill", "pipelines") for p in (ROOT / d).rglob("*.py")
-)
+def arrows(path: Path) -> set[str]:
+    """Modules of ours that a module imports anywhere in its text, types included."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name in MODULES}
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            names = {f"{node.module}.{a.name}" for a in node.names}
+            found |= {n if n in MODULES else node.module for n in names}
+    return found - {module_of(path)}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of nodes that reach each other (Tarjan's strongly connected components)."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        number[node] = low[node] = len(number)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in number:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], number[other])
+        if low[node] == number[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(graph):
+        if node not in number:
+            visit(node)
+    return found
+
+
+STILL_IN_CIRCLES = [
+    ["factory.records", "factory.records.ids"],
+    ["factory.store", "factory.store.store", "factory.store.table"],
+    ["factory.cli.files", "factory.cli.store"],
+    ["factory.engines.openai", "factory.engines.openai.connection"],
+]
+STILL_PRIVATE = {
+    "tests.bench.bench_math", "tests.helpers_box", "tests.test_logic", "tests.test_math_data",
+    "tests.test_preflight", "tests.test_sandbox", "tests.test_scores_language",
+    "tests.test_scores_readability", "tests.test_sft", "tests.test_store_log",
+}  # fmt: skip
+
+
+def test_no_module_stands_in_a_circle() -> None:
+    assert circles({module_of(p): arrows(p) for p in SOURCES}) == STILL_IN_CIRCLES
+
+
+def test_no_package_stands_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        own = package_of(module_of(path))
+        graph.setdefault(own, set()).update(package_of(m) for m in arrows(path))
+        graph[own].discard(own)
+    assert circles(graph) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def private_imports(path: Path) -> list[str]:
+    """What a module takes from another package although its name begins with an underscore."""
+    own = package_of(module_of(path))
+    found = []
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module.partition(".")[0] not in (*PACKAGES, "tests"):
+            continue
+        for alias in node.names:
+            full = f"{node.module}.{alias.name}"
+            if full in MODULES:
+                aliases[alias.asname or alias.name] = full
+            other = package_of(full if full in MODULES else node.module)
+            if other != own and any(p.startswith("_") for p in full.split(".") if p[:2] != "__"):
+                found.append(full)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            full = aliases.get(node.value.id)
+            is_private = node.attr.startswith("_") and node.attr[:2] != "__"
+            if full and is_private and package_of(full) != own:
+                found.append(f"{full}.{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=module_of)
+def test_nothing_private_is_taken_from_another_package(path: Path) -> None:
+    assert bool(private_imports(path)) == (module_of(path) in STILL_PRIVATE)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_a_module_imports_only_from_its_layer_or_below(path: Path) -> None:
     module = module_of(path)
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     for name in imports(tree, top_only=False):
-        if name.split(".")[0] not in ("factory", "catalogs", "distill", "pipelines"):
+        if name.split(".")[0] not in PACKAGES:
             continue
-        if name in ("factory", "catalogs", "distill", "pipelines"):
+        if name in PACKAGES:
             continue
         assert layer_of(name) <= layer_of(module), f"{module} imports {name} of a higher layer"
         for leaf in LEAVES:
@@ -82,6 +200,10 @@ def test_a_module_imports_only_from_its_layer_or_below(path: Path) -> None:
     for name in imports(tree, top_only=True):
         assert name.split(".")[0] not in HEAVY, f"{module} imports {name} at its top"
         assert name not in compiled_modules(), f"{module} imports kernels ({name}) at its top"
+
+
+def test_few_files_stand_loose_in_the_factory() -> None:
+    assert len(list((ROOT / "factory").glob("*.py"))) <= 11
 
 
 @functools.cache
