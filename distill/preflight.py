@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.templates import Rendered, RenderError, Template, render
+from factory.dialects import THINK_CLOSE, THINK_OPEN
 from factory.errors import Refused
-from factory.records import THINK_CLOSE, THINK_OPEN, message_list
+from factory.records import message_list
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from factory.dialects import THINK_CLOSE, THINK_OPEN, split_reasoning
 from factory.errors import ConfigError, FactoryError
-from factory.records import THINK_CLOSE, THINK_OPEN, ids, split_reasoning
+from factory.records import ids
 
 # DeepSeek-R1, arXiv:2501.12948v1, Table 1, letter by letter; for base models, as plain text.
 R1_ZERO = (

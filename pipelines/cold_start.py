@@ -20,17 +20,10 @@ from typing import Any, Literal
 
 import polars as pl
 
+from factory.dialects import join_reasoning, split_reasoning
 from factory.engines.base import Engine
 from factory.errors import UsageError
-from factory.records import (
-    Prompt,
-    PromptSource,
-    Sampling,
-    Trace,
-    ids,
-    join_reasoning,
-    split_reasoning,
-)
+from factory.records import Prompt, PromptSource, Sampling, Trace, ids
 from factory.stages.export import export
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy

@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from factory.dialects import THINK_CLOSE
 from factory.engines.base import Request
 from factory.engines.openai import Engine as OpenAI
 from factory.errors import UsageError
-from factory.records import THINK_CLOSE
 from factory.stages.generate import Generated, generate
 from factory.stages.generate.budget import closing
 from factory.stages.generate.policy import Policy

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from factory.dialects import DIALECTS
 from factory.records import Item
 from factory.verifiers import format as form
 
@@ -70,11 +71,11 @@ def test_the_answer_has_its_tags_too(text: str, status: str, reason: str | None)
     assert (verdict.status, verdict.reason) == (status, reason)
 
 
-@pytest.mark.parametrize("dialect", sorted(form.DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
 def test_each_dialect_accepts_its_own_writing_only(dialect: str) -> None:
     text = form.as_completion("4", dialect=dialect)
     assert form.verify(Item(text=text), dialect=dialect).status == "pass"
-    others = [d for d in form.DIALECTS if form.DIALECTS[d][0] != form.DIALECTS[dialect][0]]
+    others = [d for d in DIALECTS if DIALECTS[d].think != DIALECTS[dialect].think]
     assert all(form.verify(Item(text=text), dialect=d).status == "fail" for d in others)
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import polars as pl
 
 from distill.evaluate.results import FORM, Evaluation, Paired, paired, shown
+from factory.dialects import split_reasoning
 from factory.engines.base import Engine
 from factory.errors import Refused, UsageError
 from factory.metrics import cons_at_k, mean_interval, pass_at_k, pass_rate
-from factory.records import Prompt, PromptSource, Sampling, ids, split_reasoning
+from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.stages.checker import Checker
 from factory.stages.generate import generate
 from factory.stages.generate.checks import item_of, verdict_key

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from factory.dialects import THINK_CLOSE
 from factory.engines.base import Failure, OnPartial, Request
 from factory.errors import UsageError
-from factory.records import THINK_CLOSE, Trace
+from factory.records import Trace
 from factory.rows import files
 
 Answers = dict[str, dict[str, Any]]

@@ -6,7 +6,7 @@ changes. Each table has exactly one key column, 32 hexadecimal characters, named
 Text rules. ``prefill`` (such as ``<think>\\n``) is a column of the trace and not part of
 ``completion``; verifiers and scores see prefill + completion, as ``Item.text`` and as the
 ``completion`` column of a score's frame. ``reasoning`` and ``answer`` are the halves around the
-last ``</think>``, by offset (``split_reasoning``).
+last ``</think>``, by offset (``factory.dialects.split_reasoning``).
 """
 
 from __future__ import annotations
@@ -14,57 +14,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
+from factory.dialects import THINK_CLOSE, split_reasoning
 from factory.records import ids
 from factory.records.schemas import STORE_FORMAT as STORE_FORMAT
 from factory.records.schemas import TABLES as TABLES
 from factory.records.schemas import TableForm as TableForm
 from factory.records.schemas import score_form as score_form
 
-THINK_OPEN = "<think>"
-THINK_CLOSE = "</think>"
-
 Status = Literal["pass", "fail", "unscored"]
 Message = Mapping[str, Any]
-
-
-class Halves(NamedTuple):
-    """The two halves of a completion: before and after the last ``</think>``."""
-
-    reasoning: str
-    answer: str
-
-
-def split_reasoning(text: str) -> Halves:
-    """Split a completion (with its prefill) at the last ``</think>``.
-
-    Without ``</think>``: a text that opens with ``<think>`` never finished thinking, so all of it
-    is reasoning; any other text is all answer.
-
-    >>> split_reasoning("<think>\\nI add.\\n</think>\\n\\n4")
-    Halves(reasoning='\\nI add.\\n', answer='\\n\\n4')
-    >>> split_reasoning("<think>still going")
-    Halves(reasoning='still going', answer='')
-    >>> split_reasoning("just 4")
-    Halves(reasoning='', answer='just 4')
-    """
-    end = text.rfind(THINK_CLOSE)
-    start = len(text) - len(text.lstrip())
-    opens = text.startswith(THINK_OPEN, start)
-    begin = start + len(THINK_OPEN) if opens else 0
-    if end < 0:
-        return Halves(text[begin:], "") if opens else Halves("", text)
-    return Halves(text[min(begin, end) : end], text[end + len(THINK_CLOSE) :])
-
-
-def join_reasoning(reasoning: str, answer: str) -> str:
-    """Join two halves by the one rule, for sources and APIs that keep them apart.
-
-    >>> join_reasoning("I add.", "4")
-    '<think>\\nI add.\\n</think>\\n\\n4'
-    """
-    return f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{answer}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -248,7 +248,7 @@ def map_columns(row: Row, mapping: Mapping[str, str]) -> Row:
 
 def completion_of(row: Mapping[str, Any]) -> str | None:
     """Return the completion of a plain row, or its two halves joined; None where there is none."""
-    from factory.records import join_reasoning
+    from factory.dialects import join_reasoning
 
     text = row.get("completion")
     if isinstance(text, str):

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from factory.dialects import DIALECTS, THINK_CLOSE, THINK_OPEN, join_reasoning
 from factory.errors import UsageError
-from factory.records import Message, Prompt, PromptSource, Trace, ids, join_reasoning, message_list
+from factory.records import Message, Prompt, PromptSource, Trace, ids, message_list
 
 Row = Mapping[str, Any]
 
@@ -203,12 +204,13 @@ def _last_assistant(row: Row) -> str | None:
 
 def _known_tags(text: str) -> str:
     """Rewrite OpenThoughts' thought markers as ``<think>``; other dialects stay as they are."""
-    if "<|begin_of_thought|>" not in text:
+    if DIALECTS["solution"].think[0] not in text:
         return text
-    for old, new in (
-        ("<|begin_of_thought|>", "<think>"), ("<|end_of_thought|>", "</think>"),
-        ("<|begin_of_solution|>", ""), ("<|end_of_solution|>", ""),
-    ):  # fmt: skip
+    marks = DIALECTS["solution"]
+    assert marks.answer is not None
+    for old, new in zip(
+        (*marks.think, *marks.answer), (THINK_OPEN, THINK_CLOSE, "", ""), strict=True
+    ):
         text = text.replace(old, new)
     return text.strip()
 

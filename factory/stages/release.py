@@ -23,8 +23,8 @@ from typing import Any
 import orjson
 import polars as pl
 
+from factory.dialects import split_reasoning
 from factory.errors import StoreError, UsageError
-from factory.records import split_reasoning
 from factory.stages.select import CATEGORICAL, Selected
 from factory.store import Store, check_name, now
 from factory.store.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from factory import plugins
+from factory.dialects import split_reasoning
 from factory.errors import PluginError, UsageError
-from factory.records import split_reasoning
 
 INPUTS = ("completion", "reasoning", "answer", "prompt", "target_language", "extracted")
 _POLARS = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}

@@ -1,12 +1,8 @@
 r"""Format: the thinking stands once, in order, not empty, and an answer follows it.
 
-Dialects of other families are options, since a model is rewarded for its own: ``think`` (R1,
-Qwen, the default), ``think_answer`` (R1-Zero: ``<think>…</think> <answer>…</answer>``),
-``thought_output`` (Marco-o1: ``<Thought>…</Thought> <Output>…</Output>``), ``mistral``
-(``[THINK]…[/THINK]``), ``solution`` (``<|begin_of_thought|>…<|end_of_thought|>
-<|begin_of_solution|>…<|end_of_solution|>``), ``reasoning`` (``<reasoning>…</reasoning>``),
-``thinking`` (``<thinking>…</thinking>``), ``thought`` (EXAONE: ``<thought>…</thought>``), ``seed``
-(``<seed:think>…</seed:think>``), ``kimi`` (``◁think▷…◁/think▷``).
+A model is rewarded for its own dialect: the option ``dialect`` is a name of the one table
+(``factory.dialects``), such as ``think`` (R1, Qwen, the default), ``think_answer`` (R1-Zero),
+``mistral`` or ``harmony``.
 
 Tags are counted in prefill + completion: a prefilled ``<think>`` is a part of the text, and one
 that the model then writes again is a second one. What a prefill says before the tag ("Let me solve
@@ -17,26 +13,12 @@ from __future__ import annotations
 
 import re
 
+from factory.dialects import DIALECTS, Dialect, strip_end
 from factory.records import Item, Verdict
 from factory.verifiers import answers
 
 VERSION = 2
 OPTIONS = ("dialect", "box")
-_THOUGHT = ("<|begin_of_thought|>", "<|end_of_thought|>")
-_SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
-DIALECTS: dict[str, tuple[tuple[str, str], tuple[str, str] | None]] = {
-    "think": (("<think>", "</think>"), None),
-    "think_answer": (("<think>", "</think>"), ("<answer>", "</answer>")),
-    "thought_output": (("<Thought>", "</Thought>"), ("<Output>", "</Output>")),
-    "mistral": (("[THINK]", "[/THINK]"), None),
-    "solution": (_THOUGHT, _SOLUTION),
-    "reasoning": (("<reasoning>", "</reasoning>"), None),
-    "thinking": (("<thinking>", "</thinking>"), None),
-    "thought": (("<thought>", "</thought>"), None),
-    "seed": (("<seed:think>", "</seed:think>"), None),
-    "kimi": (("◁think▷", "◁/think▷"), None),
-}
-"""Dialect → tags of the thinking, tags of the answer (None: all that follows the thinking)."""
 _SOMETHING = re.compile(r"[^\W_]")
 
 
@@ -45,7 +27,7 @@ def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
 
     Args:
         item: only its text is read (prefill included).
-        dialect: a key of ``DIALECTS``.
+        dialect: a key of ``factory.dialects.DIALECTS``.
         box: demand a closed, non-empty ``\boxed{}`` after the thinking, too.
 
     >>> verify(Item(text="<think>\nI add.\n</think>\n4")).status
@@ -55,8 +37,11 @@ def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
     """
     if dialect not in DIALECTS:
         return Verdict.unscored(f"unknown_dialect: {dialect}")
-    (think, close), answer_tags = DIALECTS[dialect]
+    (think, close), answer_tags = DIALECTS[dialect].think, DIALECTS[dialect].answer
     text = item.text
+    if answer_tags is not None and not answer_tags[1]:
+        # The end of the completion closes such an answer, whatever token stands for it.
+        text = strip_end(text).text
     reason = _tags_reason(text, think, close, "thinking")
     before = text[: text.find(think)]
     if item.prefill and text.startswith(item.prefill):
@@ -67,7 +52,7 @@ def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
         reason = "empty_thinking"
     answer = text[text.find(close) + len(close) :]
     if reason is None and answer_tags is not None:
-        reason, answer = _answer_reason(text, answer, *answer_tags)
+        reason, answer = _answer_reason(text, answer, DIALECTS[dialect])
     if reason is None and not _filled(answer):
         reason = "empty_answer"
     if reason is None and box and not _boxed(answer):
@@ -82,36 +67,40 @@ quick = verify
 
 def as_completion(gold: object, *, dialect: str = "think", box: bool = False) -> str:
     """Write a gold as a completion of that dialect; any text will do."""
-    (think, close), answer_tags = DIALECTS.get(dialect, DIALECTS["think"])
+    marks = DIALECTS.get(dialect, DIALECTS["think"])
+    (think, close), answer_tags = marks.think, marks.answer
     text = str(gold) if _filled(str(gold)) else "none"
     answer = f"\\boxed{{{text}}}" if box else text
     if answer_tags is not None:
-        answer = f"{answer_tags[0]}\n{answer}\n{answer_tags[1]}"
+        answer = f"{marks.between}{answer_tags[0]}\n{answer}\n{answer_tags[1]}"
     return f"{think}\nThis is known.\n{close}\n\n{answer}"
 
 
 def _tags_reason(text: str, begin: str, end: str, name: str) -> str | None:
-    n_begin, n_end = text.count(begin), text.count(end)
+    n_begin = text.count(begin)
+    n_end = text.count(end) if end else n_begin
     if n_begin == 0:
         return f"no_{name}_begin" if n_end else f"no_{name}"
     if n_end == 0:
         return f"unfinished_{name}"
     if n_begin > 1 or n_end > 1:
         return f"repeated_{name}_tag"
-    if text.find(end) < text.find(begin):
+    if end and text.find(end) < text.find(begin):
         return "tags_out_of_order"
     return None
 
 
-def _answer_reason(text: str, after: str, begin: str, end: str) -> tuple[str | None, str]:
+def _answer_reason(text: str, after: str, dialect: Dialect) -> tuple[str | None, str]:
+    assert dialect.answer is not None
+    begin, end = dialect.answer
     reason = _tags_reason(text, begin, end, "answer")
     if reason is None and _tags_reason(after, begin, end, "answer") is not None:
         reason = "tags_out_of_order"
     if reason is not None:
         return reason, after
     head, _, rest = after.partition(begin)
-    inside, _, tail = rest.partition(end)
-    if head.strip() or tail.strip():
+    inside, _, tail = rest.partition(end) if end else (rest, "", "")
+    if head.strip().removeprefix(dialect.between) or tail.strip():
         return "text_outside_tags", inside
     return None, inside
 

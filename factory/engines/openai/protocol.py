@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import orjson
 
+from factory.dialects import THINK_OPEN, join_reasoning
 from factory.engines.base import Request
-from factory.records import THINK_OPEN, Trace, join_reasoning
+from factory.records import Trace
 
 Api = Literal["chat", "completions"]
 Fields = Literal["all", "standard"]

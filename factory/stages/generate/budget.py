@@ -17,9 +17,10 @@ from typing import Any
 
 import orjson
 
+from factory.dialects import THINK_CLOSE, THINK_OPEN
 from factory.engines.base import Engine, Failure, OnPartial, Request
 from factory.errors import UsageError
-from factory.records import THINK_CLOSE, THINK_OPEN, Sampling, Trace
+from factory.records import Sampling, Trace
 
 CLOSED_AT = "thinking_closed_at"
 """Key of ``Trace.meta``: offset in ``completion`` at which our text begins."""
