@@ -94,7 +94,7 @@ def pairs_of(args: Namespace, store: Store) -> list[Pair]:
     if bool(args.prompts) == bool(args.source):
         raise UsageError("which prompts?", "give either --prompts FILE or --source NAME")
     if args.source:
-        from factory.stages.verify import read_pairs
+        from factory.stages.reading import read_pairs
 
         pairs = read_pairs(store, args.source)
     else:

@@ -29,7 +29,7 @@ from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.stages.release import Release, release
 from factory.stages.select import Selected, Selection
-from factory.stages.verify import verify_store
+from factory.stages.verify import verify
 from factory.store import Store
 from pipelines.common import Pair, say
 from pipelines.sampled import Sampled, decided, measured, sampled
@@ -118,7 +118,7 @@ def cold_start(
     say(f"cold start: {len(drafts)} of {n_sampled} samples are right and readable")
     refined = _record(store, drafts, refine(drafts), name=name)
     say(f"cold start: {len(refined)} refined; verified again")
-    verify_store(store, trace_ids=refined, verifier="math")
+    verify(store, trace_ids=refined, verifier="math")
     measured(store, refined, dialect="think")
     dropped = read_review(values.review) if values.review else set()
     if dropped:

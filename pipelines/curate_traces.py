@@ -53,8 +53,9 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     from factory.stages.export import export
     from factory.stages.importing import import_rows
     from factory.stages.release import release
+    from factory.stages.score import score
     from factory.stages.select import Selection, check_filters, select
-    from factory.stages.verify import score_store, verify_store
+    from factory.stages.verify import verify
     from factory.store import Store
 
     begun = time.monotonic()
@@ -83,10 +84,10 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     print(f"{imported.rows} rows: {imported.traces} traces, {duplicates}{skipped}")
 
     # 2. Verdicts where there is a gold, scores for all.
-    verified = verify_store(store, trace_ids=trace_ids)
+    verified = verify(store, trace_ids=trace_ids)
     print("verdicts: " + (", ".join(f"{n} {s}" for s, n in verified.by_status.most_common())
                           or f"{sum(verified.present.values())} were there"))  # fmt: skip
-    score_store(store, recipe.scores, trace_ids=trace_ids)
+    score(store, recipe.scores, trace_ids=trace_ids)
 
     # 3. Decide, release, show.
     selection = Selection.make(

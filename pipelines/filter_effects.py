@@ -197,7 +197,8 @@ def sample(store: Any, recipe: Recipe, values: Sample, folder: Path, engines: En
     from factory.records import Sampling
     from factory.stages.generate import generate
     from factory.stages.generate.policy import Policy
-    from factory.stages.verify import score_store, verify_shape
+    from factory.stages.score import score
+    from factory.stages.verify import verify_shape
 
     teacher = grown(values.teacher, out=folder / "teacher", seed=values.seed)
     prompts: list[Pair] = values.prompts.load(seed=values.seed)
@@ -208,7 +209,7 @@ def sample(store: Any, recipe: Recipe, values: Sample, folder: Path, engines: En
     )  # fmt: skip
     universe = made.universe["trace_id"]
     verify_shape(store, options={"dialect": recipe.evaluation.dialect}, trace_ids=universe)
-    score_store(store, list(recipe.scores), trace_ids=universe)
+    score(store, list(recipe.scores), trace_ids=universe)
     say(f"{len(universe)} traces of {len(prompts)} prompts by {Path(teacher).name}")
     return universe
 

@@ -74,8 +74,9 @@ def main(recipe: Recipe) -> None:
     from factory.stages.generate import generate
     from factory.stages.generate.policy import Policy
     from factory.stages.release import release
+    from factory.stages.score import score
     from factory.stages.select import Selection, check_filters, select
-    from factory.stages.verify import score_store, verify_shape
+    from factory.stages.verify import verify_shape
     from factory.store import Store
     from pipelines.miniature.problems import prompts
     from pipelines.quickstart_report import finish
@@ -116,7 +117,7 @@ def main(recipe: Recipe) -> None:
         progress_done()
         made.append(generated)
         verify_shape(store, "format", trace_ids=generated.universe["trace_id"])
-        score_store(store, scores, trace_ids=generated.universe["trace_id"])
+        score(store, scores, trace_ids=generated.universe["trace_id"])
 
         step(f"round {number}: keep what is right, well-formed and in one language")
         wanted = [t for g in made for t in g.universe["trace_id"]]

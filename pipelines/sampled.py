@@ -11,8 +11,9 @@ from factory.engines.base import Engine
 from factory.records import Sampling
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
+from factory.stages.score import score
 from factory.stages.select import Selected, Selection, select
-from factory.stages.verify import score_store, verify_shape
+from factory.stages.verify import verify_shape
 from factory.store import Store
 from pipelines.common import SCORES, Pair
 
@@ -75,7 +76,7 @@ def sampled(
 def measured(store: Store, trace_ids: pl.Series, *, dialect: str) -> None:
     """Give traces their verdict on form and their scores, where they lack them."""
     verify_shape(store, "format", options={"dialect": dialect}, trace_ids=trace_ids)
-    score_store(store, SCORES, trace_ids=trace_ids)
+    score(store, SCORES, trace_ids=trace_ids)
 
 
 def decided(store: Store, selection: Selection, trace_ids: pl.Series) -> Selected:

@@ -20,9 +20,10 @@ from factory.engines.openai import Engine as OpenAI
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.stages.release import release
+from factory.stages.score import score
 from factory.stages.select import Selection, Universe
 from factory.stages.select import select as select_traces
-from factory.stages.verify import score_store, verify_store
+from factory.stages.verify import verify
 from factory.store import Store
 from tests.helpers_run import SAMPLING, problems, replay
 
@@ -54,9 +55,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     )
     assert result.missing == 0
     stage.write_text("verify")
-    verify_store(store, n_workers=1)
+    verify(store, n_workers=1)
     stage.write_text("score")
-    score_store(store, ["length"])
+    score(store, ["length"])
     return finish(store, result, stage)
 
 

@@ -12,7 +12,7 @@ from factory.engines.base import Failure
 from factory.errors import PluginError, UsageError
 from factory.stages.generate import Generated, generate, plan
 from factory.stages.generate.policy import Policy
-from factory.stages.verify import score_store
+from factory.stages.score import score
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 
@@ -199,7 +199,7 @@ def test_scores_beside_the_engine_are_those_of_a_score_run_after_it(tmp_path: Pa
     beside, after = new_store(tmp_path), Store(tmp_path / "after")
     made = run(beside, 12, UNTIL, scores=SCORED)
     run(after, 12, UNTIL)
-    score_store(after, SCORED)
+    score(after, SCORED)
     frames = scored(beside)
     assert [f.height for f in frames] == [made.progress.n_new] * 2
     assert all(a.equals(b) for a, b in zip(frames, scored(after), strict=True))

@@ -20,7 +20,7 @@ from factory.cli.main import main
 from factory.errors import Refused
 from factory.records import Item, Prompt, PromptSource, Sampling, Trace, Verdict, ids
 from factory.stages.judge import Judging, grading, judge_store, measured_sample, plan_judging
-from factory.stages.verify import verify_store
+from factory.stages.verify import verify
 from factory.store import Store
 from tests.helpers_server import Server
 
@@ -56,7 +56,7 @@ def world(root: Path) -> Store:
         traces.append(trace.row(run))
     for name, rows in (("prompts", prompts), ("prompt_sources", sources), ("traces", traces)):
         store.table(name).add(pl.DataFrame(rows, infer_schema_length=None))
-    verify_store(store, n_workers=1)
+    verify(store, n_workers=1)
     return store
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
+from factory.stages.score import score
 from factory.stages.score_ray import score_on_ray
-from factory.stages.verify import score_store
 from factory.store import Store
 from tests.helpers_ray import two_nodes
 from tests.helpers_run import SAMPLING, problems, replay
@@ -32,9 +32,9 @@ def test_scores_from_a_cluster_are_those_of_this_process(tmp_path: Path, cluster
     store, calm = Store(tmp_path / "data"), Store(tmp_path / "calm")
     for one in (store, calm):
         generate(one, problems(N), replay(N, 8), sampling=SAMPLING, policy=POLICY)
-    score_store(store, ["length"], trace_ids=store.table("traces").keys()[:10])  # some are there
+    score(store, ["length"], trace_ids=store.table("traces").keys()[:10])  # some are there
     counts = score_on_ray(store, scores)
-    score_store(calm, scores)
+    score(calm, scores)
     n = store.table("traces").n_rows()
     assert (counts.new["length@1"], counts.present["length@1"]) == (n - 10, 10)
     for table in [t for t in calm.tables() if t.startswith("scores.")]:

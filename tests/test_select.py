@@ -14,8 +14,9 @@ from factory.stages.export import FORMS, export
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.stages.release import open_release, release
+from factory.stages.score import score
 from factory.stages.select import Selection, check_filters, select
-from factory.stages.verify import score_store, verify_store
+from factory.stages.verify import verify
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 
@@ -26,7 +27,7 @@ FILTERS = {"right": "status = 'pass'", "short": "answer_words < 100"}
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = new_store(tmp_path_factory.mktemp("store"))
     generate(store, problems(20), replay(20, 8), sampling=SAMPLING, policy=Policy(n=4))
-    score_store(store, ["length", "repetition"])
+    score(store, ["length", "repetition"])
     return store
 
 
@@ -89,7 +90,7 @@ def test_contaminated_prompts_are_dropped(store: Store, tmp_path: Path) -> None:
 def test_new_facts_never_leak_into_an_old_universe(store: Store) -> None:
     before = select(store, recipe(universe={"n": 4}))
     generate(store, problems(20), replay(20, 8), sampling=SAMPLING, policy=Policy(n=6))
-    score_store(store, ["length", "repetition"])
+    score(store, ["length", "repetition"])
     after = select(store, recipe(universe={"n": 4}))
     assert after.kept["trace_id"].equals(before.kept["trace_id"])
     assert select(store, recipe()).decisions.height == 120
@@ -165,10 +166,10 @@ def test_a_hub_folder_has_a_card_and_its_data(store: Store, tmp_path: Path) -> N
 def test_verify_and_score_of_a_store_append_only_what_is_missing(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     generate(store, problems(5), replay(5, 4), sampling=SAMPLING, policy=Policy(n=2), verify=False)
-    first = verify_store(store)
+    first = verify(store)
     assert sum(first.new.values()) == 10
-    again = verify_store(store)
+    again = verify(store)
     assert sum(again.new.values()) == 0
     assert sum(again.present.values()) == 10
-    assert sum(score_store(store, ["length"]).new.values()) == 10
-    assert sum(score_store(store, ["length"]).new.values()) == 0
+    assert sum(score(store, ["length"]).new.values()) == 10
+    assert sum(score(store, ["length"]).new.values()) == 0

@@ -14,8 +14,9 @@ from factory.errors import UsageError
 from factory.stages import release as release_stage
 from factory.stages.importing import import_rows
 from factory.stages.release import release
+from factory.stages.score import score
 from factory.stages.select import Selected, Selection, select
-from factory.stages.verify import score_store, verify_shape, verify_store
+from factory.stages.verify import verify, verify_shape
 from factory.store import Store
 
 SCORES = ["length", "language", "repetition", "readability"]
@@ -47,10 +48,10 @@ VIOLATES = {
 def filled(tmp_path: Path, rows: list[dict[str, Any]], scores: list[str] | None = None) -> Store:
     store = Store(tmp_path / "data")
     import_rows(store, (("rows", i, row) for i, row in enumerate(rows)), model="m")
-    verify_store(store)
+    verify(store)
     verify_shape(store)
     if scores is None or scores:
-        score_store(store, SCORES if scores is None else scores)
+        score(store, SCORES if scores is None else scores)
     return store
 
 

@@ -22,12 +22,11 @@ from factory.engines.base import Engine
 from factory.errors import Refused, UsageError
 from factory.metrics import cons_at_k, mean_interval, pass_at_k, pass_rate
 from factory.records import Prompt, PromptSource, Sampling, ids
-from factory.stages.checker import Checker
+from factory.stages.checker import Checker, item_of, verdict_key
 from factory.stages.generate import generate
-from factory.stages.generate.checks import item_of, verdict_key
 from factory.stages.generate.policy import Policy
+from factory.stages.score import score, score_table
 from factory.stages.scorer import Scorer
-from factory.stages.verify import score_store, score_table
 from factory.store import Store
 
 # Score → its column that an evaluation reports.
@@ -270,9 +269,9 @@ def _add_measures(store: Store, samples: Sequence[dict[str, Any]], *, dialect: s
         sample["reasoning_chars"] = len(split_reasoning(item.text).reasoning.strip())
     keys = pl.Series("trace_id", [s["trace_id"] for s in samples], dtype=pl.String)
     scorer = Scorer(list(_SCORES))
-    score_store(store, list(_SCORES), trace_ids=keys)
-    for score, column in _SCORES.items():
-        table = score_table(store, scorer, score)
+    score(store, list(_SCORES), trace_ids=keys)
+    for name, column in _SCORES.items():
+        table = score_table(store, scorer, name)
         found: dict[str, float | None] = {}
         for frame in table.batches(["trace_id", column]):
             found.update(frame.join(keys.to_frame(), on="trace_id", how="semi").iter_rows())

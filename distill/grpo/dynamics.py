@@ -14,8 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
+from factory.stages.score import score, score_table
 from factory.stages.scorer import Scorer
-from factory.stages.verify import score_store, score_table
 from factory.store import Store
 
 SERIES = (
@@ -62,7 +62,7 @@ def dynamics(store: Store, rl_run: str) -> pl.DataFrame:
 def _measured(store: Store, trace_ids: pl.Series) -> pl.DataFrame:
     """Return reflective words and lengths of the rollouts, computing what the store lacks."""
     names = ["dynamics", "length"]
-    score_store(store, names, trace_ids=trace_ids)
+    score(store, names, trace_ids=trace_ids)
     scorer = Scorer(names)
     out = pl.DataFrame({"trace_id": trace_ids})
     for name, columns in (

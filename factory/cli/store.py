@@ -204,7 +204,7 @@ def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Any:
 
 def _pairs(store: Store, source: dict[str, Any], *, limit: int | None) -> Iterator[Any]:
     from factory import plugins
-    from factory.stages.verify import read_pairs
+    from factory.stages.reading import read_pairs
 
     values = dict(source)
     kind = str(values.pop("kind", "files"))
@@ -242,12 +242,12 @@ def draining() -> Iterator[threading.Event]:
 
 def verify(args: Namespace) -> int:
     """``factory verify`` on a store: every verdict that is wanted and missing."""
-    from factory.stages.verify import verify_store
+    from factory.stages.verify import verify as run
 
     store = store_of(args)
     if args.diff:
         return _diff_verdicts(store, args.verifier)
-    counts = verify_store(
+    counts = run(
         store, verifier=args.verifier, n_workers=args.workers, skip_unready=not args.verifier
     )
     for label in sorted({*counts.new, *counts.present}):
@@ -281,11 +281,11 @@ def _diff_verdicts(store: Store, verifier: str | None) -> int:
 def score(args: Namespace) -> int:
     """``factory score`` on a store: every score that is wanted and missing."""
     from factory import plugins
+    from factory.stages.score import score as score_here
     from factory.stages.score_ray import score_on_ray
-    from factory.stages.verify import score_store
 
     names = args.scores.split(",") if args.scores else plugins.names("scores")
-    run = score_on_ray if args.on == "ray" else score_store
+    run = score_on_ray if args.on == "ray" else score_here
     counts = run(store_of(args), names, params=score_params(args.param))
     for label in sorted({*counts.new, *counts.present}):
         over = counts.too_long[label]

@@ -15,7 +15,7 @@ from typing import Any
 
 from factory import plugins
 from factory.errors import UsageError
-from factory.records import Item, Verdict, ids
+from factory.records import Item, Prompt, PromptSource, Verdict, ids
 from factory.workers import Outcome, Pool
 
 _TARGET = "factory.stages.checker:verify_in_worker"
@@ -166,3 +166,55 @@ def _plain(item: Item) -> dict[str, Any]:
     if not text.isascii():
         fields["text"] = text.encode("utf-8", "replace").decode()
     return fields
+
+
+# ---- items and verdicts of stored traces
+
+
+def is_no_fact(reason: str | None) -> bool:
+    """Tell whether a verdict is our own fault for now: not stored, so the next run tries again."""
+    return (reason or "").startswith("dead_worker")
+
+
+def item_of(prompt: Prompt, source: PromptSource, row: dict[str, Any]) -> Item:
+    """Return what a verifier sees of a stored trace."""
+    return Item(
+        text=(row.get("prefill") or "") + (row.get("completion") or ""),
+        gold=source.gold,
+        messages=prompt.messages,
+        finish_reason=row.get("finish_reason"),
+        prefill=row.get("prefill") or "",
+    )
+
+
+def verdict_hashes(source: PromptSource, checker: Checker) -> tuple[str, str]:
+    """Return the hashes of gold and options, the parts of a verdict's key that traces share."""
+    options = {**checker.options, **source.options}
+    return ids.text_hash(source.gold or ""), ids.key_of(options)
+
+
+def verdict_key(trace_id: str, source: PromptSource, checker: Checker) -> str:
+    """Return the key of the verdict on a trace by this source's gold and options."""
+    return ids.verdict_id_of(trace_id, verdict_hashes(source, checker))
+
+
+def verdict_row(
+    trace_id: str,
+    source: PromptSource,
+    checker: Checker,
+    verdict: Any,
+    run_id: str,
+    *,
+    hashes: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the stored form of a verdict; ``hashes``: those of its source, where known."""
+    hashes = hashes or verdict_hashes(source, checker)
+    return {
+        "verdict_id": ids.verdict_id_of(trace_id, hashes),
+        "trace_id": trace_id,
+        "gold_hash": hashes[0],
+        "options_hash": hashes[1],
+        **verdict.to_dict(),
+        "seconds": None,
+        "run_id": run_id,
+    }

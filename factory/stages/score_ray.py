@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from factory.stages.reading import OnCount, extracted_of, languages_of, prompt_texts
+from factory.stages.score import ADD_ROWS, ScoreCounts, score_table
 from factory.stages.scorer import Scorer, frame_of, too_long
-from factory.stages.verify import (
-    ADD_ROWS,
-    FactCounts,
-    OnCount,
-    extracted_of,
-    languages_of,
-    prompt_texts,
-    score_table,
-)
 from factory.store import Store
 from factory.store.key_sets import KeySet
 
@@ -39,8 +32,8 @@ def score_on_ray(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     address: str | None = None,
     on_count: OnCount | None = None,
-) -> FactCounts:
-    """Give every stored trace the scores that it lacks: ``score_store``, on a cluster.
+) -> ScoreCounts:
+    """Give every stored trace the scores that it lacks: ``score``, on a cluster.
 
     Args:
         store: where traces are and scores go.
@@ -52,7 +45,9 @@ def score_on_ray(
     import ray
 
     scorer = Scorer(scores, params)
-    counts = FactCounts(store.start_run("score", {"scores": list(scores), "params": scorer.params}))
+    counts = ScoreCounts(
+        store.start_run("score", {"scores": list(scores), "params": scorer.params})
+    )
     traces = store.table("traces")
     traces.seal()
     present = traces.keys()
@@ -104,7 +99,7 @@ def _connect(address: str | None) -> bool:
 def _write(
     measured: Any,
     tables: Mapping[str, Any],
-    counts: FactCounts,
+    counts: ScoreCounts,
     n_wanted: int,
     on_count: OnCount | None,
 ) -> None:

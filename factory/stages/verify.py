@@ -1,39 +1,31 @@
-"""Verdicts and scores of stored traces: what is wanted and missing is computed, and appended.
+"""Verdicts of stored traces: what is wanted and missing is computed, and appended.
 
-Both can be computed again at any time, so an interrupted run loses at most one batch.
+Verdicts can be computed again at any time, so an interrupted run loses at most one batch.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import polars as pl
 
 from factory.errors import FactoryError, UsageError
-from factory.records import Prompt, PromptSource, ids, score_form
-from factory.stages.checker import Checker
-from factory.stages.generate.checks import is_no_fact, item_of, verdict_key, verdict_row
-from factory.stages.scorer import Scorer, frame_of, too_long
+from factory.records import Prompt, PromptSource
+from factory.stages.checker import Checker, is_no_fact, item_of, verdict_key, verdict_row
+from factory.stages.reading import OnCount, batches_of_texts, prompt_messages, read_pairs
 from factory.store import Store, Table
-from factory.store.key_sets import KeySet
-
-OnCount = Callable[[str, int, int], None]
-"""(label, done, wanted): called after every batch."""
-ADD_ROWS = 20_000
 
 
 @dataclass
-class FactCounts:
-    """What a verify or score run did, by ``plugin@VERSION``.
+class VerifyCounts:
+    """What a verify run did, by ``verifier@VERSION``.
 
     Attributes:
-        present: facts that were there before; new: facts appended.
+        present: verdicts that were there before; new: verdicts appended.
         by_status: verdict status → new verdicts.
-        too_long: traces over ``score.MAX_TEXT_BYTES``, which were not measured.
         unready: verifier → why it could not work here (unknown, no sandbox); its verdicts stay
             missing.
     """
@@ -42,11 +34,10 @@ class FactCounts:
     present: Counter[str] = field(default_factory=Counter)
     new: Counter[str] = field(default_factory=Counter)
     by_status: Counter[str] = field(default_factory=Counter)
-    too_long: Counter[str] = field(default_factory=Counter)
     unready: dict[str, str] = field(default_factory=dict)
 
 
-def verify_store(
+def verify(
     store: Store,
     *,
     trace_ids: pl.Series | None = None,
@@ -54,7 +45,7 @@ def verify_store(
     n_workers: int | None = None,
     on_count: OnCount | None = None,
     skip_unready: bool = False,
-) -> FactCounts:
+) -> VerifyCounts:
     """Give every stored trace the verdicts that its prompt's sources ask for and that it lacks.
 
     Args:
@@ -68,14 +59,14 @@ def verify_store(
     Raises:
         FactoryError: a verifier is unknown or cannot work here, unless that is skipped.
     """
-    counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
+    counts = VerifyCounts(store.start_run("verify", {"verifier": verifier}))
     by_prompt: dict[str, list[PromptSource]] = {}
     for _, source in read_pairs(store):
         by_prompt.setdefault(source.prompt_id, []).append(source)
-    prompts = _messages(store)
+    prompts = prompt_messages(store)
     names = sorted({s.verifier for v in by_prompt.values() for s in v if s.verifier})
     for name in names if verifier is None else [verifier]:
-        stem = ids_stem(name)
+        stem = verifier_stem(name)
         try:
             checker = Checker(name, n_workers=n_workers)
         except FactoryError as error:
@@ -87,7 +78,7 @@ def verify_store(
         work = _verdict_work(store, table, by_prompt, stem, checker, trace_ids, counts)
         done = 0
         with table.writer(counts.run_id) as writer:
-            for rows in _batches_of_texts(store, list(work), batch=1024):
+            for rows in batches_of_texts(store, list(work), batch=1024):
                 pairs = [(row, source) for row in rows for source in work[row["trace_id"]]]
                 verdicts = checker.check(
                     [
@@ -118,7 +109,7 @@ def verify_shape(
     *,
     options: Mapping[str, Any] | None = None,
     trace_ids: pl.Series | None = None,
-) -> FactCounts:
+) -> VerifyCounts:
     """Run a verifier that needs no gold over stored traces (``<verifier>_status`` in wide).
 
     Args:
@@ -127,7 +118,7 @@ def verify_shape(
         options: its options.
         trace_ids: only these; None means all.
     """
-    counts = FactCounts(store.start_run("verify", {"verifier": verifier}))
+    counts = VerifyCounts(store.start_run("verify", {"verifier": verifier}))
     checker = Checker(verifier, options)
     table = store.table(f"verdicts.{checker.label}")
     present = store.table("traces").keys()
@@ -138,7 +129,7 @@ def verify_shape(
     missing = table.missing(list(keys))
     counts.present[checker.label] += len(keys) - len(missing)
     with table.writer(counts.run_id) as writer:
-        for rows in _batches_of_texts(store, [keys[k] for k in missing], batch=2048):
+        for rows in batches_of_texts(store, [keys[k] for k in missing], batch=2048):
             verdicts = checker.check([item_of(Prompt(messages=()), nobody, r) for r in rows])
             writer.append(
                 [
@@ -153,10 +144,10 @@ def verify_shape(
     return counts
 
 
-def ids_stem(name: str) -> str:
+def verifier_stem(name: str) -> str:
     """Return the verifier name that stored sources use for ``name``: a path's stem.
 
-    >>> ids_stem("my/math.py"), ids_stem("math")
+    >>> verifier_stem("my/math.py"), verifier_stem("math")
     ('math', 'math')
     """
     return name.rpartition("/")[2].removesuffix(".py")
@@ -169,7 +160,7 @@ def _verdict_work(
     stem: str,
     checker: Checker,
     trace_ids: pl.Series | None,
-    counts: FactCounts,
+    counts: VerifyCounts,
 ) -> dict[str, list[PromptSource]]:
     """Return, for each trace that lacks verdicts, the sources that ask for them."""
     keys: list[str] = []
@@ -182,7 +173,7 @@ def _verdict_work(
         )
         for trace_id, prompt_id in wanted.iter_rows():
             for source in by_prompt.get(prompt_id, ()):
-                if source.gold is not None and ids_stem(source.verifier or "") == stem:
+                if source.gold is not None and verifier_stem(source.verifier or "") == stem:
                     keys.append(verdict_key(trace_id, source, checker))
                     owners.append((trace_id, source))
     missing = set(table.missing(keys).to_list())
@@ -195,149 +186,6 @@ def _verdict_work(
     return work
 
 
-def score_store(
-    store: Store,
-    scores: Sequence[str],
-    *,
-    params: Mapping[str, Mapping[str, Any]] | None = None,
-    trace_ids: pl.Series | None = None,
-    on_count: OnCount | None = None,
-) -> FactCounts:
-    """Give every stored trace the scores that it lacks.
-
-    Args:
-        store: where traces are and scores go.
-        scores: names or paths of scores.
-        params: score → its parameters; they become part of the table's name.
-        trace_ids: only these; None means all.
-        on_count: called after every batch.
-    """
-    scorer = Scorer(scores, params)
-    counts = FactCounts(store.start_run("score", {"scores": list(scores), "params": scorer.params}))
-    prompts = _messages(store)
-    languages, extracted = languages_of(store), None
-    for name in scorer.modules:
-        table = score_table(store, scorer, name)
-        label = table.name.removeprefix("scores.")
-        present = store.table("traces").keys()
-        if trace_ids is not None:
-            present = present.filter(present.is_in(trace_ids.implode()))
-        wanted = table.missing(present)
-        counts.present[label] += len(present) - len(wanted)
-        if extracted is None and "extracted" in scorer.modules[name].READS:
-            extracted = extracted_of(store)
-        waiting: list[pl.DataFrame] = []
-        done = 0
-        for rows in _batches_of_texts(store, wanted, batch=2048):
-            frame = frame_of(
-                [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
-                prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
-                target_languages=[languages.get(r["prompt_id"]) for r in rows],
-                extracted=[(extracted or {}).get(r["trace_id"]) for r in rows],
-            )
-            counts.too_long[label] += int(too_long(frame).sum())
-            keys = pl.DataFrame({"trace_id": [r["trace_id"] for r in rows]})
-            out = keys.hstack(scorer.score_one(name, frame))
-            waiting.append(out.with_columns(pl.lit(counts.run_id).alias("run_id")))
-            done += len(rows)
-            if sum(f.height for f in waiting) >= ADD_ROWS:
-                counts.new[label] += table.add(pl.concat(waiting))
-                waiting = []
-            if on_count is not None:
-                on_count(label, done, len(wanted))
-        if waiting:
-            counts.new[label] += table.add(pl.concat(waiting))
-    store.end_run(counts.run_id, {"new": dict(counts.new), "failures": scorer.failures})
-    return counts
-
-
-def score_table(store: Store, scorer: Scorer, name: str) -> Table:
-    """Return the table of a score; parameters other than the defaults are part of its name."""
-    params = scorer.params[name]
-    suffix = f"+{ids.key_of(params)[:8]}" if params else ""
-    return store.table(
-        f"scores.{scorer.labels[name]}{suffix}", score_form(scorer.modules[name].WRITES)
-    )
-
-
-# ---- reading
-
-
-def read_pairs(store: Store, source: str | None = None) -> list[tuple[Prompt, PromptSource]]:
-    """Return stored prompts with their sources (of one source, or of all), in a stable order."""
-    messages = _messages(store)
-    out = []
-    for row in store.table("prompt_sources").read().sort("source", "item").iter_rows(named=True):
-        if source is None or row["source"] == source:
-            out.append((Prompt(messages=messages(row["prompt_id"])), source_of(row)))
-    return out
-
-
-def source_of(row: Mapping[str, Any]) -> PromptSource:
-    """Read a stored prompt source."""
-    names = (
-        "prompt_id", "source", "item", "split", "gold", "verifier", "domain", "level", "language",
-    )  # fmt: skip
-    fields = {name: row[name] for name in names}
-    return PromptSource(**fields, options=orjson.loads(row["options"] or "{}"))
-
-
-def _messages(store: Store) -> Callable[[str], tuple[Any, ...]]:
-    frame = store.table("prompts").read(["prompt_id", "messages"])
-    texts = dict(frame.iter_rows())
-    return lambda prompt_id: tuple(orjson.loads(texts.get(prompt_id, "[]")))
-
-
-def languages_of(store: Store) -> dict[str, str]:
-    """Return the language of each prompt that has one, by prompt id."""
-    frame = store.table("prompt_sources").read(["prompt_id", "language"]).drop_nulls()
-    return dict(frame.sort("prompt_id", "language").iter_rows())
-
-
-def prompt_texts(store: Store) -> dict[str, str]:
-    """Return each prompt's last user message, by prompt id."""
-    return dict(store.table("prompts").read(["prompt_id", "text"]).iter_rows())
-
-
-def extracted_of(store: Store) -> dict[str, str]:
-    """Return what the verifiers took out of each trace's answer, by trace id."""
-    out: dict[str, str] = {}
-    for name in store.tables():
-        if name.startswith("verdicts."):
-            out.update(store.table(name).read(["trace_id", "extracted"]).drop_nulls().iter_rows())
-    return out
-
-
-def texts_of(store: Store, trace_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the text columns of these traces, in the store's order, a batch in memory at a time."""
-    for rows in _batches_of_texts(store, trace_ids, batch=1024):
-        yield from rows
-
-
-def _batches_of_texts(
-    store: Store, trace_ids: Sequence[str] | pl.Series, *, batch: int
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the wanted traces with their text, in batches bounded in rows and characters."""
-    if not len(trace_ids):
-        return
-    wanted = KeySet(pl.Series(trace_ids, dtype=pl.String))
-    rows: list[dict[str, Any]] = []
-    size = 0
-    columns = ["trace_id", "prompt_id", "completion", "prefill", "finish_reason"]
-    for frame in store.table("traces").batches(columns):
-        for row in frame.filter(wanted.has(frame["trace_id"])).iter_rows(named=True):
-            rows.append(row)
-            size += len(row["completion"] or "")
-            if len(rows) >= batch or size > 16 << 20:
-                yield rows
-                rows, size = [], 0
-    if rows:
-        yield rows
-
-
-# ---- checks of what is stored
-
-
 def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]], int]:
     """Compare the verifier's present version with the newest stored one; nothing is written.
 
@@ -346,7 +194,7 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
         the number of verdicts that are the same.
     """
     checker = Checker(verifier)
-    stem = ids_stem(verifier)
+    stem = verifier_stem(verifier)
     tables = [t for t in store.tables() if t.startswith(f"verdicts.{stem}@")]
     if not tables:
         raise UsageError(
@@ -356,12 +204,12 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
     before = {row["verdict_id"]: row for row in store.table(newest).read().iter_rows(named=True)}
     sources: dict[str, list[tuple[Prompt, PromptSource]]] = {}
     for prompt, source in read_pairs(store):
-        if source.gold is not None and ids_stem(source.verifier or "") == stem:
+        if source.gold is not None and verifier_stem(source.verifier or "") == stem:
             sources.setdefault(source.prompt_id, []).append((prompt, source))
     changed: list[dict[str, Any]] = []
     n_same = 0
     wanted = [row["trace_id"] for row in before.values()]
-    for rows in _batches_of_texts(store, wanted, batch=1024):
+    for rows in batches_of_texts(store, wanted, batch=1024):
         work = [(r, p, s) for r in rows for p, s in sources.get(r["prompt_id"], ())]
         verdicts = checker.check(
             [item_of(p, s, r) for r, p, s in work], [s.options for _, _, s in work]

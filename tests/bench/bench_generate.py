@@ -26,7 +26,7 @@ from factory.engines.replay import Engine
 from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
-from factory.stages.verify import read_pairs
+from factory.stages.reading import read_pairs
 from factory.store import Store
 
 SAMPLING = Sampling(temperature=0.6, max_tokens=32768)

@@ -127,7 +127,7 @@ def main() -> None:
     print(f"{args.n:,} traces, {size / args.n:,.0f} bytes a line, {size / 1e9:.2f} GB", flush=True)
     print(f"{'verb':16}{'status':>7}{'peak MB':>10}{'CPU s':>10}{'wall s':>10}{'rows/CPU s':>12}")
     worst = 0.0
-    for name, arguments in commands(folder, args.score, args.score_store).items():
+    for name, arguments in commands(folder, args.score, args.score).items():
         if name not in args.steps.split(","):
             continue
         status, peak, cpu, wall = run(arguments, folder / "log.txt")

@@ -259,8 +259,7 @@ def pairs_of(n: int) -> Iterator[tuple[Prompt, PromptSource]]:
 
 def write_done(root: str, n: str) -> None:
     """Leave a store in which all wanted traces but the last 16 are done and verified, sealed."""
-    from factory.stages.checker import Checker
-    from factory.stages.generate.checks import verdict_hashes
+    from factory.stages.checker import Checker, verdict_hashes
 
     store = Store(root)
     sampling_id = Sampling(temperature=1.0, max_tokens=100).sampling_id

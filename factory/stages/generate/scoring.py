@@ -18,8 +18,9 @@ import polars as pl
 
 from factory.stages.checker import shared_pool
 from factory.stages.generate.checks import SampleState
+from factory.stages.reading import languages_of
+from factory.stages.score import ADD_ROWS, score, score_table
 from factory.stages.scorer import Scorer, frame_of
-from factory.stages.verify import ADD_ROWS, languages_of, score_store, score_table
 from factory.store import Store
 
 BATCH = 512
@@ -80,7 +81,7 @@ class Scores:
         if set(universe) <= self._done:
             return  # the usual case: nothing has to be looked up in tables that may be long
         if any(len(table.missing(universe)) for table in self._tables.values()):
-            score_store(self._store, self._names, params=self._params, trace_ids=universe)
+            score(self._store, self._names, params=self._params, trace_ids=universe)
 
     def abandon(self) -> None:
         """Forget what is not measured: an error is on its way."""

@@ -23,8 +23,9 @@ from factory.records import Item, Prompt, PromptSource, Sampling, Verdict, ids
 from factory.stages.generate import generate, plan
 from factory.stages.generate.policy import Policy
 from factory.stages.judge import grading
+from factory.stages.reading import read_pairs, texts_of
 from factory.stages.select import Selection, Universe, select
-from factory.stages.verify import ids_stem, read_pairs, texts_of
+from factory.stages.verify import verifier_stem
 from factory.store import Store
 
 TABLE = f"verdicts.judge@{grading.VERSION}"
@@ -309,7 +310,7 @@ def _case(
 
 def _rule(row: Mapping[str, Any]) -> Verdict | None:
     """Return the verdict of the source's own verifier, never that of a judge."""
-    name = ids_stem(row["verifier"] or "")
+    name = verifier_stem(row["verifier"] or "")
     status = row.get(f"{name}_status")
     if not name or status is None:
         return None
