@@ -79,7 +79,7 @@ class TestScoreContract:
     def test_columns_height_and_kinds(self, name: str) -> None:
         module = plugins.load("scores", name)
         out = module.score(self.frame())
-        assert out.columns == list(module.WRITES)
+        assert out.columns == [*module.WRITES, *getattr(module, "LENDS", {})]
         assert out.height == len(self.texts)
         assert set(module.WRITES.values()) <= {"text", "int", "float", "bool"}
         Scorer([name]).score(self.frame())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import gzip
 import importlib.resources
+import itertools
 import json
 import random
 import re
@@ -166,13 +167,14 @@ def test_a_sentence_of_the_prompt_is_a_quotation_in_the_same_script() -> None:
     assert one(text, prompt=prompt)["mixed_spans"] == "[]"
 
 
-def test_a_block_of_more_words_than_are_kept_gives_the_same(monkeypatch: Any) -> None:
-    from factory.scores.language import identify
-
+def test_texts_beside_one_of_more_words_than_are_kept_get_the_same() -> None:
     texts: list[str | None] = [text for text, *_ in MIXED]
     before = measure(texts).rows()
-    monkeypatch.setattr(identify, "_WORDS_KEPT", 4)
-    monkeypatch.setattr(identify, "_tables", identify._Tables())
+    parts = ["".join(pair) for pair in itertools.product("bcdfghklmnprstvz", "aeiou")]
+    words = ("".join(word) for word in itertools.product(parts, repeat=3))
+    long = " ".join(itertools.islice(words, 70_000))  # 65,536 distinct words are kept
+    assert measure([long, *texts]).rows()[1:] == before
+    assert measure([*texts, long]).rows()[:-1] == before
     assert measure(texts).rows() == before
 
 

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from factory.scores import dynamics, language, length, readability
-from factory.scores.language import measure as measure_module
 from factory.scores.readability.prose import flesch_reading_ease, measure
 from factory.scores.readability.syllables import n_syllables
 from factory.stages.scorer import Scorer, frame_of
@@ -228,26 +227,27 @@ def test_readability_takes_foreign_words_from_the_language_score_of_the_same_tex
         dict.fromkeys((*COLUMNS, "prompt", "target_language"), pl.String),
         orient="row",
     )
-    monkeypatch.setattr(measure_module, "_last", measure_module._Last())
-    alone = readability.score(frame)["readability"]
-    spans = language.score(frame)["mixed_fraction"]
+    alone = Scorer(["readability"]).score(frame)["readability"].to_list()
+    spans = language.score(frame)
     # The prompt makes a gloss of it for the language score alone.
-    assert spans[1] > 0
-    assert list(spans[2:4]) == [0.0, 0.0]
-    searched: list[int] = []
-    find = measure_module.find
-
-    def counted(texts: pl.Series, *args: Any, **params: Any) -> Any:
-        searched.append(len(texts))
-        return find(texts, *args, **params)
-
-    monkeypatch.setattr(measure_module, "find", counted)
-    assert readability.score(frame)["readability"].to_list() == alone.to_list()
-    # Searched again are the two with a prompt's words and the two without words.
-    assert sum(searched) == 4
-    searched.clear()
-    assert readability.score(frame[::-1])["readability"].to_list() == alone[::-1].to_list()
-    assert sum(searched) == len(cases)
+    assert spans["mixed_fraction"][1] > 0
+    assert list(spans["mixed_fraction"][2:4]) == [0.0, 0.0]
+    assert spans["foreign_word_fraction"].is_null().to_list() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    for names in (["language", "readability"], ["readability", "language"]):
+        assert Scorer(names).score(frame)["readability"].to_list() == alone
+    strict = Scorer(["language", "readability"], {"language": {"min_words": 50}})
+    assert strict.score(frame)["readability"].to_list() == alone
+    lent = frame.with_columns(pl.Series("foreign_word_fraction", [0.5, *[None] * 5]))
+    given = readability.score(lent)["readability"].to_list()
+    assert given[1:] == alone[1:]
+    assert given[0] < alone[0]
 
 
 @pytest.mark.parametrize(

@@ -63,41 +63,73 @@ def score(
     counts = ScoreCounts(
         store.start_run("score", {"scores": list(scores), "params": scorer.params})
     )
-    prompts = prompt_messages(store)
-    languages, extracted = languages_of(store), None
+    present = store.table("traces").keys()
+    if trace_ids is not None:
+        present = present.filter(present.is_in(trace_ids.implode()))
+    # Scores that lack the same traces go over them together: the texts are read once, and a score
+    # that reads another's columns finds them made.
+    groups: list[tuple[pl.Series, dict[str, Table]]] = []
     for name in scorer.modules:
         table = score_table(store, scorer, name)
-        label = table.name.removeprefix("scores.")
-        present = store.table("traces").keys()
-        if trace_ids is not None:
-            present = present.filter(present.is_in(trace_ids.implode()))
         wanted = table.missing(present)
-        counts.present[label] += len(present) - len(wanted)
-        if extracted is None and "extracted" in scorer.modules[name].READS:
-            extracted = extracted_of(store)
-        waiting: list[pl.DataFrame] = []
-        done = 0
-        for rows in batches_of_texts(store, wanted, batch=2048):
-            frame = frame_of(
-                [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
-                prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
-                target_languages=[languages.get(r["prompt_id"]) for r in rows],
-                extracted=[(extracted or {}).get(r["trace_id"]) for r in rows],
-            )
-            counts.too_long[label] += int(too_long(frame).sum())
-            keys = pl.DataFrame({"trace_id": [r["trace_id"] for r in rows]})
-            out = keys.hstack(scorer.score_one(name, frame))
-            waiting.append(out.with_columns(pl.lit(counts.run_id).alias("run_id")))
-            done += len(rows)
-            if sum(f.height for f in waiting) >= ADD_ROWS:
-                counts.new[label] += table.add(pl.concat(waiting))
-                waiting = []
-            if on_count is not None:
-                on_count(label, done, len(wanted))
-        if waiting:
-            counts.new[label] += table.add(pl.concat(waiting))
+        counts.present[_label(table)] += len(present) - len(wanted)
+        for other, tables in groups:
+            if other.equals(wanted):
+                tables[name] = table
+                break
+        else:
+            groups.append((wanted, {name: table}))
+    for wanted, tables in groups:
+        if len(wanted):
+            _score_group(store, scorer, wanted, tables, counts, on_count)
     store.end_run(counts.run_id, {"new": dict(counts.new), "failures": scorer.failures})
     return counts
+
+
+def _score_group(
+    store: Store,
+    scorer: Scorer,
+    wanted: pl.Series,
+    tables: Mapping[str, Table],
+    counts: ScoreCounts,
+    on_count: OnCount | None,
+) -> None:
+    """Give the wanted traces the scores of several tables, batch by batch."""
+    prompts, languages = prompt_messages(store), languages_of(store)
+    extracted = extracted_of(store) if "extracted" in scorer.inputs else {}
+    waiting: dict[str, list[pl.DataFrame]] = {name: [] for name in tables}
+
+    def write(name: str) -> None:
+        if waiting[name]:
+            counts.new[_label(tables[name])] += tables[name].add(pl.concat(waiting[name]))
+            waiting[name].clear()
+
+    done = 0
+    for rows in batches_of_texts(store, wanted, batch=2048):
+        frame = frame_of(
+            [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
+            prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
+            target_languages=[languages.get(r["prompt_id"]) for r in rows],
+            extracted=[extracted.get(r["trace_id"]) for r in rows],
+        )
+        n_too_long = int(too_long(frame).sum())
+        done += len(rows)
+        keys = pl.DataFrame({"trace_id": [r["trace_id"] for r in rows]})
+        for name, scored in scorer.each(frame, tables):
+            label = _label(tables[name])
+            counts.too_long[label] += n_too_long
+            run_id = pl.lit(counts.run_id).alias("run_id")
+            waiting[name].append(keys.hstack(scored).with_columns(run_id))
+            if sum(f.height for f in waiting[name]) >= ADD_ROWS:
+                write(name)
+            if on_count is not None:
+                on_count(label, done, len(wanted))
+    for name in waiting:
+        write(name)
+
+
+def _label(table: Table) -> str:
+    return table.name.removeprefix("scores.")
 
 
 def score_table(store: Store, scorer: Scorer, name: str) -> Table:

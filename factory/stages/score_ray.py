@@ -60,7 +60,7 @@ def score_on_ray(
     if len(wanted):
         started = _connect(address)
         try:
-            texts = extracted_of(store) if _reads(scorer, "extracted") else {}
+            texts = extracted_of(store) if "extracted" in scorer.inputs else {}
             known = ray.put((wanted, store.excluded_runs(), prompt_texts(store),
                              languages_of(store), texts))  # fmt: skip
             paths = [str(p.resolve()) for p in traces.part_paths()]
@@ -159,14 +159,9 @@ class Measure:
             extracted=[self._extracted.get(t) for t in rows["trace_id"]],
         )
         parts = [rows.select("trace_id"), too_long(frame).to_frame()]
-        for name in self._scorer.modules:
-            scored = self._scorer.score_one(name, frame)
+        for name, scored in self._scorer.each(frame):
             parts.append(scored.rename({c: f"{name}/{c}" for c in scored.columns}))
         return pl.concat(parts, how="horizontal").to_arrow()
-
-
-def _reads(scorer: Scorer, column: str) -> bool:
-    return any(column in module.READS for module in scorer.modules.values())
 
 
 def _label(table: str) -> str:

@@ -66,7 +66,7 @@ def chain(
         cpu[name] += now - last
         last = now
 
-    scorers = {name: Scorer([name]) for name in (NARROW if narrow else SCORES)}
+    scorer = Scorer(NARROW if narrow else SCORES)
     sketches = Sketches(ngram=5)
     checker = None if narrow else Decontaminator(benches, ngram=10)
     lap("index")
@@ -76,8 +76,8 @@ def chain(
         frame = frame_of(texts)
         lap("read")
         columns = []
-        for name, scorer in scorers.items():
-            columns += scorer.score(frame).get_columns()
+        for name, scored in scorer.each(frame):
+            columns += scored.get_columns()
             lap(name)
         checked = frame.select("completion")
         if checker is None:

@@ -26,7 +26,7 @@ import polars as pl
 
 from factory.scores import language, readability, repetition
 from factory.scores.language import fasttext_model
-from factory.scores.language.measure import mixed_fractions
+from factory.scores.language.measure import foreign_word_fraction
 from factory.scores.readability import prose
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -144,10 +144,10 @@ def bench_language(texts: list[str], rounds: int) -> None:
     for share, every in (("5 %", 20), ("half", 2)):
         for name, same in (("another script", False), ("the same script", True)):
             label = f"mixing, {name}, {share} of texts mixed"
-            work = functools.partial(mixed_fractions, model=ours, same_script=same)
+            work = functools.partial(foreign_word_fraction, model=ours, same_script=same)
             sides[label] = mixed(every, same), work
     sides["mixing, the same script, clean"] = (
-        plain, functools.partial(mixed_fractions, model=ours, same_script=True),
+        plain, functools.partial(foreign_word_fraction, model=ours, same_script=True),
     )  # fmt: skip
     sides["language.score, all columns, clean"] = plain, lambda _: language.score(frame)
     mine: dict[str, list[float]] = {name: [] for name in sides}

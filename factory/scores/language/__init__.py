@@ -22,7 +22,7 @@ from factory.scores._text import judged
 from factory.scores.language import fasttext_model
 from factory.scores.language.foreign import SentenceRule
 from factory.scores.language.identify import family
-from factory.scores.language.measure import MIN_CONFIDENCE, Found, blocks, find, remember
+from factory.scores.language.measure import MIN_CONFIDENCE, Found, blocks, find
 from factory.scores.language.mixing import Span
 from factory.scores.language.scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores.language.word_counts import count_words
@@ -42,6 +42,9 @@ WRITES = {
     "n_switches": "int",
     "is_abstained": "bool",
 }
+LENDS = {"foreign_word_fraction": "float"}
+"""Share of words in another language, found without a look at the prompt and by the words that the
+rules count; null where the prompt had a part in it. ``readability`` reads it."""
 _TYPES = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
 _RULE = SentenceRule()
 _NAMES = {
@@ -64,10 +67,10 @@ def score(
         min_words: a sentence of the same script needs so many words to be judged by itself.
 
     Returns:
-        N rows with the columns of ``WRITES``. ``lang`` is an ISO 639-1 code where there is one;
-        ``mixed_spans`` JSON ``[[start, end, lang], …]`` in characters of the judged text;
-        ``mixed_fraction`` words in other languages than ``lang`` ÷ words; ``n_switches`` changes
-        of language from the first word to the last.
+        N rows with the columns of ``WRITES`` and ``LENDS``. ``lang`` is an ISO 639-1 code where
+        there is one; ``mixed_spans`` JSON ``[[start, end, lang], …]`` in characters of the judged
+        text; ``mixed_fraction`` words in other languages than ``lang`` ÷ words; ``n_switches``
+        changes of language from the first word to the last.
 
     >>> df = pl.DataFrame({"completion": ["We add the two numbers, 所以 the sum is right."],
     ...     "reasoning": [""], "prompt": [None], "target_language": ["en"]},
@@ -79,19 +82,19 @@ def score(
     rule = SentenceRule(min_words=min_words)
     frame = df.select(judged(), pl.col("prompt", "target_language").cast(pl.String))
     targets = _targets(frame, lid, min_confidence)
-    texts, parts, shares = frame["judged"], [], []
+    texts, parts = frame["judged"], []
     for begin, end in blocks(texts):
         block = frame.slice(begin, end - begin)
         found = find(
             block["judged"], block["prompt"].to_list(), lid,
             min_confidence=min_confidence, rule=rule,
         )  # fmt: skip
-        parts.append(_columns(block["judged"], found, targets[begin:end]))
-        shares.append(found.foreign_shares(without_prompt=True))
-    if rule == _RULE and min_confidence == MIN_CONFIDENCE:
-        remember(texts, lid, shares)
+        lent = pl.Series(found.foreign_shares(without_prompt=True), nan_to_null=True)
+        out = _columns(block["judged"], found, targets[begin:end])
+        parts.append(out.with_columns(lent.alias("foreign_word_fraction")))
     if not parts:
-        return pl.DataFrame(schema={name: _TYPES[kind] for name, kind in WRITES.items()})
+        schema = {name: _TYPES[kind] for name, kind in (WRITES | LENDS).items()}
+        return pl.DataFrame(schema=schema)
     return pl.concat(parts)
 
 

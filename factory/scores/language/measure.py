@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,32 +48,6 @@ class Found:
         if without_prompt:
             share[list(self.spared)] = np.nan
         return share
-
-
-class _Last(threading.local):
-    """What the language score of a thread found last, for the readability of the same texts."""
-
-    def __init__(self) -> None:
-        self.texts = pl.Series(dtype=pl.String)
-        self.model: LanguageModel | None = None
-        self.share = np.empty(0)
-
-
-_last = _Last()
-# Larger batches are not remembered: their memory would stay taken.
-_MOST_REMEMBERED_BYTES = 64 << 20
-
-
-def remember(texts: pl.Series, model: LanguageModel, shares: list[npt.NDArray[np.float64]]) -> None:
-    """Keep the shares of foreign words of a batch, found with the default rule and confidence.
-
-    Args:
-        texts: the texts of all blocks, in order.
-        model: the language model that was used.
-        shares: of each block, NaN where it is open (readability knows no prompt).
-    """
-    if shares and texts.str.len_bytes().sum() <= _MOST_REMEMBERED_BYTES:
-        _last.texts, _last.model, _last.share = texts, model, np.concatenate(shares)
 
 
 def find(
@@ -132,20 +105,32 @@ def _merged(spans: list[Span]) -> list[Span]:
     return out
 
 
-def mixed_fractions(texts: pl.Series, model: LanguageModel, *, same_script: bool) -> pl.Series:
+def foreign_word_fraction(
+    texts: pl.Series,
+    model: LanguageModel,
+    *,
+    same_script: bool,
+    known: pl.Series | None = None,
+) -> pl.Series:
     """Return the share of words in another language than the text's own; null without words.
 
-    What the language score has just found in the same texts is taken from there.
+    Args:
+        texts: D texts.
+        model: the language model.
+        same_script: whether foreign sentences of the same script count; without them no language
+            is named, and only other scripts do.
+        known: what the language score found in the same texts, null where it is open. It counts
+            only with ``same_script``.
 
     >>> from factory.scores.language.fasttext_model import load
     >>> text = "We add the two numbers here, 所以 the whole sum is right."
-    >>> mixed_fractions(pl.Series([text, None]), load(), same_script=True).round(2).to_list()
+    >>> foreign_word_fraction(pl.Series([text, None]), load(), same_script=True).round(2).to_list()
     [0.1, None]
     """
-    share = np.full(len(texts), np.nan)
     rule = SentenceRule() if same_script else None
-    if same_script and _last.model is model and texts.equals(_last.texts, null_equal=True):
-        share = _last.share.copy()
+    share = np.full(len(texts), np.nan)
+    if known is not None and same_script:
+        share = known.cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
     open_rows = np.flatnonzero(np.isnan(share))
     left = texts if len(open_rows) == len(texts) else texts.gather(open_rows)
     for begin, end in blocks(left):

@@ -34,11 +34,11 @@ import polars as pl
 from factory.scores._byte_arrays import Ints, eights, utf8
 from factory.scores._text import char_kinds, judged
 from factory.scores.language import fasttext_model
-from factory.scores.language.measure import mixed_fractions
+from factory.scores.language.measure import foreign_word_fraction
 from factory.scores.readability import prose as prose_module
 
 VERSION = 2
-READS = ("completion", "reasoning", "answer", "extracted")
+READS = ("completion", "reasoning", "answer", "extracted", "foreign_word_fraction")
 PARAMS = ("weights", "same_script")
 WEIGHTS: Mapping[str, float] = {
     "paragraph": 2.0, "sentence": 1.0, "code": 2.0, "markdown": 1.0, "mixing": 2.0,
@@ -81,7 +81,8 @@ def score(
     """Measure how well a trace reads; null where the judged text is null, shares where it is blank.
 
     Args:
-        df: columns of ``READS``, text, N rows.
+        df: columns of ``READS``, N rows; ``foreign_word_fraction``, which the language score
+            lends, may be missing or null and is then measured here.
         weights: other weights of the parts than ``WEIGHTS``, by name.
         same_script: whether foreign sentences of the same script count as mixing; without them
             only other scripts do, at a third of the time.
@@ -122,7 +123,8 @@ def score(
         **_summary(markup, half),
     }
     out = pl.DataFrame([series.alias(name) for name, series in columns.items()])
-    mixed = mixed_fractions(text, fasttext_model.load(), same_script=same_script)
+    known = df["foreign_word_fraction"] if "foreign_word_fraction" in df.columns else None
+    mixed = foreign_word_fraction(text, fasttext_model.load(), same_script=same_script, known=known)
     out = out.with_columns(_composite(out, half, mixed, used).alias("readability"))
     out = out.with_columns(text.is_null().alias("_null"))
     return out.select(

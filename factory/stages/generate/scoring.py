@@ -145,7 +145,7 @@ def measure(
     texts = dict(columns)
     frame = frame_of(texts.pop("completions"), **texts)
     scorer = Scorer(names, params)
-    return {name: _packed(scorer.score_one(name, frame)) for name in names}
+    return {name: _packed(scored) for name, scored in scorer.each(frame)}
 
 
 def _packed(frame: pl.DataFrame) -> str:
