@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from factory.cli.main import run_cli
+from factory.cli.common import run_cli
 
 Adder = Callable[[argparse.ArgumentParser], None]
 

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from factory.cli.files import columns, pairs
-from factory.cli.main import run_script
+from factory.cli.common import assignments, columns, run_script
 from factory.config import Config
 
 RECIPE = Path(__file__).parent / "recipes" / "curate.yaml"
@@ -76,7 +75,7 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
         rows = ((files.stem(path), number, row) for path, number, row in found)
     imported = import_rows(
         store, rows, model=args.model, verifier=args.verifier,
-        options=pairs(args.option, flag="--option"),
+        options=assignments(args.option, flag="--option"),
     )  # fmt: skip
     trace_ids = pl.Series("trace_id", imported.trace_ids, dtype=pl.String)
     skipped = "".join(f", {n} rows with {why}" for why, n in sorted(imported.skipped.items()))

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from factory.cli.main import run_script
+from factory.cli.common import run_script
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.select import Selection

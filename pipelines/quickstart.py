@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from factory.cli.main import run_script
+from factory.cli.common import run_script
 from factory.config import Config
 from factory.errors import FactoryError
 from pipelines.lanes import die_with_parent

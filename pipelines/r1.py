@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from factory.cli.main import run_script
+from factory.cli.common import run_script
 from factory.config import Config
 from factory.errors import UsageError
 from pipelines.cold_start import ColdStart, cold_start, model_refiner

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from typing import Any
 
-import yaml
-
+from factory.cli.common import assignments, columns, note, score_params
 from factory.errors import UsageError
 
 
 def verify(args: Namespace) -> int:
     """``factory verify IN --out OUT``; without IN on the store."""
-    from factory.cli.on_files import verify_file
+    from factory.cli.verify_file import verify_file
 
     if not _on_files(args):
         from factory.cli import store
 
         return store.verify(args)
 
-    options = pairs(args.option, flag="--option")
+    options = assignments(args.option, flag="--option")
     if args.mode is not None:
         options["mode"] = args.mode
     tally = verify_file(
@@ -32,13 +29,13 @@ def verify(args: Namespace) -> int:
         prefix=args.prefix,
         n_workers=args.workers,
     )
-    sys.stderr.write(tally.line() + "\n")
+    note(tally.line())
     return tally.exit_code
 
 
 def score(args: Namespace) -> int:
     """``factory score IN --out OUT``; without IN on the store."""
-    from factory.cli.on_files import score_file
+    from factory.cli.score_file import score_file
 
     if not _on_files(args):
         from factory.cli import store
@@ -54,13 +51,13 @@ def score(args: Namespace) -> int:
         mapping=columns(args.map),
         prefix=args.prefix,
     )
-    sys.stderr.write(tally.line() + "\n")
+    note(tally.line())
     return tally.exit_code
 
 
 def dedup(args: Namespace) -> int:
     """``factory dedup IN --out OUT``."""
-    from factory.cli.sets_on_files import dedup_file
+    from factory.cli.dedup_file import dedup_file
 
     tally = dedup_file(
         args.input,
@@ -71,13 +68,13 @@ def dedup(args: Namespace) -> int:
         mapping=columns(args.map),
         prefix=args.prefix,
     )
-    sys.stderr.write(tally.line() + "\n")
+    note(tally.line())
     return tally.exit_code
 
 
 def decontaminate(args: Namespace) -> int:
     """``factory decontaminate IN --against FILE… --out OUT``."""
-    from factory.cli.sets_on_files import decontaminate_file
+    from factory.cli.dedup_file import decontaminate_file
 
     tally = decontaminate_file(
         args.input,
@@ -88,7 +85,7 @@ def decontaminate(args: Namespace) -> int:
         mapping=columns(args.map),
         prefix=args.prefix,
     )
-    sys.stderr.write(tally.line() + "\n")
+    note(tally.line())
     return tally.exit_code
 
 
@@ -108,41 +105,3 @@ def doctor(args: Namespace) -> int:
     from factory.cli.doctor import print_table
 
     return print_table(as_json=args.json)
-
-
-def pairs(assignments: list[str], *, flag: str) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` words; values are YAML.
-
-    >>> pairs(["mode=boxed", "n=3"], flag="--option")
-    {'mode': 'boxed', 'n': 3}
-    """
-    out: dict[str, Any] = {}
-    for word in assignments:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{flag} {word!r}", f"write it as {flag} KEY=VALUE")
-        try:
-            out[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            out[key] = text
-    return out
-
-
-def score_params(assignments: list[str]) -> dict[str, dict[str, Any]]:
-    """Read ``SCORE.KEY=VALUE`` words of ``--param``.
-
-    >>> score_params(["language.min_words=3"])
-    {'language': {'min_words': 3}}
-    """
-    params: dict[str, dict[str, Any]] = {}
-    for key, value in pairs(assignments, flag="--param").items():
-        name, dot, parameter = key.rpartition(".")
-        if not dot:
-            raise UsageError(f"--param {key}", "write it as SCORE.KEY=VALUE")
-        params.setdefault(name, {})[parameter] = value
-    return params
-
-
-def columns(assignments: list[str]) -> dict[str, str]:
-    """Read ``NAME=COLUMN`` words of ``--map``."""
-    return {key: str(value) for key, value in pairs(assignments, flag="--map").items()}

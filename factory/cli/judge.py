@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from factory.cli.store import draining, note, out, sampling_of, store_of
+from factory.cli.common import draining, note, out, sampling_of, store_of
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.judge import Judging

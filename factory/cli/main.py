@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
-DEFAULT_STORE = "data"
+from factory.cli.common import DEFAULT_STORE, run_cli
 
 
 class _Parser(argparse.ArgumentParser):
@@ -190,7 +188,7 @@ def _generate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--max-cost", type=_money, metavar="M", help="the same, by the recipe's price")
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.epilog = _GENERATE_RECIPE
-    p.set_defaults(run="factory.cli.store:generate")
+    p.set_defaults(run="factory.cli.generate:generate")
 
 
 def _judge(p: argparse.ArgumentParser) -> None:
@@ -236,20 +234,20 @@ def _sql(p: argparse.ArgumentParser) -> None:
     _store(p)
     _form(p)
     p.add_argument("--limit", type=int, default=1000, metavar="N", help="rows at most, 0 for all")
-    p.set_defaults(run="factory.cli.store:sql")
+    p.set_defaults(run="factory.cli.query:sql")
 
 
 def _ls(p: argparse.ArgumentParser) -> None:
     _store(p)
     _form(p)
-    p.set_defaults(run="factory.cli.store:ls")
+    p.set_defaults(run="factory.cli.query:ls")
 
 
 def _show(p: argparse.ArgumentParser) -> None:
     p.add_argument("name", metavar="NAME", help="release, table, run or @query")
     _store(p)
     _form(p)
-    p.set_defaults(run="factory.cli.store:show")
+    p.set_defaults(run="factory.cli.query:show")
 
 
 def _sample(p: argparse.ArgumentParser) -> None:
@@ -259,7 +257,7 @@ def _sample(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="which ones")
     _store(p)
     _form(p)
-    p.set_defaults(run="factory.cli.store:sample")
+    p.set_defaults(run="factory.cli.query:sample")
 
 
 def _diff(p: argparse.ArgumentParser) -> None:
@@ -267,7 +265,7 @@ def _diff(p: argparse.ArgumentParser) -> None:
     p.add_argument("after", metavar="B", help="release or release/version")
     _store(p)
     _form(p)
-    p.set_defaults(run="factory.cli.store:diff")
+    p.set_defaults(run="factory.cli.query:diff")
 
 
 def _check(p: argparse.ArgumentParser) -> None:
@@ -350,48 +348,6 @@ VERBS: list[tuple[str, str, Adder]] = [
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     return run_cli(build_parser(), argv)
-
-
-def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parse, run the verb, and turn a user's mistake into one line."""
-    try:
-        args = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    module, _, function = args.run.partition(":")
-
-    def run() -> int:
-        verb: Callable[[Any], int] = getattr(importlib.import_module(module), function)
-        return verb(args)
-
-    return run_script(f"{parser.prog} {args.verb}", run)
-
-
-def run_script(name: str, run: Callable[[], int | None]) -> int:
-    """Run ``run`` and return the exit status; a user's mistake becomes one line.
-
-    Args:
-        name: stands before the line.
-        run: returns an exit status, or None for 0.
-    """
-    from factory.errors import FactoryError
-
-    try:
-        return run() or 0
-    except FactoryError as error:
-        print(f"{name}: {_one_line(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; what was committed is kept, run it again", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader (head, less) went away; that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

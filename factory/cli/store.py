@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import sys
-import tempfile
-import threading
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from factory.cli.files import columns, pairs, score_params
-from factory.cli.main import DEFAULT_STORE
-from factory.config import Config, read_yaml
+from factory.cli.common import assignments, columns, funnel_lines, note, out, score_params, store_of
+from factory.config import read_yaml
 from factory.errors import UsageError
 from factory.store import Store
-
-
-def store_of(args: Namespace, *, create: bool = False) -> Store:
-    """Open the store that ``--store``, or FACTORY_STORE, names."""
-    return Store(_folder(args), create=create)
-
-
-def _folder(args: Namespace) -> str:
-    return args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE
-
-
-@contextlib.contextmanager
-def _to_generate(args: Namespace) -> Iterator[Store]:
-    """Open the store, made where there is none; for a plan it is then gone afterwards."""
-    folder = Path(_folder(args))
-    has_something = any(folder.iterdir()) if folder.is_dir() else folder.exists()
-    if has_something or not args.plan:
-        yield store_of(args, create=True)
-    else:
-        with tempfile.TemporaryDirectory() as nothing:
-            yield Store(nothing)
-
-
-def out(text: str) -> None:
-    """Print text that ends its own lines."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-
-
-def note(text: str) -> None:
-    """Print one line to standard error."""
-    if text:
-        sys.stderr.write(text.rstrip("\n") + "\n")
-
 
 # ---- facts in
 
@@ -80,7 +39,7 @@ def import_(args: Namespace) -> int:
         source=args.source,
         model=args.model,
         verifier=args.verifier,
-        options=pairs(args.option, flag="--option"),
+        options=assignments(args.option, flag="--option"),
         language=args.language,
     )
     skipped = "".join(f", {n} {why}" for why, n in sorted(done.skipped.items()))
@@ -89,155 +48,6 @@ def import_(args: Namespace) -> int:
         f"{done.duplicates} exact duplicates{skipped}; {done.with_gold} rows with a gold"
     )
     return 1 if done.skipped else 0
-
-
-class GenerateRecipe(Config):
-    """What ``factory generate`` does; ``--set key=value`` wins over the file."""
-
-    source: dict[str, Any]
-    """``kind`` (files, hub, procedural, store, or a .py path) and that source's own arguments."""
-    engine: dict[str, Any]
-    """``kind`` (vllm, openai, ray, replay), ``model``, and the engine's own arguments."""
-    sampling: dict[str, Any]
-    """Temperature, max_tokens, top_p, prefill …: fields of ``records.Sampling``."""
-    policy: dict[str, Any]
-    """``kind`` (fixed, until, adaptive) with its numbers."""
-    verify: bool = True
-    """Verify while sampling."""
-    scores: tuple[str, ...] = ()
-    """Scores to measure while sampling."""
-    price: dict[str, float] | None = None
-    """``per_million_prompt_tokens``, ``per_million_completion_tokens``, ``per_gpu_hour``."""
-
-
-def generate(args: Namespace) -> int:
-    """``factory generate RECIPE``: make the wanted traces that the store lacks."""
-    recipe = GenerateRecipe.load(args.recipe, overrides=args.overrides)
-    with _to_generate(args) as store:
-        return _generate(args, recipe, store)
-
-
-def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
-    from factory.engines import opening
-    from factory.stages.generate import check_wishes, plan
-    from factory.stages.generate import generate as run
-    from factory.stages.generate.policy import Policy
-    from factory.stages.generate.progress import View
-    from factory.stages.scorer import Scorer
-
-    prompts = list(_pairs(store, recipe.source, limit=args.limit))
-    if not prompts:
-        raise UsageError("the source gives no prompt", "see `source` in the recipe")
-    sampling = sampling_of(recipe.sampling, seed=args.seed)
-    policy = Policy.make(recipe.policy, where="policy")
-    price = _price(recipe.price)
-    check_wishes(sampling, policy, verify=recipe.verify, max_cost=args.max_cost, price=price)
-    Scorer(recipe.scores)  # a misspelt name is told before a model is loaded
-    settings = dict(recipe.engine)
-    kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
-    if not isinstance(model, str):
-        raise UsageError("the recipe's engine names no model", "give engine.model")
-    if args.plan:
-        found = plan(store, prompts, engine=opening.identify(kind, model, settings),
-                     sampling=sampling, policy=policy)  # fmt: skip
-        for name, value in found.items():
-            out(f"{name.replace('_', ' '):28}{value:>14,}")
-        if price is not None:
-            cost = price.of(completion_tokens=found["completion_tokens_at_most"])
-            out(f"{'cost of these tokens at most':28}{cost:>14,.2f}")
-        return 0
-    engine = opening.open_engine(kind, model, settings)
-    view = View()
-    try:
-        with draining() as stop:
-            made = run(
-                store, prompts, engine, sampling=sampling, policy=policy, verify=recipe.verify,
-                scores=recipe.scores,
-                max_tokens=args.max_tokens, max_cost=args.max_cost, price=price,
-                on_progress=view, on_prompt=_show_first, stop=stop,
-            )  # fmt: skip
-    finally:
-        view.close()
-        engine.close()
-    p = made.progress
-    if p.failures:
-        why = ", ".join(f"{n} {kind}" for kind, n in sorted(p.failures.items()))
-        sql = f"SELECT kind, message FROM failures WHERE run_id = '{made.run_id}'"
-        note(f'{p.n_failed} requests were given up: {why}; `factory sql "{sql}"` says more')
-    note(
-        f"run {made.run_id}: {p.n_new} new traces, {p.n_have} were there, {made.missing} missing; "
-        f"{p.n_completion_tokens:,} tokens in {p.seconds:.0f} s"
-        + (f"; stopped: {made.stopped}" if made.stopped else "")
-        + ("; the same command goes on from here" if made.missing else "")
-    )
-    if made.missing and made.stopped == "interrupted":
-        return 130  # as after any Ctrl-C: what was to follow must not run
-    return 1 if made.missing else 0
-
-
-def _price(fields: dict[str, float] | None) -> Any:
-    from factory.stages.generate.price import Price
-
-    try:
-        return None if fields is None else Price(**fields)
-    except TypeError as error:
-        raise UsageError(f"price: {error}", "see GenerateRecipe") from None
-
-
-def _show_first(text: str) -> None:
-    note(f"first prompt, as the model sees it: {text!r}")
-
-
-def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Any:
-    """Return the sampling of a recipe; ``seed`` wins over its own."""
-    from factory.records import Sampling
-
-    if isinstance(fields.get("stop"), str):  # not its letters
-        fields = {**fields, "stop": (fields["stop"],)}
-    try:
-        return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
-    except TypeError as error:
-        raise UsageError(f"sampling: {error}", "temperature and max_tokens are needed") from None
-    except ValueError as error:
-        raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
-
-
-def _pairs(store: Store, source: dict[str, Any], *, limit: int | None) -> Iterator[Any]:
-    from factory import plugins
-    from factory.stages.reading import read_pairs
-
-    values = dict(source)
-    kind = str(values.pop("kind", "files"))
-    if kind == "store":
-        found: Iterator[Any] = iter(read_pairs(store, values.get("name")))
-    else:
-        try:
-            found = plugins.load("sources", kind).prompts(**values)
-        except TypeError as error:
-            raise UsageError(f"source {kind!r}: {error}", "see its docstring") from None
-    for number, pair in enumerate(found):
-        if limit is not None and number >= limit:
-            return
-        yield pair
-
-
-@contextlib.contextmanager
-def draining() -> Iterator[threading.Event]:
-    """First Ctrl-C (or SIGTERM): ask nothing new, finish and keep; second: leave at once."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        note("\nfinishing what is in flight; press Ctrl-C again to leave at once")
-
-    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
 
 
 def verify(args: Namespace) -> int:
@@ -300,7 +110,7 @@ def score(args: Namespace) -> int:
 def select(args: Namespace) -> int:
     """``factory select RECIPE``: show what a selection keeps and drops; writes nothing."""
     selected = _selected(args)
-    _print_funnel(selected)
+    out("\n".join(funnel_lines(selected.funnel, kept=selected.kept.height)))
     return 0
 
 
@@ -309,7 +119,7 @@ def release(args: Namespace) -> int:
     from factory.stages.release import release as write
 
     selected = _selected(args)
-    _print_funnel(selected)
+    out("\n".join(funnel_lines(selected.funnel, kept=selected.kept.height)))
     made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
     out(f"release {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
     return 0
@@ -320,15 +130,6 @@ def _selected(args: Namespace) -> Any:
     from factory.stages.select import select as run
 
     return run(store_of(args), Selection.load(args.recipe, overrides=args.overrides))
-
-
-def _print_funnel(selected: Any) -> None:
-    out(f"{'step':24}{'in':>9}{'drops':>9}{'only this':>11}{'undefined':>11}")
-    for f in selected.funnel:
-        off = "" if f["is_on"] else "  (off)"
-        out(f"{f['name'][:23]:24}{f['n_in']:>9}{f['n_dropped']:>9}{f['n_dropped_only']:>11}"
-            f"{f['n_undefined']:>11}{off}")  # fmt: skip
-    out(f"{'kept':24}{selected.kept.height:>9}")
 
 
 def export(args: Namespace) -> int:
@@ -353,66 +154,12 @@ def report(args: Namespace) -> int:
     return 0
 
 
-# ---- looking
-
-
-def sql(args: Namespace) -> int:
-    """``factory sql "SELECT …"`` or ``@query``."""
-    from catalogs import show as show_module
-
-    text, remark = show_module.sql(store_of(args), args.query, form=args.form, limit=args.limit)
-    out(text)
-    note(remark)
-    return 0
-
-
-def ls(args: Namespace) -> int:
-    """``factory ls``."""
-    from catalogs import show as show_module
-
-    out(show_module.ls(store_of(args), form=args.form))
-    return 0
-
-
-def show(args: Namespace) -> int:
-    """``factory show NAME``."""
-    from catalogs import show as show_module
-
-    out(show_module.show(store_of(args), args.name, form=args.form))
-    return 0
-
-
-def sample(args: Namespace) -> int:
-    """``factory sample NAME``."""
-    from catalogs import show as show_module
-
-    out(
-        show_module.sample(
-            store_of(args),
-            args.name,
-            n=args.n,
-            dropped_by=args.dropped_by,
-            seed=args.seed,
-            form=args.form,
-        )
-    )
-    return 0
-
-
-def diff(args: Namespace) -> int:
-    """``factory diff A B``: what changed between two releases, and why."""
-    from catalogs.diff import diff as compare
-
-    out(compare(store_of(args), args.before, args.after, form=args.form))
-    return 0
-
-
 # ---- keeping house
 
 
 def check(args: Namespace) -> int:
     """``factory check``: hashes of every file; with ``--gold`` and ``--audit`` more."""
-    from catalogs import show as show_module
+    from catalogs.show import audit
 
     store = store_of(args)
     bad = store.check()
@@ -428,7 +175,7 @@ def check(args: Namespace) -> int:
                 f"{row['verifier']}: {row['reason']}")  # fmt: skip
         out(f"{checked} golds checked, {len(failing)} do not pass")
     if args.audit:
-        for answer in show_module.audit(store):
+        for answer in audit(store):
             out(answer.render("table"))
             bad.append(answer.title)
     out("all is well" if not bad else f"{len(bad)} findings")

@@ -291,6 +291,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from factory.cli.main import run_script
+    from factory.cli.common import run_script
 
     sys.exit(run_script("grow", lambda: main(sys.argv[1:])))

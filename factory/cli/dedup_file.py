@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.cli.on_files import Tally, check_paths, clean, refuse_collision, refuse_unread
+from factory.cli.file_rows import Tally, check_paths, clean, refuse_collision, refuse_unread
 from factory.errors import UsageError
 from factory.rows import files
 from factory.rows.files import Malformed, Row

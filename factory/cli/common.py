@@ -1,0 +1,209 @@
+"""What commands and scripts share: how they run, what they print, how they read their options.
+
+Nothing heavy is loaded here, since every command starts with this module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import UsageError
+
+if TYPE_CHECKING:
+    from factory.records import Sampling
+    from factory.store import Store
+
+DEFAULT_STORE = "data"
+_BEGUN = time.monotonic()
+
+
+# ---- running
+
+
+def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse, run the verb, and turn a user's mistake into one line."""
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    module, _, function = args.run.partition(":")
+
+    def run() -> int:
+        verb: Callable[[Any], int] = getattr(importlib.import_module(module), function)
+        return verb(args)
+
+    return run_script(f"{parser.prog} {args.verb}", run)
+
+
+def run_script(name: str, run: Callable[[], int | None]) -> int:
+    """Run ``run`` and return the exit status; a user's mistake becomes one line.
+
+    Args:
+        name: stands before the line.
+        run: returns an exit status, or None for 0.
+    """
+    from factory.errors import FactoryError
+
+    try:
+        return run() or 0
+    except FactoryError as error:
+        note(f"{name}: {_one_line(str(error))}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        note(f"{name}: stopped; what was committed is kept, run it again")
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def draining() -> Iterator[threading.Event]:
+    """First Ctrl-C (or SIGTERM): ask nothing new, finish and keep; second: leave at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        note("\nfinishing what is in flight; press Ctrl-C again to leave at once")
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+# ---- printing
+
+
+def out(text: str) -> None:
+    """Print text that ends its own lines."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def note(text: str) -> None:
+    """Print one line to standard error."""
+    if text:
+        sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+def say(text: str) -> None:
+    """Print one line to standard output at once, also where it goes into a file or a pipe."""
+    out(text)
+    sys.stdout.flush()
+
+
+def step(title: str) -> None:
+    """Print the title of a stage of a script with the seconds since the process began."""
+    say(f"\n[{time.monotonic() - _BEGUN:5.0f} s] {title}")
+
+
+def funnel_lines(funnel: Iterable[Mapping[str, Any]], *, kept: int) -> list[str]:
+    """Return a selection's funnel as lines of text, the one form in which it is printed.
+
+    Args:
+        funnel: ``Selected.funnel``, or that of a release's manifest: one mapping per step.
+        kept: traces that are kept.
+
+    >>> one = {"name": "right", "is_on": True, "n_in": 4, "n_dropped": 1, "n_dropped_only": 1,
+    ...     "n_undefined": 0}
+    >>> for line in funnel_lines([one], kept=3):
+    ...     print(line)
+    step                           in    drops  only this  undefined
+    right                           4        1          1          0
+    kept                            3
+    """
+    lines = [f"{'step':24}{'in':>9}{'drops':>9}{'only this':>11}{'undefined':>11}"]
+    for f in funnel:
+        off = "" if f["is_on"] else "  (off)"
+        lines.append(
+            f"{f['name'][:23]:24}{f['n_in']:>9}{f['n_dropped']:>9}{f['n_dropped_only']:>11}"
+            f"{f['n_undefined']:>11}{off}"
+        )
+    return [*lines, f"{'kept':24}{kept:>9}"]
+
+
+# ---- reading options
+
+
+def store_of(args: argparse.Namespace, *, create: bool = False) -> Store:
+    """Open the store that ``--store``, or FACTORY_STORE, names."""
+    from factory.store import Store
+
+    return Store(folder_of(args), create=create)
+
+
+def folder_of(args: argparse.Namespace) -> str:
+    """Return the folder of the store that ``--store``, or FACTORY_STORE, names."""
+    return args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE
+
+
+def assignments(words: list[str], *, flag: str) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words; values are YAML.
+
+    >>> assignments(["mode=boxed", "n=3"], flag="--option")
+    {'mode': 'boxed', 'n': 3}
+    """
+    import yaml
+
+    out: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{flag} {word!r}", f"write it as {flag} KEY=VALUE")
+        try:
+            out[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            out[key] = text
+    return out
+
+
+def score_params(words: list[str]) -> dict[str, dict[str, Any]]:
+    """Read ``SCORE.KEY=VALUE`` words of ``--param``.
+
+    >>> score_params(["language.min_words=3"])
+    {'language': {'min_words': 3}}
+    """
+    params: dict[str, dict[str, Any]] = {}
+    for key, value in assignments(words, flag="--param").items():
+        name, dot, parameter = key.rpartition(".")
+        if not dot:
+            raise UsageError(f"--param {key}", "write it as SCORE.KEY=VALUE")
+        params.setdefault(name, {})[parameter] = value
+    return params
+
+
+def columns(words: list[str]) -> dict[str, str]:
+    """Read ``NAME=COLUMN`` words of ``--map``."""
+    return {key: str(value) for key, value in assignments(words, flag="--map").items()}
+
+
+def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Sampling:
+    """Return the sampling of a recipe; ``seed`` wins over its own."""
+    from factory.records import Sampling
+
+    if isinstance(fields.get("stop"), str):  # not its letters
+        fields = {**fields, "stop": (fields["stop"],)}
+    try:
+        return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
+    except TypeError as error:
+        raise UsageError(f"sampling: {error}", "temperature and max_tokens are needed") from None
+    except ValueError as error:
+        raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
