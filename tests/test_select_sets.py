@@ -283,6 +283,29 @@ def many(tmp_path: Path, name: str, *, order: int) -> Store:
     return filled(tmp_path / name, rows, ["length"])
 
 
+@pytest.mark.parametrize(
+    ("within", "n_kept", "n_dropped"), [(None, 6, None), ("prompt", 3, 3), ("set", 2, 4)]
+)
+def test_exact_duplicates_keep_one(
+    tmp_path: Path, within: str | None, n_kept: int, n_dropped: int | None
+) -> None:
+    rows = [trace("One?", THINKING), trace("One?", f"{THINKING} Wait."), trace("Two?", THINKING)]
+    store = filled(tmp_path, rows, ["length"])
+    import_rows(store, (("rows", i, row) for i, row in enumerate(rows)), model="other")
+    score(store, ["length"])
+    recipe = Selection.make({"exact_duplicates": within, "prefer": "longest"})
+    selected = select(store, recipe)
+    assert counts(selected, "n_dropped_here").get("exact_duplicates") == n_dropped
+    assert selected.keys.height == n_kept
+    assert selected.keys["text_hash"].n_unique() == 2
+    # What an earlier step drops stands for no copy of it.
+    one_model = select(
+        store,
+        Selection.make({"exact_duplicates": within, "filters": {"other": "model = 'other'"}}),
+    )
+    assert one_model.keys.height == {None: 3, "prompt": 3, "set": 2}[within]
+
+
 def test_the_order_in_which_the_store_holds_traces_decides_nothing(tmp_path: Path) -> None:
     recipe = Selection.make({"near_duplicates": {"threshold": 0.6}, "cap_per_prompt": 2,
                              "prefer": "shortest"})  # fmt: skip

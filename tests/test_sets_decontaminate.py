@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from factory.errors import UsageError
-from factory.sets.decontaminate import Decontaminator, benchmark_texts, contamination_report
+from factory.sets.decontaminate import Decontaminator, benchmark_texts
 
 PROBLEM = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many in total?"
 CHINESE = "小明有十二个苹果，他把其中的三分之一给了小红，然后又买了五个，请问现在小明有几个苹果？"
@@ -90,7 +90,6 @@ def test_all_benchmarks_that_hold_the_run_are_named() -> None:
     checker = Decontaminator({"b": [PROBLEM], "a": [PROBLEM + " Explain."], "c": ["no " * 20]})
     out = checker.check(pl.DataFrame({"text": [PROBLEM, None, "fine"]}))
     assert out["contaminated_by"].to_list() == [["b", "a"], None, None]
-    assert contamination_report(out).rows() == [("a", 1), ("b", 1)]
 
 
 def test_rows_do_not_depend_on_their_batch() -> None:

@@ -15,7 +15,6 @@ from factory.sets.near_duplicates import (
     Sketches,
     bands_for,
     cluster,
-    exact_duplicates,
     mark,
     near_duplicates,
     similarity,
@@ -128,11 +127,6 @@ def test_within_keeps_the_rows_of_two_prompts_apart() -> None:
     out = near_duplicates(frame, within="prompt")
     assert out["is_duplicate"].to_list() == [False, False, True, True]
     assert out["cluster_id"].to_list() == [0, 1, 0, 1]
-
-
-def test_exact_duplicates_are_byte_for_byte() -> None:
-    out = exact_duplicates(pl.DataFrame({"text": ["a", "A", "a", None]}))
-    assert out["is_exact_duplicate"].to_list() == [False, False, True, None]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])

@@ -295,11 +295,6 @@ class Decontaminator:
             if index is not None:
                 index.freeze(self._first_item[:-1])
 
-    @property
-    def n_ngrams(self) -> int:
-        """Distinct n-grams in the index."""
-        return len(self._index.keys)
-
     def check(
         self,
         df: pl.DataFrame,
@@ -339,12 +334,6 @@ class Decontaminator:
             known |= texts.is_not_null().to_numpy()
             self._check_column(texts.to_list(), found, on_words)
         return df.with_columns(found.columns(self.names, known.tolist(), written))
-
-    def check_words(self, words: Words) -> Flags:
-        """Say for each text of a chunk whether it is contaminated; no names, no excerpts."""
-        out = np.zeros(words.n_texts, dtype=np.bool_)
-        out[self._index.probe(words).text_H] = True
-        return out
 
     def _check_column(
         self,
@@ -427,14 +416,3 @@ class _Findings:
             "twin_of": lists(self.twin),
         }
         return [series[name].alias(name) for name in written]
-
-
-def contamination_report(checked: pl.DataFrame) -> pl.DataFrame:
-    """Count contaminated rows per benchmark, from the output of ``check``.
-
-    >>> frame = pl.DataFrame({"contaminated_by": [["a", "b"], ["a"], None]})
-    >>> contamination_report(frame).rows()
-    [('a', 2), ('b', 1)]
-    """
-    names = checked.select(pl.col("contaminated_by").explode().drop_nulls().alias("benchmark"))
-    return names.group_by("benchmark").agg(pl.len().alias("rows")).sort("benchmark")

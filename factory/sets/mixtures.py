@@ -130,28 +130,3 @@ def draws(keys: pl.Series, seed: int) -> list[int]:
         int.from_bytes(hashlib.blake2b(str(k).encode(), digest_size=8, key=salt).digest(), "big")
         for k in keys.to_list()
     ]
-
-
-def composition(df: pl.DataFrame, *, by: str = "domain", tokens: str | None = None) -> pl.DataFrame:
-    """Describe a set as Table 5 does: samples, shares and average tokens per domain, and in all.
-
-    Args:
-        df: rows; a column ``n`` of weights may stand for so many rows each.
-        by: column of the domain.
-        tokens: column of token counts.
-
-    >>> table = pl.DataFrame([(d, n, t) for d, (n, t) in R1_TABLE_5.items()],
-    ...                      schema=["domain", "n", "tokens"], orient="row")
-    >>> composition(table, tokens="tokens").row(-1)
-    ('total', 804745, 1.0, 5355.3)
-    """
-    weight = pl.col("n") if "n" in df.columns else pl.lit(1)
-    value = pl.col(tokens).cast(pl.Float64) if tokens else pl.lit(None, dtype=pl.Float64)
-    rows = df.select(pl.col(by).cast(pl.String).alias(by), weight.alias("n"), value.alias("t"))
-    mean = (pl.col("n") * pl.col("t")).sum() / pl.col("n").filter(pl.col("t").is_not_null()).sum()
-    measures = [pl.col("n").sum().cast(pl.Int64).alias("samples"), mean.alias("avg_tokens")]
-    parts = rows.group_by(by, maintain_order=True).agg(measures)
-    whole = rows.select(pl.lit("total").alias(by), *measures)
-    n = int(whole["samples"][0])
-    table = pl.concat([parts, whole]).with_columns((pl.col("samples") / n).alias("share"))
-    return table.select(by, "samples", "share", pl.col("avg_tokens").round(1))

@@ -326,17 +326,3 @@ def mark(
     known = pl.col(column).is_not_null()
     names = ("cluster_id", "cluster_size", "is_duplicate")
     return out.with_columns(pl.when(known).then(pl.col(name)).alias(name) for name in names)
-
-
-def exact_duplicates(df: pl.DataFrame, column: str = "text") -> pl.DataFrame:
-    """Add ``is_exact_duplicate``: an earlier row holds the same text, byte for byte; null for null.
-
-    >>> frame = pl.DataFrame({"text": ["a", "b", "a", None, None]})
-    >>> exact_duplicates(frame)["is_exact_duplicate"].to_list()
-    [False, False, True, None, None]
-    """
-    if column not in df.columns:
-        raise UsageError(f"no column {column!r}", f"it has {', '.join(df.columns) or 'none'}")
-    first = pl.col(column).is_first_distinct()
-    known = pl.col(column).is_not_null()
-    return df.with_columns(pl.when(known).then(~first).alias("is_exact_duplicate"))

@@ -91,8 +91,8 @@ class Mixture(Config):
 
 
 SET_STEPS = (
-    "pass_rates", "decontaminate", "near_duplicates", "cap_per_prompt", "diversity", "mixture",
-    "max_rows",
+    "pass_rates", "decontaminate", "exact_duplicates", "near_duplicates", "cap_per_prompt",
+    "diversity", "mixture", "max_rows",
 )  # fmt: skip
 """What depends on the set, in the order in which it is applied, after the filters."""
 
@@ -110,6 +110,9 @@ class Selection(Config):
     """Names of filters or set steps that are evaluated and counted, but drop nothing."""
     pass_rates: PassRates | None = None
     decontaminate: Decontaminate | None = None
+    exact_duplicates: Literal["set", "prompt"] | None = None
+    """Traces with the same text (up to Unicode composition) keep one, the first by ``prefer``:
+    one in the whole ``set``, or one of each ``prompt``."""
     near_duplicates: NearDuplicates | None = None
     cap_per_prompt: int | None = Field(default=None, ge=1)
     """Most traces kept of one prompt."""

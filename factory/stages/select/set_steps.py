@@ -37,7 +37,8 @@ def set_steps(
     Args:
         store: where texts are.
         recipe: what is asked.
-        frame: the universe: trace_id, prompt_id, ``_rank`` and the columns that steps name.
+        frame: the universe: trace_id, prompt_id, text_hash, ``_rank`` and the columns that
+            steps name.
         alive: which rows the filters keep. A row that is not alive is not looked at and counts as
             passed; so it is with what an earlier step dropped.
     """
@@ -116,6 +117,15 @@ def _decontaminate(store: Store, recipe: Selection, frame: pl.DataFrame, alive: 
 def _is_in(column: str, found: list[pl.Series]) -> pl.Expr:
     values = pl.concat(found) if found else pl.Series(dtype=pl.String)
     return pl.col(column).is_in(values.implode())
+
+
+def _exact_duplicates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+    within = recipe.exact_duplicates
+    same = ["text_hash"] if within == "set" else ["prompt_id", "text_hash"]
+    rows = frame.select("trace_id", *same, "_rank").with_row_index("_row").filter(alive)
+    first = rows.sort("_rank", "trace_id").unique(same, keep="first", maintain_order=True)
+    keep = _at(frame.height, first["_row"])
+    return f"one of each text within the {within}", _others_pass(keep, alive)
 
 
 def _near_duplicates(
@@ -224,7 +234,8 @@ def _max_rows(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series
 
 _STEPS: dict[str, Callable[[Store, Selection, pl.DataFrame, pl.Series], _Made]] = {
     "pass_rates": _pass_rates, "decontaminate": _decontaminate,
-    "near_duplicates": _near_duplicates, "cap_per_prompt": _cap_per_prompt,
+    "exact_duplicates": _exact_duplicates, "near_duplicates": _near_duplicates,
+    "cap_per_prompt": _cap_per_prompt,
     "diversity": _diversity, "mixture": _mixture, "max_rows": _max_rows,
 }  # fmt: skip
 
