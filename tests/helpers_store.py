@@ -8,15 +8,12 @@ from pathlib import Path
 from factory.records import TableForm
 from factory.records.ids import key_of
 from factory.store import Store
-from factory.store import log as log_module
 
 FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
 
 
 def write(root: str, acknowledged: str, start: int, step: int) -> None:
     """Append rows start, start + step, … and note each batch once it is committed."""
-    # Small tails, packed at once: a kill often falls into the packing of one.
-    log_module.HEAD_BYTES, log_module.TAIL_BYTES, log_module.PAUSE_S = 8 << 10, 32 << 10, 0
     table = Store(root).table("t", FORM)
     run = f"w{start}"
     n = start

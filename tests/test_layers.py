@@ -127,8 +127,7 @@ STILL_IN_CIRCLES = [
 ]
 STILL_PRIVATE = {
     "tests.bench.bench_math", "tests.helpers_box", "tests.test_logic", "tests.test_math_data",
-    "tests.test_preflight", "tests.test_sandbox",
-    "tests.test_sft", "tests.test_store_log",
+    "tests.test_preflight", "tests.test_sandbox", "tests.test_sft",
 }  # fmt: skip
 
 

@@ -1,48 +1,42 @@
-"""Long segments: rows move from stored tails to the packed file, and are never out of sight."""
+"""The log: committed rows are read whatever came after them, damage is named and kept apart."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import io
 import os
 import random
-import struct
-import subprocess
 import threading
-import time
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
 import pytest
-import zstandard
 
 from factory.errors import CorruptError, StoreError
 from factory.records import TableForm
 from factory.records.ids import key_of
 from factory.store import Store, Table, key_sets
-from factory.store import log as log_module
-from factory.store import table as table_module
-from factory.store.log import SegmentWriter, reading_order
-from factory.store.log_format import LineBuffer, packed_frame, read_payloads, stored_frame
+from factory.store.log import Damage, SegmentWriter, encode_block, is_closed, read_lines, scan
 
 FORM = TableForm("k", {"k": "text", "n": "int", "s": "text", "run_id": "text"})
+SECTOR = 512
 
 
 def rows(numbers: range) -> list[dict[str, object]]:
+    generator = random.Random(numbers.start)
     return [
-        {"k": key_of(n), "n": n, "s": f"we add {n} and check {n * 7} é中" * 20, "run_id": "r"}
+        {"k": key_of(n), "n": n, "s": f"é中 {n} " + generator.randbytes(300).hex(), "run_id": "r"}
         for n in numbers
     ]
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tails so small that a test fills many."""
-    monkeypatch.setattr(log_module, "HEAD_BYTES", 1 << 10)
-    monkeypatch.setattr(log_module, "TAIL_BYTES", 16 << 10)
-    monkeypatch.setattr(log_module, "PAUSE_S", 0)
+def block(number: int) -> bytes:
+    """A block of 8 rows, several sectors long."""
+    return encode_block(rows(range(number * 8, number * 8 + 8)))
 
 
 @pytest.fixture
@@ -50,46 +44,271 @@ def table(tmp_path: Path) -> Table:
     return Store(tmp_path / "data").table("t", FORM)
 
 
-def files(table: Table) -> list[str]:
-    return sorted(p.name.partition("-r-")[2].partition(".")[2] for p in segment_paths(table))
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes], list[int]]:
+    """Write bytes as a segment and return the numbers of the rows that are read from it."""
+    path = tmp_path / "segment-r-1.log"
+
+    def numbers_in(data: bytes) -> list[int]:
+        path.write_bytes(data)
+        with path.open("rb") as handle:
+            lines = b"".join(read_lines(handle, path)).splitlines()
+        return [orjson.loads(line)["n"] for line in lines]
+
+    return numbers_in
 
 
-def segment_paths(table: Table) -> list[Path]:
-    return sorted(table.folder.glob("segment-*"))
+def salvaged(tmp_path: Path, data: bytes) -> tuple[list[int], list[Damage]]:
+    """Return the numbers of the blocks that are whole, and the damage between them."""
+    path = tmp_path / "segment-r-1.log"
+    path.write_bytes(data)
+    with path.open("rb") as handle:
+        found = list(scan(handle))
+    lines = [x for x in found if isinstance(x, bytes)]
+    numbers = [orjson.loads(x.partition(b"\n")[0])["n"] // 8 for x in lines]
+    return numbers, [x for x in found if isinstance(x, Damage)]
 
 
-def encoded(rows: list[dict[str, object]]) -> bytes:
-    with LineBuffer().encode(rows) as lines:
-        return bytes(lines)
+# ---- one writer
 
 
-def fill(writer: SegmentWriter, numbers: range, *, batch: int = 8) -> None:
-    """Append with pauses, so that tails are made and packed on the way."""
-    for start in range(numbers.start, numbers.stop, batch):
-        writer.append(rows(range(start, min(numbers.stop, start + batch))))
-        time.sleep(0.002)
+def test_a_segment_is_one_compressed_file_of_the_size_that_was_committed(table: Table) -> None:
+    text = "First, we add the two numbers and check the sum. " * 40
+    with table.writer("r") as writer:
+        for n in range(20):
+            writer.append([{"k": key_of(n), "n": n, "s": text, "run_id": "r"}])
+            assert writer.path.stat().st_size == writer.n_bytes
+        assert writer.n_bytes < 20 * len(text) / 4
+        assert [p.name for p in table.folder.glob("segment-*")] == [writer.path.name]
+    assert table.read()["s"].to_list() == [text] * 20
+    assert table.seal() == 20
+    assert not list(table.folder.glob("segment-*"))
 
 
-def fail_packing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: object, tail: object) -> None:
+def test_a_writer_without_rows_leaves_no_file_and_a_closed_one_takes_no_rows(table: Table) -> None:
+    writer = table.writer("r")
+    assert writer.path.exists()
+    writer.append([])
+    writer.close()
+    assert not writer.path.exists()
+    with pytest.raises(StoreError, match="is closed"):
+        writer.append(rows(range(1)))
+
+
+def test_an_append_that_fails_half_way_leaves_nothing_behind(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, left = os.pwrite, [0]
+
+    def fails(fd: int, data: Any, offset: int) -> int:
+        if left[0]:
+            left[0] -= 1
+            return pwrite(fd, data[:300], offset)  # some of it: the rest is asked for
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(log_module._Packer, "_pack", full)
-
-
-def test_a_long_segment_ends_as_one_packed_file(table: Table, small: None) -> None:
-    seen = set()
     with table.writer("r") as writer:
-        for start in range(0, 800, 8):
-            fill(writer, range(start, start + 8))
-            seen.update(files(table))
-        committed = writer.n_bytes
-    assert len([name for name in seen if name.endswith(".log")]) > 3, "tails came and went"
-    assert files(table) == ["packed.log"]
-    assert segment_paths(table)[0].stat().st_size < 0.4 * committed
-    assert sorted(table.read()["n"]) == list(range(800))
-    assert table.seal() == 800
-    assert table.store.check() == []
+        writer.append(rows(range(8)))
+        with monkeypatch.context() as patch:
+            left[0] = 2
+            patch.setattr(os, "pwrite", fails)
+            with pytest.raises(StoreError, match=r"disk is full.*8 rows are kept"):
+                writer.append(rows(range(8, 16)))
+        assert writer.path.stat().st_size == writer.n_bytes
+        writer.append(rows(range(16, 17)))  # shorter than what failed
+    assert table.read()["n"].to_list() == [*range(8), 16]
+    assert table.check() == []
+
+
+def test_a_writer_that_cannot_undo_a_failed_append_takes_no_more_rows(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with table.writer("r") as writer:
+        writer.append(rows(range(8)))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fails)
+            patch.setattr(os, "ftruncate", fails)
+            with pytest.raises(StoreError, match="8 rows are kept"):
+                writer.append(rows(range(8, 16)))
+        with pytest.raises(StoreError, match="is closed"):
+            writer.append(rows(range(16, 17)))
+    assert set(range(8)) <= set(table.read()["n"])
+
+
+def test_a_file_removed_while_its_lock_is_tried_is_not_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "segment-r-1.log"
+    path.write_bytes(b"")
+    assert is_closed(path)
+    monkeypatch.setattr(fcntl, "flock", lambda fd, how: path.unlink())
+    assert not is_closed(path)
+
+
+def test_a_segment_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write .*nothing was written"):
+        SegmentWriter(tmp_path / "file" / "segment-r-1.log")
+
+
+# ---- torn tails and damage
+
+
+def test_every_torn_tail_is_ignored(read: Callable[[bytes], list[int]]) -> None:
+    first, last = block(0), block(1)
+    committed = list(range(8))
+    assert read(first + last) == list(range(16))
+    for cut in range(len(last)):
+        assert read(first + last[:cut]) == committed, f"killed while writing byte {cut}"
+    for n_zeros in (1, 20, 511, 5000):
+        assert read(first + bytes(n_zeros)) == committed, "a size without its sectors"
+    assert read(b"") == read(last[:10]) == read(bytes(3000)) == []
+
+
+def test_sectors_that_a_power_loss_left_out_make_a_torn_tail(
+    read: Callable[[bytes], list[int]],
+) -> None:
+    first, last = block(0), block(1)
+    whole = first + last
+    starts = [len(first), *range(-(-len(first) // SECTOR) * SECTOR, len(whole), SECTOR)]
+    assert len(starts) > 3
+    generator = random.Random(4)
+    for n_lost in range(1, len(starts) + 1):
+        for _ in range(20):
+            lost = bytearray(whole)
+            for start in generator.sample(starts, k=n_lost):
+                stop = min(len(whole), start // SECTOR * SECTOR + SECTOR)
+                lost[start:stop] = bytes(stop - start)
+            assert read(bytes(lost)) == list(range(8)), "sectors are written in any order"
+            with pytest.raises(CorruptError, match="damaged at byte"):
+                read(bytes(lost) + block(2))  # a block follows: this one was committed
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_every_flipped_bit_is_named(read: Callable[[bytes], list[int]], place: str) -> None:
+    data = block(0) + block(1)
+    start = 0 if place == "first" else len(block(0))
+    generator = random.Random(3)
+    stop = len(block(0)) if place == "first" else len(data)
+    spots = {*range(start, start + 24), stop - 1}  # the header, bit by bit, and the end
+    spots |= {generator.randrange(start, stop) for _ in range(100)}
+    for position in sorted(spots):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(CorruptError, match=rf"segment-r-1.log is damaged at byte {start}"):
+                read(bytes(damaged))
+
+
+def cut_out(data: bytes, start: int, stop: int) -> bytes:
+    return data[:start] + data[stop:]
+
+
+def zeroed(data: bytes, start: int, stop: int) -> bytes:
+    return data[:start] + bytes(stop - start) + data[stop:]
+
+
+def filled(data: bytes, start: int, stop: int) -> bytes:
+    return data[:start] + b"R1\xff\x03" * (stop - start) + data[stop:]
+
+
+@pytest.mark.parametrize("harm", [cut_out, zeroed, filled])
+@pytest.mark.parametrize("at", [0, 2, 10, 100], ids=lambda at: f"from byte {at} of the block")
+def test_whole_blocks_behind_a_damaged_one_are_found(
+    tmp_path: Path, harm: Callable[[bytes, int, int], bytes], at: int
+) -> None:
+    blocks = [block(n) for n in range(5)]
+    starts = [sum(map(len, blocks[:n])) for n in range(6)]
+    data = b"".join(blocks)
+    for hit in range(4):
+        harmed = harm(data, starts[hit] + at, starts[hit] + at + 90)
+        numbers, damage = salvaged(tmp_path, harmed)
+        assert numbers == [n for n in range(5) if n != hit]
+        assert damage == [Damage(starts[hit], starts[hit + 1] + len(harmed) - len(data))]
+
+
+def test_a_torn_tail_does_not_hide_the_damaged_block_before_it(tmp_path: Path) -> None:
+    first, second, third = block(0), block(1), block(2)
+    hurt = zeroed(second, 40, 60)
+    for torn in (third[:50], bytes(2000)):
+        numbers, damage = salvaged(tmp_path, first + hurt + torn)
+        assert numbers == [0]
+        assert damage == [Damage(len(first), len(first) + len(second))]
+
+
+def test_a_log_is_read_alike_in_any_damage(tmp_path: Path) -> None:
+    """Random harm of any kind: what is yielded was committed, and once harmed is never silent."""
+    blocks = [block(n) for n in range(6)]
+    data = b"".join(blocks)
+    committed = {b"".join(scan_bytes(tmp_path, b)) for b in blocks}
+    generator = random.Random(11)
+    for _ in range(300):
+        harm = generator.choice([cut_out, zeroed, filled])
+        start = generator.randrange(len(data) - len(blocks[-1]))
+        harmed = harm(data, start, start + generator.randrange(1, 3000))
+        found = scan_bytes(tmp_path, harmed)
+        whole = [x for x in found if isinstance(x, bytes)]
+        assert set(whole) <= committed
+        assert len(set(whole)) == len(whole)
+        assert harmed == data or len(whole) < 6
+
+
+def scan_bytes(tmp_path: Path, data: bytes) -> list[Any]:
+    path = tmp_path / "segment-r-2.log"
+    path.write_bytes(data)
+    with path.open("rb") as handle:
+        return list(scan(handle))
+
+
+def test_the_text_of_a_row_cannot_pass_for_a_block() -> None:
+    inner = block(0).decode("latin-1")
+    data = encode_block([{"s": inner * 3}])
+    assert data.count(b"R1\xff\x03") == 1
+    assert io.BytesIO(data).read(4) == b"R1\xff\x03"
+
+
+# ---- readers beside writers
+
+
+def test_readers_see_every_committed_row_once_while_rows_come(table: Table) -> None:
+    committed, stop, problems, n_reads = [0], threading.Event(), [], [0]
+
+    def read() -> None:
+        while not stop.is_set():
+            before = committed[0]
+            found = table.read(["n"])["n"]
+            n_reads[0] += 1
+            if found.n_unique() != len(found) or not set(range(before)) <= set(found):
+                problems.append((before, len(found)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for start in range(0, 1200, 400):
+        with table.writer("r") as writer:
+            for n in range(start, start + 400, 8):
+                writer.append(rows(range(n, n + 8)))
+                committed[0] = n + 8
+        table.seal()
+    stop.set()
+    reader.join()
+    assert n_reads[0] > 3
+    assert not problems
+
+
+def test_a_reader_that_began_before_the_seal_still_gets_the_rows(table: Table) -> None:
+    for start in (0, 100):
+        with table.writer("r") as writer:
+            writer.append(rows(range(start, start + 40)))
+    reading = table.batches(["n"])
+    first = next(reading)
+    table.seal()
+    found = [*first["n"], *(n for frame in reading for n in frame["n"])]
+    assert sorted(found) == [*range(40), *range(100, 140)]
+
+
+# ---- sets of keys
 
 
 def test_keys_are_found_in_slices_as_in_one(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,343 +333,3 @@ def test_a_set_of_keys_answers_as_a_set_does(n: int) -> None:
     for some in (keys, [*keys, *twins]):
         found = key_sets.KeySet(pl.Series(some, dtype=pl.String)).has(pl.Series(asked))
         assert found.to_list() == [k in some for k in asked]
-
-
-def test_a_short_segment_is_one_file_from_first_to_last(table: Table) -> None:
-    with table.writer("r") as writer:
-        writer.append(rows(range(8)))
-        assert files(table) == ["log"]
-        assert writer._packer is None, "no thread for a few rows"
-        assert segment_paths(table)[0].stat().st_size == writer.n_bytes, "nothing is reserved"
-    assert table.read().height == 8
-
-
-def test_frames_of_the_first_form_are_read(tmp_path: Path) -> None:
-    lines = b'{"k":"00","n":1}\n'
-    payload = zstandard.ZstdCompressor(level=3).compress(lines)
-    old = struct.pack("<4sII", b"R1F\x01", len(payload), zlib.crc32(payload)) + payload
-    path = tmp_path / "segment-r-1.log"
-    path.write_bytes(old + b"".join(stored_frame(b"stored\n")) + old)
-    with path.open("rb") as handle:
-        assert list(read_payloads(handle, path)) == [lines, b"stored\n", lines]
-
-
-def test_stored_rows_are_plain_json_lines() -> None:
-    batch = rows(range(3))
-    header, lines = stored_frame(encoded(batch))
-    assert header[:4] == b"R1F\x02"
-    assert [orjson.loads(line) for line in bytes(lines).splitlines()] == batch
-
-
-@pytest.mark.parametrize("form", [stored_frame, lambda lines: packed_frame([lines])])
-def test_every_flipped_bit_is_named_and_every_torn_tail_ignored(tmp_path: Path, form) -> None:
-    path = tmp_path / "segment-r-1.log"
-    first, last = (b"".join(form(encoded([{"n": n, "s": f"we add {n}"}]))) for n in (1, 2))
-    data = first + last
-
-    def read() -> int:
-        with path.open("rb") as handle:
-            return sum(payload.count(b"\n") for payload in read_payloads(handle, path))
-
-    for cut in range(len(first), len(data)):
-        path.write_bytes(data[:cut])
-        assert read() == 1, f"cut at {cut}"
-        path.write_bytes(data[:cut] + bytes(max(8, len(data) - cut)))
-        assert read() == 1, f"zeros from {cut}"
-    generator = random.Random(3)
-    spots = {*range(12), *range(len(first), len(first) + 12)}  # both headers, bit by bit
-    spots |= {generator.randrange(len(data)) for _ in range(100)}
-    for position in sorted(spots):
-        for bit in range(8):
-            damaged = bytearray(data)
-            damaged[position] ^= 1 << bit
-            path.write_bytes(damaged)
-            with pytest.raises(CorruptError, match=path.name):
-                read()
-
-
-def test_reserved_space_hides_no_damage_and_an_unfinished_frame_is_no_damage(
-    tmp_path: Path,
-) -> None:
-    """Behind the last frame are zeros; of a frame under way any sectors may be on the disk."""
-    path = tmp_path / "segment-r-1.log"
-    first, last = (b"".join(stored_frame(encoded(rows(range(n, n + 8))))) for n in (1, 9))
-    reserved = bytes(5000)
-
-    def read(data: bytes) -> int:
-        path.write_bytes(data)
-        with path.open("rb") as handle:
-            return len(list(read_payloads(handle, path)))
-
-    whole = first + last
-    assert read(whole + reserved) == 2
-    generator = random.Random(4)
-    spots = {*range(12), *range(len(first), len(first) + 12), len(whole) - 1}
-    spots |= {generator.randrange(len(whole)) for _ in range(30)}
-    for position in sorted(spots):
-        for bit in range(8):
-            damaged = bytearray(whole + reserved)
-            damaged[position] ^= 1 << bit
-            with pytest.raises(CorruptError, match=path.name):
-                read(damaged)
-    starts = [len(first), *range(-(-len(first) // 512) * 512, len(whole), 512)]
-    for cut in [*starts, *generator.sample(range(len(first), len(whole)), k=100)]:
-        assert read(whole[:cut] + reserved) == 1, f"killed while writing byte {cut}"
-    for _ in range(60):
-        lost = bytearray(whole + reserved)
-        for start in generator.sample(starts, k=generator.randrange(1, len(starts))):
-            stop = min(len(whole), start // 512 * 512 + 512)
-            lost[start:stop] = bytes(stop - start)
-        assert read(lost) == 1, "power went while sectors were written in any order"
-    lost = bytearray(whole + reserved)
-    lost[512:1024] = bytes(512)
-    with pytest.raises(CorruptError, match=path.name):
-        read(lost)  # a frame follows: this one was committed
-
-
-def test_full_tails_wait_for_a_pause_of_the_writer(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_module, "PAUSE_S", 3600.0)
-    with table.writer("r") as writer:
-        fill(writer, range(400))
-        assert len(files(table)) > 5
-        assert "packed.log" not in files(table)
-        monkeypatch.setattr(log_module, "PAUSE_S", 0.01)
-        fill(writer, range(400, 440))
-        deadline = time.monotonic() + 60
-        while writer._packer._full and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert "packed.log" in files(table)
-        assert len(files(table)) < 5
-    assert files(table) == ["packed.log"]
-    assert sorted(table.read()["n"]) == list(range(440))
-
-
-@pytest.mark.parametrize("disk", ["as it is", "needs no time"])
-def test_a_writer_that_never_pauses_keeps_a_bounded_amount_unpacked(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch, disk: str
-) -> None:
-    if disk == "needs no time":
-        # Rows come hundreds of times while one tail is packed.
-        monkeypatch.setattr(os, "fdatasync", lambda fd: None)
-    monkeypatch.setattr(log_module, "PAUSE_S", 3600.0)
-    monkeypatch.setattr(log_module, "BACKLOG_BYTES", 48 << 10)
-    monkeypatch.setattr(log_module, "MOST_BYTES", 96 << 10)
-    pack, peak = log_module._Packer._pack, [0]
-
-    def slow(self: log_module._Packer, tail: log_module._Log) -> None:
-        for _ in range(20):
-            unpacked = {id(log): log.size for log in [*self._full, writer._current]}
-            peak[0] = max(peak[0], sum(unpacked.values()))
-            time.sleep(0.001)
-        pack(self, tail)
-
-    monkeypatch.setattr(log_module._Packer, "_pack", slow)
-    with table.writer("r") as writer:
-        for start in range(0, 2400, 8):
-            writer.append(rows(range(start, start + 8)))
-        total = writer.n_bytes
-    assert 48 << 10 <= peak[0] < 160 << 10 < total / 4
-    assert sorted(table.read()["n"]) == list(range(2400))
-
-
-def test_every_packed_frame_is_durable_before_the_next_is_written(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a power loss could leave a whole frame behind a torn one, which is read as damage."""
-    monkeypatch.setattr(log_module, "FRAME_BYTES", 4 << 10)
-    write, unsynced, n_frames = log_module._Log.write, [0], [0]
-
-    def noted(self: log_module._Log, pieces: list[bytes]) -> int:
-        if self.path.name.endswith(".packed.log"):
-            unsynced[0] = max(unsynced[0], os.fstat(self._fd).st_size - self.size)
-            n_frames[0] += 1
-        return write(self, pieces)
-
-    monkeypatch.setattr(log_module._Log, "write", noted)
-    with table.writer("r") as writer:
-        fill(writer, range(200))
-    assert n_frames[0] > 10
-    assert unsynced[0] == 0
-
-
-def test_a_list_of_files_made_while_rows_moved_is_made_again(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with table.writer("r") as writer:
-        fill(writer, range(200))
-    lists = [0]
-
-    def unlucky(paths: Iterable[Path]) -> list[Path]:
-        lists[0] += 1  # the tail was gone, and the file that it moved to not yet there
-        return [] if lists[0] == 1 else log_module.reading_order(paths)
-
-    monkeypatch.setattr(table_module, "reading_order", unlucky)
-    assert table.read().height == 200
-
-
-def test_a_file_removed_while_its_lock_is_tried_is_not_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "segment-r-1.log"
-    path.write_bytes(b"")
-    assert log_module.is_closed(path)
-    monkeypatch.setattr(log_module.fcntl, "flock", lambda fd, how: path.unlink())
-    assert not log_module.is_closed(path)
-
-
-def test_segments_packed_into_their_first_file_are_read(table: Table) -> None:
-    """The earlier layout: a killed writer's packed file, and a tail of the same rows."""
-    name = table.folder / "segment-r-1a.log"
-    name.write_bytes(
-        b"".join(b"".join(packed_frame([encoded(rows(range(n, n + 4)))])) for n in (0, 4))
-    )
-    name.with_suffix(".1.log").write_bytes(b"".join(stored_frame(encoded(rows(range(2, 10))))))
-    assert reading_order(segment_paths(table)) == [name.with_suffix(".1.log"), name]
-    assert sorted(table.read()["n"]) == list(range(10))
-    assert table.seal() == 10
-    assert files(table) == []
-
-
-def test_readers_see_every_committed_row_once_while_tails_are_packed(
-    table: Table, small: None
-) -> None:
-    committed, stop, problems = [0], threading.Event(), []
-
-    def read() -> None:
-        while not stop.is_set():
-            before = committed[0]
-            found = table.read(["n"])["n"]
-            if found.n_unique() != len(found) or not set(range(before)) <= set(found):
-                problems.append((before, len(found)))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    with table.writer("r") as writer:
-        for start in range(0, 1200, 8):
-            writer.append(rows(range(start, start + 8)))
-            committed[0] = start + 8
-            time.sleep(0.002)
-    stop.set()
-    reader.join()
-    assert not problems
-
-
-def test_a_reader_that_began_before_the_packing_still_gets_the_rows(
-    table: Table, small: None
-) -> None:
-    with table.writer("r") as writer:
-        fill(writer, range(40))
-        reading = table.batches(["n"])
-        first = next(reading)
-        fill(writer, range(40, 400))
-    table.seal()
-    found = {*first["n"], *(n for frame in reading for n in frame["n"])}
-    assert found >= set(range(40))
-
-
-def test_rows_both_packed_and_in_their_tail_count_once(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def keep(self: log_module._Log, *, remove: bool) -> None:
-        os.close(self._fd)  # as if killed after the packing and before the removal
-
-    monkeypatch.setattr(log_module._Log, "close", keep)
-    with table.writer("r") as writer:
-        fill(writer, range(200))
-    assert len(files(table)) > 2
-    assert sorted(table.read()["n"]) == list(range(200))
-    assert table.seal() == 200
-    assert sorted(table.read()["n"]) == list(range(200))
-    assert files(table) == []
-
-
-def test_a_disk_that_is_full_while_packing_keeps_everything_and_packs_later(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write, failures = log_module._Log.write, [0]
-
-    def full(self: log_module._Log, pieces: list[bytes]) -> int:
-        if threading.current_thread().name == "pack" and failures[0] < 4:
-            failures[0] += 1
-            os.pwrite(self._fd, pieces[0] + b"half a frame", self.size)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, pieces)
-
-    monkeypatch.setattr(log_module._Log, "write", full)
-    with table.writer("r") as writer:
-        fill(writer, range(400))
-        assert sorted(table.read()["n"]) == list(range(400))
-    assert failures[0] == 4
-    assert files(table) == ["packed.log"]
-    assert sorted(table.read()["n"]) == list(range(400))
-    assert table.store.check() == []
-
-
-def test_tails_that_could_never_be_packed_are_segments_like_any_other(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fail_packing(monkeypatch)
-    with table.writer("r") as writer:
-        fill(writer, range(200))
-    assert len(files(table)) > 2
-    assert table.seal() == 200
-    assert sorted(table.read()["n"]) == list(range(200))
-
-
-@pytest.mark.parametrize("where", ["middle", "end"])
-def test_a_damaged_tail_is_named_and_not_removed(
-    table: Table, small: None, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    with monkeypatch.context() as patch:
-        fail_packing(patch)
-        writer = table.writer("r")
-        fill(writer, range(100))
-    tail = writer._current.path
-    committed = writer._current.size
-    data = bytearray(tail.read_bytes())
-    assert data[committed:] == bytes(len(data) - committed), "reserved space is zeros"
-    if where == "middle":
-        data[committed // 2] ^= 4
-        tail.write_bytes(data)
-    else:
-        os.truncate(tail, committed - 5)  # committed bytes that the disk lost
-    writer.close()
-    assert tail.exists(), "what cannot be read whole is not thrown away"
-    found = table.store.check()
-    assert [tail.name in line for line in found] == ([True] if where == "middle" else [])
-    packed = writer.path.with_suffix(".packed.log")
-    assert segment_paths(table) == [tail, packed], "the other tails were packed"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_small_disk_that_fills_up_while_tails_are_packed_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_module, "TAIL_BYTES", 256 << 10)
-    monkeypatch.setattr(log_module, "PAUSE_S", 3600.0)  # nothing is packed before it must be
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine does not let us mount a tmpfs")
-    try:
-        table = Store(disk / "data").table("t", FORM)
-        generator = random.Random(1)
-        committed = 0
-        with table.writer("r") as writer:
-            with pytest.raises(StoreError, match=r"disk is full.*rows are kept"):  # noqa: PT012
-                while committed < 10_000:
-                    text = generator.randbytes(3000).hex()
-                    writer.append([{"k": key_of(committed), "n": 1, "s": text, "run_id": "r"}])
-                    committed += 1
-            assert table.read(["n"]).height == committed
-            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-            writer.append(rows(range(100_000, 100_001)))
-        assert committed > 600, "4 MiB hold more than 4 MiB of hexadecimal text once packed"
-        assert files(table) == ["packed.log"]
-        assert table.seal() == committed + 1
-        assert table.store.check() == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

@@ -7,11 +7,11 @@
     data/tables/<table>/manifest.json                   parts with SHA-256; sealed segments
     data/tables/<table>/part-<sha16>.parquet            sealed, immutable
     data/tables/<table>/segment-<run_id>-<n>.log        open or not sealed yet
-    data/releases/<name>/<version>/                     (factory.releases)
+    data/releases/<name>/<version>/                     (factory.stages.release)
     data/runs/<run_id>/run.json
 
 Any number of processes append, each to its own segment. Only sealing and gc take a short lock.
-A reader sees the parts of the manifest and the whole frames of the other segments, each key once.
+A reader sees the parts of the manifest and the whole blocks of the other segments, each key once.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from factory.errors import CorruptError, StoreError, UsageError
 from factory.records.schemas import TableForm
 from factory.store.durable import locked, sha256_file, write_json
 from factory.store.key_sets import absent, first_of_each
-from factory.store.log import SegmentWriter, is_closed, reading_order
-from factory.store.log_format import read_payloads
+from factory.store.log import SegmentWriter, is_closed, read_lines
 from factory.store.parts import Part, PartWriter, halves_of, read_part
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Table:
         with self._lock():
             parts, sealed = self._manifest()
             self._drop_sealed(sealed)
-            closed = [p for p in reading_order(self.folder.glob("segment-*.log")) if is_closed(p)]
+            closed = [p for p in self._segment_paths() if is_closed(p)]
             if not closed:
                 return 0
             keep = self._first_of_each_key(parts, closed)
@@ -171,15 +170,15 @@ class Table:
                 lines.append(f"{path} is missing: restore it from a copy")
             elif sha256_file(path) != part.sha256:
                 lines.append(f"{path} is damaged (its SHA-256 changed): restore it from a copy")
-        for path in reading_order(self.folder.glob("segment-*.log")):
+        for path in self._segment_paths():
             if path.name in sealed:
                 continue
             try:
                 with path.open("rb") as handle:
-                    for _ in read_payloads(handle, path):
+                    for _ in read_lines(handle, path):
                         pass
             except FileNotFoundError:
-                continue  # packed or sealed meanwhile: its rows are elsewhere
+                continue  # sealed meanwhile: its rows are in a part
             except CorruptError as error:
                 lines.append(str(error))
         return lines
@@ -228,6 +227,9 @@ class Table:
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / name).unlink()
 
+    def _segment_paths(self) -> list[Path]:
+        return sorted(self.folder.glob("segment-*.log"))
+
     def _snapshot(self) -> _Snapshot:
         """Open the segments that no part holds yet. Open files outlive a seal that removes them."""
         for _ in range(200):
@@ -235,16 +237,13 @@ class Table:
             handles: list[tuple[Path, BinaryIO]] = []
             snapshot = _Snapshot(before[0], handles)
             try:
-                listed = reading_order(self.folder.glob("segment-*.log"))
-                for path in listed:
+                for path in self._segment_paths():
                     if path.name not in before[1]:
                         handles.append((path, path.open("rb")))
             except FileNotFoundError:
                 snapshot.close()
                 continue
-            # A file to pack to that is newer than the list may hold what the list lacks.
-            packed = set(self.folder.glob("segment-*.packed.log"))
-            if self._manifest() == before and packed <= set(listed):
+            if self._manifest() == before:
                 return snapshot
             snapshot.close()
             time.sleep(0.005)
@@ -285,11 +284,11 @@ class Table:
         schema = {name: _POLARS[self.form.columns[name]] for name in names}
         buffer: list[bytes] = []
         size = 0
-        for payload in itertools.chain(read_payloads(handle, path), [None]):
-            if payload is not None:
-                buffer.append(payload)
-                size += len(payload)
-            if buffer and (payload is None or size >= BATCH_BYTES):
+        for lines in itertools.chain(read_lines(handle, path), [None]):
+            if lines is not None:
+                buffer.append(lines)
+                size += len(lines)
+            if buffer and (lines is None or size >= BATCH_BYTES):
                 yield pl.read_ndjson(b"".join(buffer), schema=schema)
                 buffer, size = [], 0
 

@@ -4,16 +4,14 @@ python -m tests.bench.bench_store [append narrow recover-narrow recover-traces r
     [--rounds 20] [--mib 15 64] [--rows 1000000] [--long-rows 10000000] [--traces 100000]
     [--folder DIR] [--data DIR]
 
-``append`` alternates whole runs of both sides and reports the rate while writing (the time until
-the last row is committed), the rate until the segment is closed and all of it packed, CPU seconds,
-and the size on disk at its peak and at the end. The other parts run in a process of their own each,
-whose peak is that process' (VmHWM). Logs to recover are left by a writer that kills itself.
+``append`` alternates whole runs of both sides and reports rows a second, milliseconds and CPU of a
+commit, and the size on disk; every commit is synced. The other parts run in a process of their own
+each, whose peak is that process' (VmHWM). Logs to recover are left by a writer that kills itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
 import hashlib
 import os
@@ -24,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,50 +72,17 @@ def real(data: Path) -> list[str]:
     return texts
 
 
-def raw_jsonl(path: Path, batches: Batches) -> tuple[float, float]:
-    begun = time.perf_counter()
+def raw_jsonl(path: Path, batches: Batches) -> None:
     with path.open("wb", buffering=0) as handle:
         for rows in batches:
             handle.write(b"".join(orjson.dumps(r) + b"\n" for r in rows))
             os.fdatasync(handle.fileno())
-    seconds = time.perf_counter() - begun
-    return seconds, seconds
 
 
-def segment(path: Path, batches: Batches) -> tuple[float, float]:
-    begun = time.perf_counter()
+def segment(path: Path, batches: Batches) -> None:
     with SegmentWriter(path) as writer:
         for rows in batches:
             writer.append(rows)
-        committed = time.perf_counter() - begun
-    return committed, time.perf_counter() - begun
-
-
-def on_disk(folder: Path, side: str) -> int:
-    """Bytes that the files of one run take up, with what is only reserved."""
-    total = 0
-    for path in folder.glob(f"segment-{side}-*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_blocks * 512
-    return total
-
-
-def peak_on_disk(folder: Path, batches: Batches) -> int:
-    """Return the most bytes that a segment's files have together; looked at 1,000 times a s."""
-    peak, ended = 0, threading.Event()
-    thread = threading.Thread(
-        target=lambda: (segment(folder / "segment-peak-1.log", batches), ended.set())
-    )
-    thread.start()
-    while not ended.wait(0.001):
-        peak = max(peak, on_disk(folder, "peak"))
-    thread.join()
-    return peak
-
-
-def remove(folder: Path) -> None:
-    for path in folder.glob("segment-*"):
-        path.unlink()
 
 
 def appends(folder: Path, rounds: int, n_mib: int, name: str, texts: list[str]) -> None:
@@ -126,30 +90,29 @@ def appends(folder: Path, rounds: int, n_mib: int, name: str, texts: list[str]) 
     batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
     times_over = max(1, round((n_mib << 20) / sum(len(orjson.dumps(r)) + 1 for r in rows)))
     batches *= times_over
-    rates: list[tuple[float, float, float]] = []
+    n_rows = len(rows) * times_over
+    found: dict[str, list[tuple[float, float, float]]] = {"raw": [], "ours": []}
     for n in range(rounds):
-        found = {}
         sides = [("raw", raw_jsonl), ("ours", segment)]
         for side, write in sides if n % 2 else sides[::-1]:
-            cpu = time.process_time()
-            times = write(folder / f"segment-{side}-1.log", batches)
-            found[side] = (*times, time.process_time() - cpu, on_disk(folder, side))
-            remove(folder)
-        a, b = found["raw"], found["ours"]
-        rates.append((a[0] / b[0], a[1] / b[1], b[2] / a[2]))
-    commit, closed, cpu_ratio = (sorted(column) for column in zip(*rates, strict=True))
+            path = folder / f"segment-{side}-1.log"
+            begun, cpu = time.perf_counter(), time.process_time()
+            write(path, batches)
+            wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
+            found[side].append((wall, cpu, path.stat().st_size))
+            path.unlink()
+    raw, ours = (
+        [statistics.median(c) for c in zip(*found[k], strict=True)] for k in ("raw", "ours")
+    )
+    rates = sorted(n_rows / wall for wall, _, _ in found["ours"])
     q = rounds // 4
-    peak = peak_on_disk(folder, batches)
-    remove(folder)
     print(
-        f"append, fsync every {BATCH}, {name} ({a[3] >> 20} MiB a run): committed at "
-        f"{statistics.median(commit):.2f} x the rate of raw JSON Lines (median of {rounds}; "
-        f"quartiles {commit[q]:.2f} to {commit[-q - 1]:.2f}), "
-        f"{statistics.median(closed):.2f} x with closing; {b[3] / a[3]:.2f} x its size "
-        f"(peak {peak / a[3]:.2f} x); {statistics.median(cpu_ratio):.1f} x its CPU, "
-        f"{1e6 * b[2] / (len(rows) * times_over):.0f} us a row; raw "
-        f"{a[3] / a[0] / 1e6:.0f} MB/s, ours committed {a[3] / b[0] / 1e6:.0f} MB/s, "
-        f"packed {a[3] / b[1] / 1e6:.0f} MB/s",
+        f"append, fsync every {BATCH}, {name} ({raw[2] / 2**20:.0f} MiB a run): "
+        f"{n_rows / ours[0]:,.0f} rows/s (median of {rounds}; quartiles {rates[q]:,.0f} to "
+        f"{rates[-q - 1]:,.0f}), raw JSON Lines {n_rows / raw[0]:,.0f}; a commit "
+        f"{1e3 * ours[0] / len(batches):.2f} ms ({1e3 * ours[1] / len(batches):.2f} ms CPU), raw "
+        f"{1e3 * raw[0] / len(batches):.2f} ms ({1e3 * raw[1] / len(batches):.2f}); "
+        f"{ours[2] / raw[2]:.2f} x its size",
         flush=True,
     )
 
