@@ -47,11 +47,6 @@ def path_of(store: Store) -> Path:
     return (store.root / FILE_NAME).absolute()
 
 
-def seal(store: Store) -> int:
-    """Seal what closed writers left behind in any table; return the number of rows moved."""
-    return sum(store.table(name).seal() for name in store.tables())
-
-
 def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
     """Seal, build the catalog anew and swap it in; return its path.
 
@@ -64,7 +59,7 @@ def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
         CorruptError: a part cannot be read.
         StoreError: the disk is full, or another build held the lock for too long.
     """
-    seal(store)
+    store.seal()
     with _building(store):
         return _build(store, versions)
 
@@ -75,7 +70,7 @@ def ensure(store: Store) -> Path:
     A catalog of a store that was moved or copied is built anew: its views name files by absolute
     path.
     """
-    seal(store)
+    store.seal()
     if _is_fresh(store):
         return path_of(store)
     with _building(store):

@@ -43,7 +43,7 @@ def test_wide_has_exactly_one_row_per_trace_with_sources_verdicts_and_scores(sto
 
 
 def test_the_files_give_the_same_wide_as_the_catalog(store: Store) -> None:
-    build.seal(store)
+    store.seal()
     with duckdb.connect() as con:
         rows = con.execute(f"{wide.wide_sql(store)} ORDER BY trace_id").fetchall()
         names = [d[0] for d in con.description or []]
@@ -164,7 +164,7 @@ def test_predicates_bind_before_any_fact_exists(tmp_path: Path) -> None:
         with pytest.raises(duckdb.BinderException):
             con.execute("SELECT count(*) FROM wide WHERE is_gald")
     store = made.make_store(tmp_path / "data")
-    build.seal(store)
+    store.seal()
     sql = wide.wide_sql(store, verifiers=[str(check)], scores=[str(plug)])
     with duckdb.connect() as con:
         assert con.execute(

@@ -121,8 +121,6 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 STILL_IN_CIRCLES = [
-    ["factory.records", "factory.records.ids"],
-    ["factory.store", "factory.store.store", "factory.store.table"],
     ["factory.engines.openai", "factory.engines.openai.connection"],
 ]
 STILL_PRIVATE = {

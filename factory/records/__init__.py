@@ -166,8 +166,8 @@ class Sampling:
 
     @property
     def sampling_id(self) -> str:
-        """Key of this sampling."""
-        return ids.sampling_id(self)
+        """Key of everything that shapes the sampled text; fields at their default are left out."""
+        return ids.key_of(self.key_fields())
 
     def row(self, run_id: str) -> dict[str, object]:
         """Return the stored form: the whole of it, as canonical JSON, and the common knobs."""

@@ -14,10 +14,6 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from factory.records import Sampling
 
 KEY_CHARS = 32
 _ENCODER = json.JSONEncoder(
@@ -103,11 +99,6 @@ def prompt_id(messages: Sequence[Mapping[str, object]]) -> str:
     32
     """
     return key_of(list(messages))
-
-
-def sampling_id(sampling: Sampling) -> str:
-    """Return the key of everything that shapes the sampled text; defaults are left out."""
-    return key_of(sampling.key_fields())
 
 
 def trace_id(

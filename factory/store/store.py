@@ -102,7 +102,9 @@ class Store:
                 f"table {name!r} has columns {', '.join(stored.columns)}",
                 f"its plug-in now writes {', '.join(declared.columns)}: bump its VERSION",
             )
-        return Table(self, name, folder, stored)
+        # What says which runs are revoked is itself never revoked.
+        revoked = self.excluded_runs if name != "exclusions" else list
+        return Table(name, folder, stored, revoked=revoked)
 
     def tables(self) -> list[str]:
         """Return the names of all tables that exist."""
@@ -111,6 +113,10 @@ class Store:
     def has(self, name: str) -> bool:
         """Tell whether the table exists."""
         return (self.root / "tables" / name / "table.json").exists()
+
+    def seal(self) -> int:
+        """Seal what closed writers left behind in any table; return the number of rows moved."""
+        return sum(self.table(name).seal() for name in self.tables())
 
     def excluded_runs(self) -> list[str]:
         """Return the ids of revoked runs; their facts count as missing."""

@@ -8,10 +8,10 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 import polars as pl
@@ -22,9 +22,6 @@ from factory.store.durable import locked, sha256_file, write_json
 from factory.store.key_sets import absent, first_of_each
 from factory.store.log import SegmentWriter, is_closed, read_lines
 from factory.store.parts import Part, PartWriter, halves_of, read_part
-
-if TYPE_CHECKING:
-    from factory.store import Store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 _POLARS = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
@@ -58,13 +55,22 @@ def check_name(name: str, *, what: str) -> str:
 
 
 class Table:
-    """One append-only table: facts with one key column. Made by ``Store.table``."""
+    """One append-only table: facts with one key column. Made by ``Store.table``.
 
-    def __init__(self, store: Store, name: str, folder: Path, form: TableForm) -> None:
-        self.store = store
+    Args:
+        name: of the table.
+        folder: where its files are.
+        form: key and columns.
+        revoked: returns the runs whose facts do not count at the moment.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, form: TableForm, *, revoked: Callable[[], list[str]]
+    ) -> None:
         self.name = name
         self.folder = folder
         self.form = form
+        self._revoked = revoked
 
     # ---- writing
 
@@ -149,7 +155,7 @@ class Table:
                 f"table {self.name!r} has no column {', '.join(unknown)}",
                 f"it has {', '.join(self.form.columns)}",
             )
-        excluded = self.store.excluded_runs() if self.name != "exclusions" else []
+        excluded = self._revoked()
         snapshot = self._snapshot()
         try:
             yield from self._batches(snapshot, names, excluded)
@@ -294,7 +300,7 @@ class Table:
 
     def _first_of_each_key(self, parts: list[Part], closed: list[Path]) -> pl.Series:
         """Return, for every row of the closed segments in order, whether it is to be written."""
-        excluded = self.store.excluded_runs() if self.name != "exclusions" else []
+        excluded = self._revoked()
         key, columns = self.form.key, [self.form.key, "run_id"]
         old = [
             halves_of(_without(frame, excluded)[key])

@@ -255,7 +255,7 @@ def wide_sql(
 ) -> str:
     """Return a SELECT over the store's own files that is ``wide``.
 
-    What writers that are still open hold is not in it: seal first (``catalog.seal``).
+    What writers that are still open hold is not in it: seal first (``Store.seal``).
 
     Args:
         store: the store.

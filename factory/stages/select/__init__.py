@@ -23,7 +23,6 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from catalogs import build
 from factory.errors import UsageError
 from factory.sets.caps import order_sql
 from factory.stages.select import funnel
@@ -132,7 +131,7 @@ def select(
     """
     filters = recipe.all_filters()
     recipe.steps()  # refuses stray names before any work
-    build.seal(store)
+    store.seal()
     sql = wide.wide_sql(store, recipe.versions, verifiers=verifiers, scores=scores)
     labels = {p.name: p.label for p in wide.choose(wide.stored_plugs(store), recipe.versions)}
     with _opened(store, sql) as con:
