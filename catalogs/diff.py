@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalogs import build
-from catalogs.output import Answer, Format, plain
-from catalogs.show import find_release
-from factory.errors import UsageError
+from catalogs.show import existing_release
+from factory.rows.answers import Answer, Format, plain
 from factory.store import Store
 from factory.store.wide import literal
 
@@ -31,20 +30,13 @@ def diff(store: Store, before: str, after: str, *, form: Format = "table") -> st
         UsageError: no such release or version.
     """
     build.ensure(store)
-    names = [_found(store, name) for name in (before, after)]
+    names = [existing_release(store, name) for name in (before, after)]
     with build.connect(store, refresh=False) as con:
         sections = _sections(con, *names)
     if form == "json":
         whole = {s.title: plain(s.dicts()) for s in sections}
         return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
     return "\n".join(section.render(form) for section in sections)
-
-
-def _found(store: Store, name: str) -> tuple[str, str]:
-    found = find_release(store, name)
-    if found is None:
-        raise UsageError(f"no release {name[:80]!r}", "`factory ls` lists them")
-    return found
 
 
 def _sections(con: Any, a: tuple[str, str], b: tuple[str, str]) -> list[Answer]:

@@ -29,8 +29,8 @@ from typing import TypeVar
 import duckdb
 
 from catalogs import build
-from catalogs.output import Answer, unique_names
 from factory.errors import FactoryError, UsageError
+from factory.rows.answers import Answer, unique_names
 from factory.store import Store, wide
 from factory.store.wide import literal
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import duckdb
+
 from catalogs import build, query
-from catalogs.output import Answer, Format, plain, printable
 from factory.errors import UsageError
+from factory.rows.answers import Answer, Format, plain, printable
 from factory.store import Store
 from factory.store.wide import literal
 
@@ -154,6 +157,38 @@ def find_release(store: Store, name: str) -> tuple[str, str] | None:
             f"it has {', '.join(v for v, _ in rows)}",
         )
     return release, fits[-1]
+
+
+def existing_release(store: Store, name: str) -> tuple[str, str]:
+    """Return what ``find_release`` finds.
+
+    Raises:
+        UsageError: no such release.
+    """
+    found = find_release(store, name)
+    if found is None:
+        raise UsageError(f"no release {name[:80]!r}", "`factory ls` lists them")
+    return found
+
+
+@contextlib.contextmanager
+def open_release(store: Store, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, str]]:
+    """Open the catalog, brought up to date, and find a release in it.
+
+    Args:
+        store: the store.
+        name: ``release`` (its latest version) or ``release/version``.
+
+    Returns:
+        The connection, the release's name and its version.
+
+    Raises:
+        UsageError: no such release.
+    """
+    build.ensure(store)
+    release, version = existing_release(store, name)
+    with build.connect(store, refresh=False) as con:
+        yield con, release, version
 
 
 def _ask(store: Store, text: str, title: str = "") -> Answer:

@@ -46,6 +46,7 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     """Curate ``args.inputs`` (or ``args.dataset``) by the recipe."""
     import polars as pl
 
+    from catalogs.show import open_release
     from factory.report import write_report
     from factory.sets.filters import PRESETS
     from factory.sources import files, hub
@@ -105,7 +106,8 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     accounting(imported, selected)
     made = release(store, recipe.name, selected, recipe=recipe.model_dump(mode="json"))
     print(f"\nrelease {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
-    print(f"report: {write_report(store, f'{made.name}/{made.version}').html}")
+    with open_release(store, f"{made.name}/{made.version}") as (con, name, version):
+        print(f"report: {write_report(con, name, version, folder=store.root / 'reports').html}")
     if args.out:
         n = export(store, made, form=args.form, out=args.out)
         print(f"export: {n} rows in {args.out} ({args.form})")

@@ -119,9 +119,12 @@ def samples(store: Store, selected: Selected) -> None:
 
 def report(store: Store, dataset: Release) -> None:
     """Write the HTML report of the last release and say where it is."""
+    from catalogs.show import open_release
     from factory.report import write_report
 
-    print(f"\nreport: {write_report(store, f'{dataset.name}/{dataset.version}').html}")
+    with open_release(store, f"{dataset.name}/{dataset.version}") as (con, name, version):
+        paths = write_report(con, name, version, folder=store.root / "reports")
+    print(f"\nreport: {paths.html}")
 
 
 def following(recipe: Any, dataset: Release) -> None:

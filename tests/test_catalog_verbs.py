@@ -10,10 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from catalogs import build, output, show
+from catalogs import build, show
 from catalogs.diff import diff
-from catalogs.output import Answer
 from factory.errors import UsageError
+from factory.rows import answers
+from factory.rows.answers import Answer
 from factory.store import Store
 from factory.store.durable import write_json
 from tests import helpers_catalog as made
@@ -171,7 +172,7 @@ def test_every_form_keeps_hostile_text_apart() -> None:
 def test_wide_characters_keep_columns_straight() -> None:
     table = Answer(("a", "b"), [("中文", "x"), ("ab", "y")]).render()
     assert table.splitlines()[2:] == ["中文  x", "ab    y"]
-    assert output.width("中文") == 4
+    assert answers.width("中文") == 4
 
 
 def test_repeated_column_names_hide_nothing(store: Store) -> None:

@@ -172,6 +172,12 @@ def private_imports(path: Path) -> list[str]:
     return found
 
 
+def test_stages_and_report_do_without_the_catalog() -> None:
+    for path in SOURCES:
+        if package_of(module_of(path)) in ("factory.stages", "factory.report"):
+            assert "catalogs" not in {package_of(m) for m in arrows(path)}, path
+
+
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=module_of)
 def test_nothing_private_is_taken_from_another_package(path: Path) -> None:
     assert bool(private_imports(path)) == (module_of(path) in STILL_PRIVATE)

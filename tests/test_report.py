@@ -10,10 +10,12 @@ import orjson
 import polars as pl
 import pytest
 
+from catalogs.show import open_release
 from factory import report
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Verdict
-from factory.report.data import ReportData, collect
+from factory.report.data import ReportData
+from factory.report.data import collect as collect_from
 from factory.report.html import page
 from factory.store import Store
 from factory.store.durable import write_json
@@ -49,6 +51,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def collect(store: Store, release: str) -> ReportData:
+    with open_release(store, release) as (con, name, version):
+        return collect_from(con, name, version)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +111,8 @@ def test_samples_are_kept_wrong_and_mixed(data: ReportData) -> None:
 
 
 def test_it_is_written_beside_the_store_whole(store: Store) -> None:
-    paths = report.write_report(store, "sums")
+    with open_release(store, "sums") as (con, name, version):
+        paths = report.write_report(con, name, version, folder=store.root / "reports")
     assert paths.html == store.root / "reports" / "sums-v1.html"
     found = Page(paths.html.read_text("utf-8"))
     for words in ("Funnel", "13", "language_consistency = 1", "63.6 %", "Sample traces"):
@@ -216,7 +224,12 @@ def test_an_empty_release_divides_by_nothing(tmp_path: Path) -> None:
 
 def test_an_unknown_release_is_one_line(store: Store) -> None:
     with pytest.raises(UsageError, match="no release 'x': `factory ls` lists them"):
-        report.write_report(store, "x")
+        collect(store, "x")
+    with (
+        open_release(store, "sums") as (con, name, _),
+        pytest.raises(UsageError, match="no release 'sums/v9': `factory ls` lists them"),
+    ):
+        report.write_report(con, name, "v9", folder=store.root / "reports")
 
 
 def test_many_groups_are_cut_and_that_is_said(tmp_path: Path) -> None:

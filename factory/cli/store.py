@@ -145,12 +145,12 @@ def export(args: Namespace) -> int:
 
 def report(args: Namespace) -> int:
     """``factory report NAME``: the HTML report of a release."""
+    from catalogs.show import open_release
     from factory.report import write_report
-    from factory.stages.release import open_release
 
     store = store_of(args)
-    found = open_release(store, args.name)
-    out(str(write_report(store, f"{found.name}/{found.version}").html))
+    with open_release(store, args.name) as (con, name, version):
+        out(str(write_report(con, name, version, folder=store.root / "reports").html))
     return 0
 
 

@@ -1,11 +1,9 @@
 """The report of a release: a self-contained HTML page and the same as Markdown.
 
->>> import tempfile
->>> from factory.store import Store
->>> write_report(Store(tempfile.mkdtemp()), "none")
-Traceback (most recent call last):
-    ...
-factory.errors.UsageError: no release 'none': `factory ls` lists them
+The caller opens the catalog, since the report stands below nobody that could: ::
+
+    with catalogs.show.open_release(store, "r1-reasoning") as (con, name, version):
+        print(write_report(con, name, version, folder=store.root / "reports").html)
 """
 
 from __future__ import annotations
@@ -15,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from catalogs.output import Answer, md_text
+import duckdb
+
 from factory.report.data import ReportData, Sample, collect
 from factory.report.html import number, page, percent
-from factory.store import Store
+from factory.rows.answers import Answer, md_text
 from factory.store.durable import replacing
 
 SHOWN_CHARS = 2000
@@ -31,22 +30,23 @@ class ReportPaths(NamedTuple):
     markdown: Path
 
 
-def write_report(store: Store, release: str, *, out: Path | str | None = None) -> ReportPaths:
-    """Write the report of a release.
+def write_report(
+    con: duckdb.DuckDBPyConnection, name: str, version: str, *, folder: Path
+) -> ReportPaths:
+    """Write the report of a release as ``<folder>/<name>-<version>.html`` and ``.md``.
 
     Args:
-        store: the store.
-        release: ``name`` (the latest version) or ``name/version``.
-        out: path of the HTML file; the Markdown goes beside it. Default:
-            ``<store>/reports/<name>-<version>.html``.
+        con: the catalog, up to date.
+        name: of the release.
+        version: of the release.
+        folder: made where absent.
 
     Raises:
         UsageError: no such release.
         StoreError: it cannot be written.
     """
-    data = collect(store, release)
-    path = Path(out) if out else store.root / "reports" / f"{data.name}-{data.version}.html"
-    paths = ReportPaths(path, path.with_suffix(".md"))
+    data = collect(con, name, version)
+    paths = ReportPaths(folder / f"{name}-{version}.html", folder / f"{name}-{version}.md")
     for target, text in ((paths.html, page(data)), (paths.markdown, markdown(data))):
         with replacing(target) as tmp:
             tmp.write_text(text, encoding="utf-8")

@@ -1,4 +1,9 @@
-"""What a report of a release says, measured in the catalog. Undefined is None, never 0."""
+"""What a report of a release says, measured in the catalog. Undefined is None, never 0.
+
+The catalog comes from above, as a connection (``catalogs.show.open_release``): of it are read
+``releases release_filters release_rows release_decisions wide wide_columns golds trace_texts
+prompt_texts``.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,9 @@ from typing import Any
 
 import duckdb
 
-from catalogs import build, show
-from catalogs.output import Answer
 from factory.errors import UsageError
 from factory.metrics import Interval, mean_interval
-from factory.store import Store
+from factory.rows.answers import Answer
 from factory.store.wide import literal, quoted
 
 LENGTHS = {
@@ -96,49 +99,41 @@ class ReportData:
     provenance: dict[str, str]
 
 
-def collect(store: Store, release: str) -> ReportData:
+def collect(con: duckdb.DuckDBPyConnection, name: str, version: str) -> ReportData:
     """Measure a release.
 
     Args:
-        store: the store.
-        release: ``name`` (the latest version) or ``name/version``.
+        con: the catalog; a temporary table is made in it.
+        name: of the release.
+        version: of the release.
 
     Raises:
         UsageError: no such release.
     """
-    build.ensure(store)
-    found = show.find_release(store, release)
-    if found is None:
-        raise UsageError(f"no release {release[:80]!r}", "`factory ls` lists them")
-    with build.connect(store, refresh=False) as con:
-        head = _rows(
-            con,
-            f"SELECT * FROM releases WHERE release = {literal(found[0])} "
-            f"AND version = {literal(found[1])}",
-        ).dicts()[0]
-        where = f"release = {literal(found[0])} AND version = {literal(found[1])}"
-        have = _make_universe(con, where)
-        length = next((c for c in LENGTHS if c in have and _count(con, c)), None)
-        return ReportData(
-            name=found[0],
-            version=found[1],
-            created_at=head["created_at"],
-            problem=head["problem"],
-            totals=_totals(con, head),
-            funnel=_rows(
-                con, f"SELECT * FROM release_filters WHERE {where} ORDER BY position"
-            ).dicts(),
-            makeup=_makeup(con),
-            lengths=_histogram(con, length) if length else None,
-            quantiles=_quantiles(con, length) if length else None,
-            languages=_languages(con, have),
-            rates=_rates(con),
-            coverage=_coverage(con),
-            rejected=_rejected(con),
-            cost=_cost(con),
-            samples=_samples(con, have),
-            provenance=_provenance(head),
-        )
+    where = f"release = {literal(name)} AND version = {literal(version)}"
+    heads = _rows(con, f"SELECT * FROM releases WHERE {where}").dicts()
+    if not heads:
+        raise UsageError(f"no release {f'{name}/{version}'[:80]!r}", "`factory ls` lists them")
+    have = _make_universe(con, where)
+    length = next((c for c in LENGTHS if c in have and _count(con, c)), None)
+    return ReportData(
+        name=name,
+        version=version,
+        created_at=heads[0]["created_at"],
+        problem=heads[0]["problem"],
+        totals=_totals(con, heads[0]),
+        funnel=_rows(con, f"SELECT * FROM release_filters WHERE {where} ORDER BY position").dicts(),
+        makeup=_makeup(con),
+        lengths=_histogram(con, length) if length else None,
+        quantiles=_quantiles(con, length) if length else None,
+        languages=_languages(con, have),
+        rates=_rates(con),
+        coverage=_coverage(con),
+        rejected=_rejected(con),
+        cost=_cost(con),
+        samples=_samples(con, have),
+        provenance=_provenance(heads[0]),
+    )
 
 
 def _rows(con: duckdb.DuckDBPyConnection, text: str) -> Answer:
@@ -178,8 +173,9 @@ def _make_universe(con: duckdb.DuckDBPyConnection, where: str) -> set[str]:
     names = ", ".join(f"w.{quoted(c)}" for c in sorted({*fixed.split(), *optional}))
     # A release without its decisions is looked at by its own rows alone.
     con.execute(
-        f"CREATE TEMP TABLE u AS WITH d AS (SELECT trace_id, is_kept FROM release_decisions "
-        f"WHERE {where}), r AS (SELECT trace_id, true AS is_kept FROM release_rows WHERE {where}), "
+        "CREATE OR REPLACE TEMP TABLE u AS WITH "
+        f"d AS (SELECT trace_id, is_kept FROM release_decisions WHERE {where}), "
+        f"r AS (SELECT trace_id, true AS is_kept FROM release_rows WHERE {where}), "
         "chosen AS (FROM d UNION ALL (FROM r WHERE NOT EXISTS (FROM d))) "
         f"SELECT {names}, is_kept FROM chosen JOIN wide w USING (trace_id)"
     )

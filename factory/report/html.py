@@ -10,8 +10,8 @@ import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from catalogs.output import Answer
 from factory.report.data import Histogram, Rate, ReportData, Sample
+from factory.rows.answers import Answer
 
 SHOWN_CHARS = 8000
 _CSP = "default-src 'none'; style-src 'unsafe-inline'"
