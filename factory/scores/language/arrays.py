@@ -15,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Model(NamedTuple):
-    """A fastText model as the compiled functions read it; see ``_lid.LanguageModel``.
+    """A fastText model as the compiled functions read it; see ``fasttext_model.LanguageModel``.
 
     The Huffman tree of L labels has L leaves, then L - 1 inner nodes, the last one the root:
     ``left_N`` and ``right_N`` are the children of the inner nodes. On the way to a label lie the
@@ -74,7 +74,7 @@ class Bits(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The numbers of ``_foreign.SentenceRule``."""
+    """The numbers of ``foreign.SentenceRule``."""
 
     min_words: int
     window: int

@@ -206,7 +206,7 @@ def _centroids(reader: _Reader, codes: npt.NDArray[np.int64]) -> Floats:
 
 
 def _tree(counts: list[int]) -> tuple[Nodes, Nodes, Ints, Ints, Floats]:
-    """Build the Huffman tree of hierarchical softmax as fastText does; see ``_sums.Model``."""
+    """Build the Huffman tree of hierarchical softmax as fastText does; see ``arrays.Model``."""
     n = len(counts)
     count = counts + [10**15] * max(n - 1, 0)
     parent = [-1] * max(2 * n - 1, 0)

@@ -72,7 +72,7 @@ def sentence_spans(
 ) -> dict[int, list[Span]]:
     """Find sentences in another language of the same script, and stretches inside sentences.
 
-    What is quoted or stands in the prompt is left out, as in ``_mixing.script_spans``; ``spared``
+    What is quoted or stands in the prompt is left out, as in ``mixing.script_spans``; ``spared``
     gets the texts for which the prompt did so.
     """
     rows, weights, chance_S = _judged(runs, parts, named, model, rule)

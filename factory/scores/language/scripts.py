@@ -102,7 +102,7 @@ class Runs:
     """R runs of D texts in C scripts.
 
     ``edge_R`` holds R + 1 byte offsets into ``data``; ``class_R`` the script; ``first_D`` D + 1 run
-    numbers; ``mark_R`` the bits of ``_scan_kernels``. ``count_R`` is the words in a run, an
+    numbers; ``mark_R`` the bits of ``scan_kernels``. ``count_R`` is the words in a run, an
     estimate in scripts without spaces; 0 for gaps and for what is no prose. ``main_D`` is the class
     in which most words stand, 0 for none; ``letters_D`` its bytes of prose; ``foreign_F`` the
     numbers of the runs in other scripts.

@@ -134,10 +134,10 @@ def judge(
 
     Args:
         code_M: numbers of the words in the table.
-        run_S: see ``_sums.gather``; so are ``text_S``, ``hidden_SE``, ``words_S``.
-        text_S: see ``_sums.gather``.
-        hidden_SE: see ``_sums.gather``.
-        words_S: see ``_sums.gather``.
+        run_S: S + 1 offsets of the sentences into ``code_M``.
+        text_S: text of each sentence.
+        hidden_SE: mean vector of each sentence.
+        words_S: words of each sentence that are no names.
         own_D: label of each text's own language, -1 where it is not judged.
         log_sure_D: logarithm of its probability over the whole text.
         labels: what is known of the labels.

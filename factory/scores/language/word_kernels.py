@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from factory.scores.language.arrays import Bits, Bytes, Floats, Ints, Model, Table
 
 Bools = npt.NDArray[np.bool_]
-PROSE, BREAK = 1, 4  # as ``_scan_kernels`` marks runs
+PROSE, BREAK = 1, 4  # as ``scan_kernels`` marks runs
 # Longer runs of letters are no words: only so many bytes of them are looked at.
 LONGEST_WORD = 64
 
@@ -185,11 +185,11 @@ def gather(
     """Sum the words of each sentence and each text, in the text's main script.
 
     Args:
-        data: see ``_scan.scan``; so are ``edge_R``, ``class_R``, ``mark_R``, ``first_D``.
-        edge_R: see ``_scan.scan``.
-        class_R: see ``_scan.scan``.
-        mark_R: see ``_scan.scan``.
-        first_D: see ``_scan.scan``.
+        data: UTF-8 bytes of all texts.
+        edge_R: R + 1 byte offsets of the runs of one script.
+        class_R: script of each run, 0 for a gap.
+        mark_R: bits of each run, ``PROSE`` and ``BREAK`` among them.
+        first_D: D + 1 offsets of the texts' runs.
         main_D: the main script.
         is_read: by script, whether the model tells languages apart in it.
         table: words seen so far; grows.

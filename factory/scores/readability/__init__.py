@@ -182,7 +182,7 @@ def _paragraphs(data: npt.NDArray[np.uint8], bounds: Ints) -> dict[str, pl.Serie
 
 
 def _markup(data: npt.NDArray[np.uint8], bounds: Ints, *, without_code: bool) -> dict[str, Floats]:
-    """Count lines and characters by kind, by the names of ``_line_kernels``, shape (D,) each."""
+    """Count lines and characters by kind, by the names of ``line_kernels``, shape (D,) each."""
     from factory.scores.readability import line_kernels as kernels
 
     counts = np.zeros((len(bounds) - 1, kernels.N_COUNTS), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Words, sentences and letter runs of many texts, compiled; the rules are those of ``_prose``."""
+"""Words, sentences and letter runs of many texts, compiled; the rules are those of ``prose``."""
 
 from __future__ import annotations
 
