@@ -35,7 +35,8 @@ def evaluate(args: Namespace) -> int:
     """``distill evaluate``."""
     from distill.evaluate import benchmarks, unique_pairs
     from distill.evaluate import evaluate as measure
-    from factory.engines.opening import identify, open_engine
+    from factory.engines.base import identify
+    from factory.engines.opening import open_engine
     from factory.stages.generate import plan
     from factory.stages.generate.policy import Policy
 

@@ -142,7 +142,7 @@ class CpuSampler:
             )
             for seed in seeds
         ]
-        out = self.engine._llm.generate(
+        out = self.engine.llm.generate(
             [{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False
         )
         return [list(o.outputs[0].token_ids) for o in out]

@@ -54,7 +54,7 @@ def generate(args: Namespace) -> int:
 
 
 def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
-    from factory.engines import opening
+    from factory.engines import base, opening
     from factory.stages.generate import check_wishes, plan
     from factory.stages.generate import generate as run
     from factory.stages.generate.policy import Policy
@@ -74,7 +74,7 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
     if not isinstance(model, str):
         raise UsageError("the recipe's engine names no model", "give engine.model")
     if args.plan:
-        found = plan(store, prompts, engine=opening.identify(kind, model, settings),
+        found = plan(store, prompts, engine=base.identify(kind, model, settings),
                      sampling=sampling, policy=policy)  # fmt: skip
         for name, value in found.items():
             out(f"{name.replace('_', ' '):28}{value:>14,}")

@@ -26,7 +26,7 @@ class JudgeRecipe(Config):
 
 def judge(args: Namespace) -> int:
     """``factory judge RECIPE``: measure a judge against the rules, then use it."""
-    from factory.engines import opening
+    from factory.engines import base, opening
     from factory.stages.judge import judge_store, plan_judging
 
     recipe = JudgeRecipe.load(args.recipe, overrides=args.overrides)
@@ -38,7 +38,7 @@ def judge(args: Namespace) -> int:
     if not isinstance(model, str):
         raise UsageError("the recipe's engine names no model", "give engine.model")
     if args.plan:
-        identity = opening.identify(kind, model, settings)
+        identity = base.identify(kind, model, settings)
         found = plan_judging(store, engine=identity, sampling=sampling, recipe=judging)
         for name, value in found.items():
             out(f"{name.replace('_', ' '):34}{value:>14,}")

@@ -1,27 +1,17 @@
-"""Engines by name: open one, or say only how it would enter the keys."""
+"""Engines by name: start one, or several of a kind as one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from factory import model_files, plugins
-from factory.engines.base import Engine
+from factory import plugins
+from factory.engines.base import Engine, identify, with_defaults
 from factory.errors import UsageError
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What of an engine is part of keys; no model is loaded for it."""
-
-    model: str
-    revision: str
-    template: str | None
 
 
 def open_engine(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
@@ -35,16 +25,18 @@ def open_engine(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
 
     Raises:
         UsageError: an argument that it does not take.
+        PluginError: there is no such engine, or it lacks a part of the contract.
     """
     module = plugins.load("engines", kind)
     if "replicas" in settings and kind != "ray":
         return open_replicas(kind, model, settings)
     try:
-        return cast(Engine, module.Engine(model, **settings))
+        engine = module.Engine(model, **settings)
     except TypeError as error:
         raise UsageError(
             f"engine {kind!r}: {error}", "see its docstring for its arguments"
         ) from None
+    return with_defaults(engine)
 
 
 def open_replicas(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
@@ -56,15 +48,15 @@ def open_replicas(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
         UsageError: more replicas than devices.
     """
     from factory.engines.replica_process import ProcessReplica
-    from factory.engines.replicas import Fleet
+    from factory.engines.replicas import Replicas
 
     options = dict(settings)
     n = int(options.pop("replicas"))
-    fleet = {k: options.pop(k) for k in ("hang_s", "backoff_s") if k in options}
+    watching = {k: options.pop(k) for k in ("hang_s", "backoff_s") if k in options}
     identity = identify(kind, model, options)
     devices = _devices(n, int(options.get("tensor_parallel_size", 1))) if kind == "vllm" else []
     envs = [{"CUDA_VISIBLE_DEVICES": d} for d in devices] or [{}] * n
-    return Fleet(
+    return Replicas(
         replicas=n,
         make=lambda i, events: ProcessReplica(
             i, events, kind=kind, model=model, options=options, env=envs[i]
@@ -73,7 +65,7 @@ def open_replicas(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
         revision=identity.revision,
         template=identity.template,
         n_devices=sum(d.count(",") + 1 for d in devices),
-        **fleet,
+        **watching,
     )
 
 
@@ -93,17 +85,3 @@ def _devices(n_replicas: int, per_replica: int) -> list[str]:
             "lower replicas",
         )
     return [",".join(ids[i * per_replica : (i + 1) * per_replica]) for i in range(n_replicas)]
-
-
-def identify(kind: str, model: str, settings: Mapping[str, Any]) -> Identity:
-    """Return an engine's part of the keys; an engine module may have its own ``identify``."""
-    module = plugins.load("engines", kind)
-    own = getattr(module, "identify", None)
-    if own is not None:
-        return Identity(*own(model, **settings))
-    if kind == "replay":
-        return Identity(model, str(settings.get("revision", "recorded")), None)
-    given = settings.get("chat_template")
-    text = None if given == "plain" else given or model_files.chat_template(model)
-    revision = model_files.revision_of(model, settings.get("revision"))
-    return Identity(model_files.name_of(model), revision, model_files.template_hash(text))

@@ -12,18 +12,18 @@ import contextlib
 import os
 import queue
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from factory import plugins
+from factory.engines import base
 from factory.engines.base import OnPartial, Request
-from factory.engines.replicas import Event, Fleet
+from factory.engines.replica_worker import Worker, WorkerMessage
+from factory.engines.replicas import Event, Replicas
 
 POLL_S = 0.2
 
 
-class Engine(Fleet):
+class Engine(Replicas):
     """Replicas of another engine, as Ray actors.
 
     Args:
@@ -56,16 +56,16 @@ class Engine(Fleet):
         if self._started:
             ray.init(address=address, logging_level="ERROR", log_to_driver=False)
         kind, settings = engine, dict(options or {})
-        named = identify(model, engine=engine, options=settings)
+        identity = base.identify(kind, model, settings)
         super().__init__(
             replicas=replicas,
             make=lambda number, events: RayReplica(
                 number, events, kind=kind, model=model, options=settings, num_gpus=num_gpus,
                 num_cpus=num_cpus,
             ),
-            model=named[0],
-            revision=named[1],
-            template=named[2],
+            model=identity.model,
+            revision=identity.revision,
+            template=identity.template,
             n_devices=int(num_gpus * replicas),
             hang_s=hang_s,
             backoff_s=backoff_s,
@@ -82,39 +82,27 @@ class Engine(Fleet):
 
 def identify(
     model: str, *, engine: str = "vllm", options: Mapping[str, Any] | None = None, **_: Any
-) -> tuple[str, str, str | None]:
+) -> base.Identity:
     """Return model, revision and template as they enter the keys: those of the inner engine."""
-    from factory import model_files
-
-    settings = dict(options or {})
-    own = getattr(plugins.load("engines", engine), "identify", None)
-    if own is not None:
-        found: tuple[str, str, str | None] = own(model, **settings)
-        return found
-    if engine == "replay":
-        return model, str(settings.get("revision", "recorded")), None
-    given = settings.get("chat_template")
-    text = None if given == "plain" else given or model_files.chat_template(model)
-    revision = model_files.revision_of(model, settings.get("revision"))
-    return model_files.name_of(model), revision, model_files.template_hash(text)
+    return base.identify(engine, model, options or {})
 
 
 class Actor:
-    """What runs on a node: an engine on a thread, an inbox, an outbox."""
+    """What runs on a node: a worker on a thread, and an outbox that the driver empties."""
 
     def __init__(
         self, kind: str, model: str, options: dict[str, Any], on_partial: OnPartial | None
     ) -> None:
-        self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
+        self._worker = Worker(self._outbox.put)
         args = (kind, model, options, on_partial)
         threading.Thread(target=self._run, args=args, daemon=True).start()
 
     def put(self, what: str, value: Any) -> None:
         """Take requests or cancellations."""
-        self._inbox.put((what, value))
+        self._worker.inbox.put((what, value))
 
-    def take(self) -> list[tuple[str, Any]]:
+    def take(self) -> list[WorkerMessage]:
         """Return what has come since; waits a little for the first."""
         out = []
         with contextlib.suppress(queue.Empty):
@@ -127,35 +115,9 @@ class Actor:
         self, kind: str, model: str, options: dict[str, Any], on_partial: OnPartial | None
     ) -> None:
         try:
-            engine = plugins.load("engines", kind).Engine(model, **options)
-            told = {n: getattr(engine, n) for n in ("model", "revision", "template")}
-            self._outbox.put(("ready", {**told, "slots": getattr(engine, "slots", 64)}))
-            self._n_open = 0
-            for answer in engine.run(self._requests(engine), on_partial):
-                if answer is not None:
-                    self._n_open -= 1
-                    self._outbox.put(("answer", answer))
+            self._worker.run(kind, model, options, on_partial)
         except BaseException as error:  # noqa: BLE001 - the driver is told, whatever it is
             self._outbox.put(("dead", f"{type(error).__name__}: {error}"))
-
-    def _requests(self, engine: Any) -> Iterator[Request | None]:
-        waiting: list[Request] = []
-        beat_at = 0.0
-        while True:
-            if time.monotonic() >= beat_at:
-                beat_at = time.monotonic() + 1.0
-                self._outbox.put(("beat", None))
-            with contextlib.suppress(queue.Empty):
-                is_idle = self._n_open == 0 and not waiting
-                what, value = self._inbox.get(block=is_idle, timeout=1.0)
-                if what == "ask":
-                    self._n_open += len(value)
-                    waiting += reversed(value)
-                else:
-                    self._n_open -= len(value)
-                    engine.cancel(value)
-                    waiting = [r for r in waiting if r.trace_id not in value]
-            yield waiting.pop() if waiting else None
 
 
 class RayReplica:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.dialects import THINK_CLOSE
-from factory.engines.base import Failure, OnPartial, Request
+from factory.engines import base
+from factory.engines.base import Failure, Incoming, OnPartial, Request
 from factory.errors import UsageError
 from factory.records import Trace
 from factory.rows import files
@@ -21,7 +22,7 @@ from factory.rows import files
 Answers = dict[str, dict[str, Any]]
 
 
-class Engine:
+class Engine(base.Engine):
     """Answers from a record, ``slots`` at a time.
 
     Args:
@@ -32,8 +33,6 @@ class Engine:
         seconds_per_token: simulated decoding time; 0 answers at once.
         calls: file to which every request's key is appended before it is answered.
     """
-
-    template: str | None = None
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class Engine:
         self.model = model
         self.revision = revision
         self._answers = read_answers(answers) if isinstance(answers, str) else answers
-        self._slots = self.slots = slots
+        self.slots = slots
         self._seconds_per_token = seconds_per_token
         self._calls = Path(calls) if calls else None
         self._cancelled: set[str] = set()
@@ -59,20 +58,13 @@ class Engine:
         """Answer in the order in which the recorded answers would have ended."""
         busy: list[tuple[float, int, Request]] = []
         n_begun = 0
-        more = True
-        while more or busy:
-            while more and len(busy) < self._slots:
-                try:
-                    request = next(requests)
-                except StopIteration:
-                    more = False
-                    break
-                if request is None:
-                    break
+        incoming = Incoming(requests)
+        while incoming.more or busy:
+            for request in incoming.take(lambda: len(busy) < self.slots):
                 n_begun += 1
                 heapq.heappush(busy, (self._begin(request), n_begun, request))
             if not busy:
-                if more:
+                if incoming.more:
                     yield None
                 continue
             wait_s = busy[0][0] - time.monotonic()
@@ -88,9 +80,6 @@ class Engine:
     def cancel(self, trace_ids: Iterable[str]) -> None:
         """Forget requests that are under way."""
         self._cancelled.update(trace_ids)
-
-    def close(self) -> None:
-        """Nothing to free."""
 
     def _begin(self, request: Request) -> float:
         if self._calls is not None:
@@ -126,6 +115,11 @@ class Engine:
             n_completion_tokens=row.get("n_completion_tokens"),
             meta=row.get("meta"),
         )
+
+
+def identify(model: str, *, revision: str = "recorded", **_: Any) -> base.Identity:
+    """Return model, revision and template as they enter the keys: those that are given."""
+    return base.Identity(model, str(revision), None)
 
 
 def _part_of(row: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -13,15 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
 from factory.engines.base import OnPartial, Request
+from factory.engines.replica_worker import Worker
 from factory.engines.replicas import Event
-
-BEAT_S = 1.0
 
 
 class ProcessReplica:
@@ -108,45 +106,16 @@ class ProcessReplica:
 
 def serve(connection: Connection) -> None:
     """Run an engine for the parent at the other end until that is gone."""
-    from factory import plugins
-
     spec = connection.recv()
-    inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, inbox), daemon=True).start()
-    engine = plugins.load("engines", spec["kind"]).Engine(spec["model"], **spec["options"])
-    told = {n: getattr(engine, n) for n in ("model", "revision", "template")}
-    connection.send(("ready", {**told, "slots": getattr(engine, "slots", 64)}))
-    n_open, beat_at = 0, 0.0
-
-    def requests() -> Iterator[Request | None]:
-        nonlocal n_open, beat_at
-        waiting: list[Request] = []
-        while True:
-            if time.monotonic() >= beat_at:
-                beat_at = time.monotonic() + BEAT_S
-                connection.send(("beat", None))
-            with contextlib.suppress(queue.Empty):
-                # Idle: sleep until there is something; busy: only look.
-                what, value = inbox.get(block=n_open == 0 and not waiting, timeout=BEAT_S)
-                if what == "ask":
-                    n_open += len(value)
-                    waiting += reversed(value)
-                else:
-                    n_open -= len(value)
-                    engine.cancel(value)
-                    waiting = [r for r in waiting if r.trace_id not in value]
-            yield waiting.pop() if waiting else None
-
-    for answer in engine.run(requests(), spec["on_partial"]):
-        if answer is not None:
-            n_open -= 1
-            connection.send(("answer", answer))
+    worker = Worker(connection.send)
+    threading.Thread(target=_listen, args=(connection, worker), daemon=True).start()
+    worker.run(spec["kind"], spec["model"], spec["options"], spec["on_partial"])
 
 
-def _listen(connection: Connection, inbox: queue.SimpleQueue[tuple[str, Any]]) -> None:
+def _listen(connection: Connection, worker: Worker) -> None:
     try:
         while True:
-            inbox.put(connection.recv())
+            worker.inbox.put(connection.recv())
     except (EOFError, OSError):
         os._exit(0)  # the parent is gone
 

@@ -1,10 +1,10 @@
 """Several engines as one: requests are shared out, a dead engine is replaced, none is lost.
 
-A replica is anything that takes requests and puts events into a queue (a child process,
-``_process``; a Ray actor, ``ray``). When one dies, what it had under way is asked again. What
-was under way at two deaths is suspected of having caused them: it is asked again in halves, alone
-on a fresh engine, and halved again at each further death, until the one that kills is found and
-set aside as a failure ``poison``. So a poison prompt costs two deaths and log2(suspects) more.
+A replica is anything that takes requests and puts events into a queue: a child process
+(``replica_process``) or a Ray actor (``ray``). When one dies, what it had under way is asked again.
+What was under way at two deaths is suspected of having caused them: it is asked again in halves,
+alone on a fresh engine, and halved again at each further death, until the one that kills is found
+and set aside as a failure ``poison``. So a poison prompt costs two deaths and log2(suspects) more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from factory.engines.base import Failure, OnPartial, Request
+from factory.engines import base
+from factory.engines.base import Failure, Incoming, OnPartial, Request
 from factory.errors import EngineError
 from factory.records import Trace
 
@@ -47,8 +48,8 @@ class Replica(Protocol):
 
 
 @dataclass
-class _Seat:
-    """A replica's place in the fleet."""
+class _State:
+    """What is known of one replica."""
 
     replica: Replica
     number: int
@@ -58,12 +59,12 @@ class _Seat:
     n_failed_starts: int = 0
     start_at: float | None = 0.0
     heard_at: float = 0.0
-    flights: dict[str, Request] = field(default_factory=dict)
+    in_flight: dict[str, Request] = field(default_factory=dict)
     trial: bool = False
     """Whether what it has under way is a group of suspects."""
 
 
-class Fleet:
+class Replicas(base.Engine):
     """An engine made of replicas.
 
     Args:
@@ -92,7 +93,7 @@ class Fleet:
         self.n_devices = n_devices
         self.n_deaths = 0
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._seats = [_Seat(make(n, self._events), n) for n in range(replicas)]
+        self._states = [_State(make(n, self._events), n) for n in range(replicas)]
         self._hang_s, self._backoff_s = hang_s, backoff_s
         self._on_partial: OnPartial | None = None
         self._deaths: dict[str, int] = {}
@@ -106,16 +107,16 @@ class Fleet:
     ) -> Iterator[Trace | Failure | None]:
         """Answer requests as replicas have room; yield None when idle."""
         self._on_partial = on_partial
-        more = True
-        while more or self._n_open:
-            yield from self._care()
-            more = self._feed(requests, more)
+        incoming = Incoming(requests)
+        while incoming.more or self._n_open:
+            yield from self._supervise()
+            self._hand_out(incoming)
             try:
                 event = self._events.get(timeout=_WAIT_S)
             except queue.Empty:
                 yield None
                 continue
-            yield from self._take(event)
+            yield from self._handle(event)
 
     def cancel(self, trace_ids: Iterable[str]) -> None:
         """Forget requests that are under way."""
@@ -124,42 +125,42 @@ class Fleet:
         self._trials = deque(
             kept for t in self._trials if (kept := [r for r in t if r.trace_id not in gone])
         )
-        for seat in self._seats:
-            here = [t for t in gone if seat.flights.pop(t, None) is not None]
+        for state in self._states:
+            here = [t for t in gone if state.in_flight.pop(t, None) is not None]
             if here:
-                seat.replica.cancel(here)
+                state.replica.cancel(here)
 
     def close(self) -> None:
         """End all replicas."""
-        for seat in self._seats:
-            seat.replica.kill()
-            seat.life += 1
-            seat.is_ready, seat.start_at = False, 0.0
-            seat.flights.clear()
+        for state in self._states:
+            state.replica.kill()
+            state.life += 1
+            state.is_ready, state.start_at = False, 0.0
+            state.in_flight.clear()
 
     # ---- inside
 
     @property
     def _n_open(self) -> int:
         return (
-            sum(len(s.flights) for s in self._seats)
+            sum(len(s.in_flight) for s in self._states)
             + len(self._again)
             + sum(len(t) for t in self._trials)
         )
 
-    def _care(self) -> Iterator[Failure]:
+    def _supervise(self) -> Iterator[Failure]:
         """Start what is due, and end what hangs; yield what is set aside for it."""
         now = time.monotonic()
-        for seat in self._seats:
-            if seat.start_at is not None and now >= seat.start_at:
-                seat.start_at, seat.heard_at = None, now
-                seat.life += 1
-                seat.replica.start(seat.life, self._on_partial)
-            elif seat.flights and now - seat.heard_at > self._hang_s:
-                seat.replica.kill()
-                yield from self._died(seat, f"no sign of life for {self._hang_s:.0f} s")
+        for state in self._states:
+            if state.start_at is not None and now >= state.start_at:
+                state.start_at, state.heard_at = None, now
+                state.life += 1
+                state.replica.start(state.life, self._on_partial)
+            elif state.in_flight and now - state.heard_at > self._hang_s:
+                state.replica.kill()
+                yield from self._replace(state, f"no sign of life for {self._hang_s:.0f} s")
         if all(s.start_at is None and not s.is_ready and s.n_failed_starts >= MAX_STARTS
-               for s in self._seats):  # fmt: skip
+               for s in self._states):  # fmt: skip
             raise EngineError(
                 f"no replica of {self.model} starts ({self._last_error})",
                 "see `factory doctor`; what was committed is kept",
@@ -171,59 +172,53 @@ class Fleet:
                 "what was committed is kept",
             )
 
-    def _feed(self, requests: Iterator[Request | None], more: bool) -> bool:
-        for seat in self._seats:
-            if seat.is_ready and not seat.flights and self._trials:
-                seat.trial = True
-                self._send(seat, self._trials.popleft())
+    def _hand_out(self, incoming: Incoming) -> None:
+        """Send what is to be asked to the replicas that have room: suspects alone."""
+        for state in self._states:
+            if state.is_ready and not state.in_flight and self._trials:
+                state.trial = True
+                self._send(state, self._trials.popleft())
         batches: dict[int, list[Request]] = {}
-        while True:
-            free = [
-                s for s in self._seats if s.is_ready and not s.trial and s.slots > len(s.flights)
-            ]
-            if not free:
-                break
-            if self._again:
-                request: Request | None = self._again.popleft()
-            elif not more:
-                break
-            else:
-                try:
-                    request = next(requests)
-                except StopIteration:
-                    more = False
-                    break
-            if request is None:
-                break
-            seat = min(free, key=lambda s: len(s.flights) / s.slots)
-            seat.flights[request.trace_id] = request
-            batches.setdefault(seat.number, []).append(request)
+        for request in self._next(incoming):
+            state = min(self._with_room(), key=lambda s: len(s.in_flight) / s.slots)
+            state.in_flight[request.trace_id] = request
+            batches.setdefault(state.number, []).append(request)
         for number, batch in batches.items():
-            self._send(self._seats[number], batch)
-        return more
+            self._send(self._states[number], batch)
 
-    def _send(self, seat: _Seat, batch: list[Request]) -> None:
-        if len(seat.flights) == len(batch) or not seat.flights:
-            seat.heard_at = time.monotonic()  # it was idle: silence until now was no hang
+    def _next(self, incoming: Incoming) -> Iterator[Request]:
+        """Yield requests while a replica has room, those of dead replicas first."""
+        while self._again and self._with_room():
+            yield self._again.popleft()
+        yield from incoming.take(lambda: bool(self._with_room()))
+
+    def _with_room(self) -> list[_State]:
+        return [
+            s for s in self._states if s.is_ready and not s.trial and s.slots > len(s.in_flight)
+        ]
+
+    def _send(self, state: _State, batch: list[Request]) -> None:
+        if len(state.in_flight) == len(batch) or not state.in_flight:
+            state.heard_at = time.monotonic()  # it was idle: silence until now was no hang
         for request in batch:
-            seat.flights[request.trace_id] = request
-        seat.replica.send(batch)
+            state.in_flight[request.trace_id] = request
+        state.replica.send(batch)
 
-    def _take(self, event: Event) -> Iterator[Trace | Failure]:
+    def _handle(self, event: Event) -> Iterator[Trace | Failure]:
         number, life, what, value = event
-        seat = self._seats[number]
-        if life != seat.life:
+        state = self._states[number]
+        if life != state.life:
             return  # of an engine that is gone
-        seat.heard_at = time.monotonic()
+        state.heard_at = time.monotonic()
         if what == "ready":
             self._check(value)
-            seat.is_ready, seat.slots, seat.n_failed_starts = True, value["slots"], 0
+            state.is_ready, state.slots, state.n_failed_starts = True, value["slots"], 0
         elif what == "dead":
-            yield from self._died(seat, str(value))
-        elif what == "answer" and seat.flights.pop(value.trace_id, None) is not None:
+            yield from self._replace(state, str(value))
+        elif what == "answer" and state.in_flight.pop(value.trace_id, None) is not None:
             self._n_in_a_row = 0
             self._deaths.pop(value.trace_id, None)
-            seat.trial = seat.trial and bool(seat.flights)
+            state.trial = state.trial and bool(state.in_flight)
             yield value
 
     def _check(self, told: dict[str, Any]) -> None:
@@ -234,20 +229,20 @@ class Fleet:
                     "all replicas must run the same model",
                 )
 
-    def _died(self, seat: _Seat, why: str) -> list[Failure]:
+    def _replace(self, state: _State, why: str) -> list[Failure]:
         """Replace a replica; ask again for what it had, and set aside what kills."""
         self.n_deaths += 1
         self._n_in_a_row += 1
         self._last_error = why[:300]
-        was_ready, seat.is_ready = seat.is_ready, False
-        seat.life += 1  # whatever it still says is not heard
+        was_ready, state.is_ready = state.is_ready, False
+        state.life += 1  # whatever it still says is not heard
         if not was_ready:
-            seat.n_failed_starts += 1
-        if seat.n_failed_starts < MAX_STARTS:
-            wait = self._backoff_s * 2 ** min(seat.n_failed_starts, 6)
-            seat.start_at = time.monotonic() + min(MAX_BACKOFF_S, wait)
-        lost, seat.flights = list(seat.flights.values()), {}
-        seat.trial = False
+            state.n_failed_starts += 1
+        if state.n_failed_starts < MAX_STARTS:
+            wait = self._backoff_s * 2 ** min(state.n_failed_starts, 6)
+            state.start_at = time.monotonic() + min(MAX_BACKOFF_S, wait)
+        lost, state.in_flight = list(state.in_flight.values()), {}
+        state.trial = False
         for request in lost:
             self._deaths[request.trace_id] = self._deaths.get(request.trace_id, 0) + 1
         suspects = [r for r in lost if self._deaths[r.trace_id] >= 2]

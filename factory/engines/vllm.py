@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from factory import model_files
+from factory.engines import base
 from factory.engines._vllm_params import Parameters
-from factory.engines.base import Failure, OnPartial, Request
+from factory.engines.base import Failure, Incoming, OnPartial, Request
 from factory.errors import EngineError
 from factory.records import Trace
 
@@ -93,7 +94,7 @@ class _Flight:
     n_checked: int = 0
 
 
-class Engine:
+class Engine(base.Engine):
     """vLLM on one model.
 
     Args:
@@ -108,6 +109,10 @@ class Engine:
         kv_cache_bytes: size of the cache on CPU.
         enforce_eager: no graph capture; always so on CPU.
         args: further arguments of ``vllm.LLM``, as they are.
+
+    Attributes:
+        llm: the ``vllm.LLM``, for what the contract of engines does not have, such as token ids in
+            and token ids out; None once closed. No run may be under way meanwhile.
 
     Raises:
         EngineError: vLLM is not installed or cannot start; the message says what to change.
@@ -134,7 +139,7 @@ class Engine:
         self.model = model_files.name_of(model)
         self.revision = model_files.revision_of(model, revision)
         self.device = prepare_environment()
-        self._slots = self.slots = max_num_seqs + queued
+        self.slots = max_num_seqs + queued
         self.n_devices = 0 if self.device == "cpu" else tensor_parallel_size
         settings: dict[str, Any] = {
             "model": model,
@@ -154,12 +159,12 @@ class Engine:
                 "tensor_parallel_size": tensor_parallel_size,
                 "enforce_eager": enforce_eager,
             }
-        self._llm = _start({**settings, **(args or {})})
-        self._engine = self._llm.llm_engine
-        self._tokenizer = self._llm.get_tokenizer()
+        self.llm: Any = _start({**settings, **(args or {})})
+        self._engine = self.llm.llm_engine
+        self._tokenizer = self.llm.get_tokenizer()
         self._template = _template(chat_template, model, self._tokenizer)
         self.template: str | None = model_files.template_hash(self._template)
-        self.max_model_len = int(self._llm.model_config.max_model_len)
+        self.max_model_len = int(self.llm.model_config.max_model_len)
         self._flights: dict[str, _Flight] = {}
         # Requests are made in bursts: one by one between steps, each would find the processor's
         # caches full of the model and cost twice as much. What waits then is never under half.
@@ -189,22 +194,15 @@ class Engine:
         self, requests: Iterator[Request | None], on_partial: OnPartial | None = None
     ) -> Iterator[Trace | Failure | None]:
         """Answer requests as slots free; yield None when idle."""
-        more = True
-        while more or self._flights:
-            room = self._slots if len(self._flights) < self._refill_below else 0
-            while more and len(self._flights) < room:
-                try:
-                    request = next(requests)
-                except StopIteration:
-                    more = False
-                    break
-                if request is None:
-                    break
-                failure = self._add(request, streaming=on_partial is not None)
-                if failure is not None:
-                    yield failure
+        incoming = Incoming(requests)
+        while incoming.more or self._flights:
+            if len(self._flights) < self._refill_below:
+                for request in incoming.take(lambda: len(self._flights) < self.slots):
+                    failure = self._add(request, streaming=on_partial is not None)
+                    if failure is not None:
+                        yield failure
             if not self._flights:
-                if more:
+                if incoming.more:
                     yield None
                 continue
             yield from self._step(on_partial)
@@ -227,15 +225,15 @@ class Engine:
         if isinstance(weights, str):
             weights = _with_head(weights)
         kwargs = {"weights_iterator": iter(weights)}
-        self._llm.collective_rpc("reload_weights", kwargs=kwargs)
-        self._llm.reset_prefix_cache()
+        self.llm.collective_rpc("reload_weights", kwargs=kwargs)
+        self.llm.reset_prefix_cache()
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """Return the logprob of each token but the first, given those before it."""
         from vllm import SamplingParams
 
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
-        out = self._llm.generate([{"prompt_token_ids": token_ids}], params, use_tqdm=False)[0]
+        out = self.llm.generate([{"prompt_token_ids": token_ids}], params, use_tqdm=False)[0]
         pairs = zip(out.prompt_logprobs[1:], token_ids[1:], strict=True)
         return [float(found[token].logprob) for found, token in pairs]
 
@@ -244,7 +242,7 @@ class Engine:
         import gc
 
         self._flights.clear()
-        self._llm = self._engine = None
+        self.llm = self._engine = None
         gc.collect()
 
     # ---- inside
@@ -356,22 +354,20 @@ def _start(settings: dict[str, Any]) -> Any:
 def hide_dict_of_llvmlite() -> None:
     """Let vLLM start in a process that has used numba.
 
-    vLLM 0.31 on CPU calls ``vars(value).get`` on everything in every module that has a
-    ``__dict__``; llvmlite's library object answers to any name, to that one with a function.
+    At every start on a CPU, vLLM 0.31 walks through everything in every loaded module and calls
+    ``vars(value).get("kernel")`` on what has a ``__dict__`` (``triton_utils/dispatcher.py``).
+    llvmlite 0.47 keeps its C library in an object that makes a C function of any name it is asked
+    for, ``__dict__`` included, and that "function" has no ``get``: vLLM ends there.
+
+    No option or environment variable of vLLM 0.31 skips the walk where Triton is absent, and no
+    order of imports helps, since vLLM itself loads numba before the second model is started. So an
+    empty dictionary is put under that name into the object's table of names already looked up;
+    no function of either library is replaced.
     """
     module = sys.modules.get("llvmlite.binding.ffi")
-    kind: Any = type(getattr(module, "lib", None))
-    found = kind.__dict__.get("__getattr__")
-    if module is None or found is None or hasattr(found, "hides_dict"):
-        return
-
-    def named(self: Any, name: str) -> Any:
-        if name == "__dict__":
-            raise AttributeError(name)
-        return found(self, name)
-
-    named.hides_dict = True  # type: ignore[attr-defined]
-    kind.__getattr__ = named
+    if module is not None:
+        with contextlib.suppress(AttributeError):  # a version without the table
+            module.lib._fntab["__dict__"] = {}
 
 
 @contextlib.contextmanager

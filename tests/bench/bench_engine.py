@@ -72,7 +72,7 @@ def plain(engine: Engine, some: list[Any], sampling: Sampling) -> int:
             prompts.append(tokens)
             params.append(SamplingParams(**common, seed=ids.seed_of(base=sampling.seed,
                                                                     trace_id=key)))  # fmt: skip
-    out = engine._llm.generate(prompts, params, use_tqdm=False)
+    out = engine.llm.generate(prompts, params, use_tqdm=False)
     return sum(len(o.outputs[0].token_ids) for o in out)
 
 
@@ -99,7 +99,7 @@ def pairs(model: str, n_pairs: int, n_prompts: int) -> None:
             ]  # fmt: skip
             took: dict[str, Any] = {"pair": number}
             for name, side in sides if number % 2 else reversed(sides):
-                engine._llm.reset_prefix_cache()
+                engine.llm.reset_prefix_cache()
                 wall, spent, own = time.monotonic(), cpu_s(), time.process_time()
                 took[f"{name}_tokens"] = side()
                 took[f"{name}_wall_s"] = time.monotonic() - wall

@@ -10,21 +10,24 @@ uses up no try. A refused key, or ``give_up_after`` requests in a row that all f
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from factory import model_files
-from factory.engines.base import Failure, OnPartial, Request
-from factory.engines.openai.connection import Line
-from factory.engines.openai.protocol import Api, Fields, Prefill, body_of
+from factory.engines import base
+from factory.engines.base import Failure, Incoming, OnPartial, Request
+from factory.engines.openai.connection import Connection
+from factory.engines.openai.protocol import body_of
+from factory.engines.openai.settings import Api, Settings
 from factory.engines.server import served
 from factory.errors import EngineError, UsageError
 from factory.records import Trace
 
 
-class Engine:
+class Engine(base.Engine):
     """Requests to one model behind one or more base URLs.
 
     Args:
@@ -39,29 +42,15 @@ class Engine:
         served_as: the model's name on the server; default: ``model``.
         template: hash of the chat template, where known; enters the keys.
         key_env: environment variable that holds the API key; None sends none.
-        max_concurrency: most requests under way, all URLs together; reached step by step.
-        stream: read answers token by token: a stall is seen, and loops can be ended.
-        deadline_s: longest time of one attempt.
-        stall_s: longest time without a token (streams only). Before its first token a request
-            may be queued, so it counts as stalled only when the whole server gives none.
-        connect_s: longest time to connect.
-        wait_s: longest time that servers may all be unreachable, at the start or on the way.
-        tries: attempts per request.
-        backoff_s: wait before the second attempt; doubles, at most ``max_backoff_s``.
-        give_up_after: requests in a row that fail for good before the run ends.
         api: ``chat``, or ``completions`` with the messages joined as plain text; default:
             ``chat``, but ``completions`` where ``serve`` starts a model without a template.
-        fields: ``all`` sampling fields (vLLM and alike) or the ``standard`` ones.
-        prefill: ``continue`` sends ``Sampling.prefill`` as the answer's beginning (vLLM and
-            alike); ``native``: the server's template writes it already.
-        extra_body: further fields of every request; what shapes the text belongs into the
-            revision's label.
+        options: those of ``Settings`` with a default: ``max_concurrency``, ``stream``, the times
+            and tries, ``fields``, ``prefill``, ``extra_body``.
 
     Raises:
         UsageError: an option that cannot be, or a key's variable that is not set.
+        TypeError: an option that there is not.
     """
-
-    n_devices = 0
 
     def __init__(
         self,
@@ -73,20 +62,8 @@ class Engine:
         served_as: str | None = None,
         template: str | None = None,
         key_env: str | None = None,
-        max_concurrency: int = 256,
-        stream: bool = True,
-        deadline_s: float = 3600.0,
-        stall_s: float = 300.0,
-        connect_s: float = 10.0,
-        wait_s: float = 300.0,
-        tries: int = 5,
-        backoff_s: float = 1.0,
-        max_backoff_s: float = 60.0,
-        give_up_after: int = 50,
         api: Api | None = None,
-        fields: Fields = "all",
-        prefill: Prefill = "continue",
-        extra_body: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
         self._served = served(model, serve) if serve is not None else None
@@ -94,7 +71,6 @@ class Engine:
             if urls:
                 raise UsageError("both base_url and serve are given", "leave one out")
             urls = [f"{self._served.url}/v1"]
-            wait_s = max(wait_s, self._served.start_s)
             path = str(serve.get("model", model))
             served_as = served_as or path
             if revision is None:
@@ -110,18 +86,20 @@ class Engine:
         self.model, self.revision, self.template = model, revision, template
         if not urls or any(not u.startswith(("http://", "https://")) for u in urls):
             raise UsageError(f"base_url {urls!r}", "give http(s)://host:port/v1")
-        self._urls = [u.rstrip("/") for u in urls]
-        self._key = _key(key_env)
-        self._served_as = served_as or model
-        self._most = max_concurrency
-        self._deadline_s, self._stall_s, self._connect_s = deadline_s, stall_s, connect_s
-        self._wait_s, self._tries, self._give_up_after = wait_s, tries, give_up_after
-        self._backoff_s, self._max_backoff_s = backoff_s, max_backoff_s
-        self._api: Api = api or "chat"
-        self._fields, self._prefill, self._stream = fields, prefill, stream
-        self.can_continue, self.knows_template = prefill == "continue", api == "completions"
-        self._extra = dict(extra_body or {})
-        self._line: Line | None = None
+        settings = Settings(
+            urls=tuple(u.rstrip("/") for u in urls),
+            served_as=served_as or model,
+            key=_key(key_env),
+            api=api or "chat",
+            **options,
+        )
+        if self._served is not None:  # a server that starts is no outage
+            wait_s = max(settings.wait_s, self._served.start_s)
+            settings = dataclasses.replace(settings, wait_s=wait_s)
+        self._settings = settings
+        self.can_continue = settings.prefill == "continue"
+        self.knows_template = api == "completions"
+        self._connection: Connection | None = None
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
     def run(
@@ -130,25 +108,18 @@ class Engine:
         """Answer requests as the servers have room; yield None when idle."""
         if self._served is not None:
             self._served.ensure()
-        line = self._line = Line(self, on_partial)
-        more = True
+        connection = self._connection = Connection(self._settings, on_partial)
+        incoming = Incoming(requests)
         n_failed = 0
         try:
-            while more or line.n_open:
-                while more and line.n_open < line.limit:
-                    try:
-                        request = next(requests)
-                    except StopIteration:
-                        more = False
-                        break
-                    if request is None:
-                        break
-                    line.send(request)
+            while incoming.more or connection.n_open:
+                for request in incoming.take(lambda: connection.n_open < connection.limit):
+                    connection.send(request)
                 if self._served is not None:
                     self._served.check()
-                answer = line.take()
+                answer = connection.take()
                 n_failed = _count_failures(n_failed, answer)
-                if isinstance(answer, Failure) and n_failed >= self._give_up_after:
+                if isinstance(answer, Failure) and n_failed >= self._settings.give_up_after:
                     raise EngineError(
                         f"{n_failed} requests in a row failed, the last with {answer.kind}: "
                         f"{answer.message}",
@@ -156,13 +127,13 @@ class Engine:
                     )
                 yield answer
         finally:
-            line.close()
-            self._line = None
+            connection.close()
+            self._connection = None
 
     def cancel(self, trace_ids: Iterable[str]) -> None:
         """Forget requests that are under way."""
-        if self._line is not None:
-            self._line.cancel(list(trace_ids))
+        if self._connection is not None:
+            self._connection.cancel(list(trace_ids))
 
     def close(self) -> None:
         """End the server where one was started."""
@@ -171,15 +142,7 @@ class Engine:
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return the JSON that is sent for a request."""
-        body = body_of(
-            request,
-            served_as=self._served_as,
-            api=self._api,
-            fields=self._fields,
-            prefill=self._prefill,
-            stream=self._stream,
-        )
-        return body | self._extra
+        return body_of(request, self._settings)
 
     def rendered_text(self, request: Request) -> str:
         """Return the messages as they are sent: the template is the server's."""
@@ -189,10 +152,10 @@ class Engine:
         return "\n".join(f"[{m['role']}] {m.get('content')}" for m in body["messages"])
 
 
-def identify(model: str, **options: Any) -> tuple[str, str, str | None]:
+def identify(model: str, **options: Any) -> base.Identity:
     """Return model, revision and template as they enter the keys, without connecting."""
     engine = Engine(model, **options)
-    return engine.model, engine.revision, engine.template
+    return base.Identity(engine.model, engine.revision, engine.template)
 
 
 def _key(key_env: str | None) -> str | None:

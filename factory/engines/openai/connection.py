@@ -6,26 +6,31 @@ import asyncio
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from factory.engines.base import Failure, OnPartial, Request
 from factory.engines.openai.endpoints import Endpoint, Endpoints, jitter
-from factory.engines.openai.protocol import Answer, Fault, fault_of_status, read_json
+from factory.engines.openai.protocol import Answer, Fault, body_of, fault_of_status, read_json
+from factory.engines.openai.settings import Settings
 from factory.errors import EngineError
 from factory.records import Trace
-
-if TYPE_CHECKING:
-    from factory.engines.openai import Engine
 
 PARTIAL_EVERY_PIECES = 128
 _IDLE_S = 0.02
 
 
-class Line:
-    """One run: an event loop on a thread, and two queues to it and from it."""
+class Connection:
+    """The servers during one run: requests go in, answers come out, in whatever order they end.
 
-    def __init__(self, engine: Engine, on_partial: OnPartial | None) -> None:
-        self._engine, self._on_partial = engine, on_partial
+    Args:
+        settings: of the engine.
+        on_partial: rule that ends loops early, asked on the event loop's thread.
+
+    Attributes:
+        n_open: requests that were sent and whose answers were not taken.
+    """
+
+    def __init__(self, settings: Settings, on_partial: OnPartial | None) -> None:
+        self._settings, self._on_partial = settings, on_partial
         self.n_open = 0
         self._answers: queue.SimpleQueue[Trace | Failure | BaseException | None]
         self._answers = queue.SimpleQueue()
@@ -40,14 +45,20 @@ class Line:
 
     @property
     def limit(self) -> int:
+        """Requests that may be under way now; it follows what the servers can take."""
         return self._endpoints.limit
 
     def send(self, request: Request) -> None:
+        """Begin to ask; one answer follows, or none when it is cancelled."""
         self.n_open += 1
         self._loop.call_soon_threadsafe(self._begin, request)
 
     def take(self) -> Trace | Failure | None:
-        """Return the next answer, or None after a short while without one."""
+        """Return the next answer, or None after a short while without one.
+
+        Raises:
+            EngineError: the servers refuse every request, or have been gone for too long.
+        """
         try:
             answer = self._answers.get(timeout=_IDLE_S)
         except queue.Empty:
@@ -58,6 +69,8 @@ class Line:
         return answer
 
     def cancel(self, trace_ids: list[str]) -> None:
+        """Break requests off; for each, ``take`` returns None once."""
+
         def forget() -> None:
             for trace_id in trace_ids:
                 if trace_id in self._tasks:
@@ -66,6 +79,7 @@ class Line:
         self._loop.call_soon_threadsafe(forget)
 
     def close(self) -> None:
+        """Break off what is under way, and end the thread."""
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
@@ -77,16 +91,16 @@ class Line:
     async def _serve(self) -> None:
         import httpx
 
-        engine = self._engine
+        settings, most = self._settings, self._settings.max_concurrency
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        self._endpoints = Endpoints(engine._urls, most=engine._most)
-        headers = {"Authorization": f"Bearer {engine._key}"} if engine._key else {}
+        self._endpoints = Endpoints(settings.urls, most=most)
+        headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
         # Times are kept here and not by the client: bytes are no progress, tokens are.
         async with httpx.AsyncClient(
             headers=headers,
-            timeout=httpx.Timeout(None, connect=engine._connect_s),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=engine._most),
+            timeout=httpx.Timeout(None, connect=settings.connect_s),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=most),
         ) as client:
             self._client = client
             self._ready.set()
@@ -110,7 +124,7 @@ class Line:
 
     async def _answer(self, request: Request) -> None:
         """Try until there is an answer or no try is left."""
-        engine = self._engine
+        settings = self._settings
         avoid: Endpoint | None = None
         n_tried = 0
         while True:
@@ -118,7 +132,7 @@ class Line:
             begun = self._loop.time()
             try:
                 trace = await self._attempt(request, endpoint)
-                endpoint.answered(most=engine._most)
+                endpoint.answered(most=settings.max_concurrency)
                 self._unreachable_since = None
                 self._answers.put(trace)
                 return
@@ -138,7 +152,7 @@ class Line:
                 self._check_wait(endpoint)
                 continue
             n_tried += 1
-            if not fault.retriable or n_tried >= engine._tries:
+            if not fault.retriable or n_tried >= settings.tries:
                 tried = f" ({n_tried} tries)" if n_tried > 1 else ""
                 self._answers.put(
                     Failure(
@@ -149,14 +163,14 @@ class Line:
                     )
                 )
                 return
-            wait = jitter(min(engine._max_backoff_s, engine._backoff_s * 2 ** (n_tried - 1)))
+            wait = jitter(min(settings.max_backoff_s, settings.backoff_s * 2 ** (n_tried - 1)))
             await asyncio.sleep(max(wait, fault.retry_after_s or 0.0))
 
     def _note(self, endpoint: Endpoint, fault: Fault, begun: float) -> None:
-        engine, now = self._engine, self._loop.time()
+        settings, now = self._settings, self._loop.time()
         if fault.is_down:
             endpoint.down(
-                now=now, backoff_s=engine._backoff_s, most_s=min(10.0, engine._max_backoff_s)
+                now=now, backoff_s=settings.backoff_s, most_s=min(10.0, settings.max_backoff_s)
             )
         elif fault.congested:
             endpoint.congested(now=now, begun=begun, retry_after_s=fault.retry_after_s)
@@ -165,21 +179,21 @@ class Line:
         now = self._loop.time()
         if self._unreachable_since is None or not all(e.is_down for e in self._endpoints.all):
             self._unreachable_since = now
-        if now - self._unreachable_since > self._engine._wait_s:
+        if now - self._unreachable_since > self._settings.wait_s:
             raise EngineError(
-                f"nobody has answered at {endpoint.url} for {self._engine._wait_s:.0f} s",
+                f"nobody has answered at {endpoint.url} for {self._settings.wait_s:.0f} s",
                 "start the server; what was committed is kept, run the same command again",
             )
 
     def _scrubbed(self, message: str) -> str:
-        key = self._engine._key
+        key = self._settings.key
         return message.replace(key, "***") if key else message
 
     async def _attempt(self, request: Request, endpoint: Endpoint) -> Trace:
         import httpx
 
         answer = Answer()
-        watch = _Watch(self._engine, endpoint)
+        watch = _Watch(self._settings, endpoint)
         begun = time.monotonic()
         try:
             async with asyncio.timeout(None) as clock:
@@ -201,9 +215,9 @@ class Line:
         self, request: Request, endpoint: Endpoint, answer: Answer, watch: _Watch
     ) -> str | None:
         """Send the request and read its answer; return the rule that ended it, if one did."""
-        engine = self._engine
-        path = "/chat/completions" if engine._api == "chat" else "/completions"
-        body = engine.body(request)
+        settings = self._settings
+        path = "/chat/completions" if settings.api == "chat" else "/completions"
+        body = body_of(request, settings)
         async with self._client.stream("POST", endpoint.url + path, json=body) as response:
             if response.status_code != 200:
                 raise fault_of_status(
@@ -236,8 +250,8 @@ class Line:
 class _Watch:
     """The clock of one attempt: ends it when no token has come for too long."""
 
-    def __init__(self, engine: Engine, endpoint: Endpoint) -> None:
-        self._engine, self._endpoint = engine, endpoint
+    def __init__(self, settings: Settings, endpoint: Endpoint) -> None:
+        self._settings, self._endpoint = settings, endpoint
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._last: float | None = None
@@ -245,23 +259,26 @@ class _Watch:
         self.why = "deadline"
 
     def start(self, clock: asyncio.Timeout) -> None:
+        """Begin to watch; ``clock`` is what ends the attempt."""
         self._clock = clock
         self._look()
 
     def token(self) -> None:
+        """Note that a token came."""
         self._last = self._endpoint.last_token_at = self._loop.time()
 
     def stop(self) -> None:
+        """Watch no longer."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _look(self) -> None:
-        engine, now = self._engine, self._loop.time()
-        end = self._begun + engine._deadline_s
-        if engine._stream:
+        settings, now = self._settings, self._loop.time()
+        end = self._begun + settings.deadline_s
+        if settings.stream:
             last = self._last or max(self._begun, self._endpoint.last_token_at)
-            if last + engine._stall_s < end:
-                end, self.why = last + engine._stall_s, "stalled"
+            if last + settings.stall_s < end:
+                end, self.why = last + settings.stall_s, "stalled"
             else:
                 self.why = "deadline"
         if now >= end:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 START = 16.0
@@ -56,7 +57,7 @@ class Endpoint:
 class Endpoints:
     """Hands out places; used on one event loop only."""
 
-    def __init__(self, urls: list[str], *, most: int) -> None:
+    def __init__(self, urls: Sequence[str], *, most: int) -> None:
         self.all = [Endpoint(u, limit=min(START, most)) for u in urls]
         self.most = most
         self._changed = asyncio.Condition()

@@ -9,17 +9,14 @@ import email.utils
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from factory.dialects import THINK_OPEN, join_reasoning
 from factory.engines.base import Request
+from factory.engines.openai.settings import Settings
 from factory.records import Trace
-
-Api = Literal["chat", "completions"]
-Fields = Literal["all", "standard"]
-Prefill = Literal["continue", "native"]
 
 _CONGESTED = (408, 425, 429, 503, 529)
 _RETRIABLE = (*_CONGESTED, 409, 500, 502, 504)
@@ -55,20 +52,19 @@ class Fault(Exception):
         self.retry_after_s = retry_after_s
 
 
-def body_of(
-    request: Request, *, served_as: str, api: Api, fields: Fields, prefill: Prefill, stream: bool
-) -> dict[str, Any]:
+def body_of(request: Request, settings: Settings) -> dict[str, Any]:
     """Return the JSON body of a request.
 
     ``all`` sends every sampling field, even those at their default: a vLLM server fills absent
     ones from the model's own ``generation_config.json``. ``standard`` sends those of the OpenAI
-    API, and the others only where they are not at their default.
+    API, and the others only where they are not at their default. ``extra_body`` comes last.
     """
-    s = request.sampling
+    s, sends_all = request.sampling, settings.fields == "all"
     body: dict[str, Any] = {
-        "model": served_as, "n": 1, "stream": stream, "temperature": s.temperature,
-        "top_p": s.top_p, "max_tokens": s.max_tokens, "seed": request.seed,
-        "presence_penalty": s.presence_penalty, "frequency_penalty": s.frequency_penalty,
+        "model": settings.served_as, "n": 1, "stream": settings.stream,
+        "temperature": s.temperature, "top_p": s.top_p, "max_tokens": s.max_tokens,
+        "seed": request.seed, "presence_penalty": s.presence_penalty,
+        "frequency_penalty": s.frequency_penalty,
     }  # fmt: skip
     if s.stop:
         body["stop"] = list(s.stop)
@@ -76,21 +72,21 @@ def body_of(
         "top_k": (s.top_k, 0), "min_p": (s.min_p, 0.0), "min_tokens": (s.min_tokens, 0),
         "repetition_penalty": (s.repetition_penalty, 1.0),
     }  # fmt: skip
-    body |= {k: v for k, (v, default) in further.items() if fields == "all" or v != default}
-    if fields == "all":
+    body |= {k: v for k, (v, default) in further.items() if sends_all or v != default}
+    if sends_all:
         body |= {"skip_special_tokens": False, "spaces_between_special_tokens": False}
-    if stream:
+    if settings.stream:
         body["stream_options"] = {"include_usage": True}
     messages = [dict(m) for m in request.messages]
-    text = s.prefill if prefill == "continue" else ""
-    if api == "completions":
+    text = s.prefill if settings.prefill == "continue" else ""
+    if settings.api == "completions":
         body["prompt"] = "\n\n".join(str(m.get("content") or "") for m in messages) + text
-        return body
-    if text:
-        messages.append({"role": "assistant", "content": text})
-        body |= {"add_generation_prompt": False, "continue_final_message": True}
-    body["messages"] = messages
-    return body
+    else:
+        if text:
+            messages.append({"role": "assistant", "content": text})
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
+        body["messages"] = messages
+    return body | dict(settings.extra_body or {})
 
 
 @dataclass

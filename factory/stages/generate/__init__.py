@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.engines.base import Engine, OnPartial
+from factory.engines.base import Engine, OnPartial, with_defaults
 from factory.errors import FactoryError, UsageError
 from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.stages.generate.aborts import rule_of
@@ -83,7 +83,8 @@ def generate(
         store: where facts go.
         pairs: prompts and where they come from; a prompt that comes twice is taken once, and
             judged by the source of the smallest key among those that can judge it.
-        engine: answers requests.
+        engine: answers requests; what is optional in ``factory.engines.base.Engine`` may be left
+            out.
         sampling: settings; its ``template`` is filled in from the engine.
         policy: how many samples each prompt gets.
         verify: verify traces as they come, where the source names a verifier and has a gold.
@@ -104,6 +105,7 @@ def generate(
         EngineError: the engine died for good; what was committed is kept.
         StoreError: the disk is full or gone; what was committed is kept.
     """
+    engine = with_defaults(engine)
     sampling = dataclasses.replace(sampling, template=engine.template)
     check_wishes(sampling, policy, verify=verify, max_cost=max_cost, price=price)
     check_budget(sampling, engine)
@@ -200,10 +202,10 @@ def _is_int(value: object) -> bool:
 
 
 def _show_first(loop: Loop, engine: Engine, on_prompt: Callable[[str], None] | None) -> None:
-    render = getattr(engine, "rendered_text", None)
     request = loop.first_request()
-    if on_prompt is not None and render is not None and request is not None:
-        on_prompt(render(request))
+    text = engine.rendered_text(request) if on_prompt and request else None
+    if on_prompt is not None and text is not None:
+        on_prompt(text)
 
 
 def _end(loop: Loop, store: Store, failed: str | None) -> None:

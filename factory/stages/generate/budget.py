@@ -13,11 +13,11 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import orjson
 
 from factory.dialects import THINK_CLOSE, THINK_OPEN
+from factory.engines import base
 from factory.engines.base import Engine, Failure, OnPartial, Request
 from factory.errors import UsageError
 from factory.records import Sampling, Trace
@@ -26,8 +26,12 @@ CLOSED_AT = "thinking_closed_at"
 """Key of ``Trace.meta``: offset in ``completion`` at which our text begins."""
 
 
-def check_budget(sampling: Sampling, engine: Any) -> None:
+def check_budget(sampling: Sampling, engine: Engine | None) -> None:
     """Refuse a thinking budget that cannot be kept.
+
+    Args:
+        sampling: with or without a thinking budget.
+        engine: None where it is not known yet; it is then not looked at.
 
     Raises:
         UsageError: it leaves no token for an answer, or the engine cannot go on from a prefill.
@@ -46,14 +50,14 @@ def check_budget(sampling: Sampling, engine: Any) -> None:
             f"thinking_end {sampling.thinking_end!r} does not close the thinking",
             f"it must hold {THINK_CLOSE}",
         )
-    if not getattr(engine, "can_continue", True):
+    if engine is not None and not engine.can_continue:
         raise UsageError(
             "this engine cannot keep a thinking budget: it does not go on from a given beginning",
             "set the engine's `prefill: continue`, or leave thinking_budget out",
         )
 
 
-class Budgeted:
+class Budgeted(base.Engine):
     """An engine that keeps the thinking budget of its requests.
 
     Args:
@@ -92,9 +96,6 @@ class Budgeted:
             self._forget(trace_id)
         self._again = deque(r for r in self._again if r.trace_id not in gone)
         self._engine.cancel(gone)
-
-    def close(self) -> None:
-        """Nothing of its own to free."""
 
     # ---- inside
 
@@ -187,9 +188,9 @@ def closing(text: str, end: str, *, opened: bool = False) -> str:
     return end
 
 
-def _opened(engine: Any, request: Request) -> bool:
+def _opened(engine: Engine, request: Request) -> bool:
     """Tell whether the prompt opens the thinking; yes where only the server knows its template."""
-    if not getattr(engine, "knows_template", False):
+    if not engine.knows_template:
         return True
     return str(engine.rendered_text(request)).rstrip().endswith(THINK_OPEN)
 

@@ -289,7 +289,7 @@ class Loop:
         return price.of(
             prompt_tokens=self._n_spent[0],
             completion_tokens=self._n_spent[1],
-            gpu_seconds=(time.monotonic() - self._begun) * getattr(self.engine, "n_devices", 0),
+            gpu_seconds=(time.monotonic() - self._begun) * self.engine.n_devices,
         )
 
     # ---- what came back
@@ -372,7 +372,7 @@ class Loop:
         self._reported_at = now
         progress = self.progress
         progress.seconds = now - self._begun
-        progress.gpu_seconds = progress.seconds * getattr(self.engine, "n_devices", 0)
+        progress.gpu_seconds = progress.seconds * self.engine.n_devices
         progress.n_in_flight = max(0, self._n_with_engine)
         if self._checks is not None:
             progress.n_checking = self._checks.n_pending
