@@ -16,6 +16,7 @@ open keeps reading it, whoever opens the path gets a whole file. Nobody ever wai
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,11 +29,11 @@ import pyarrow as pa
 
 from catalogs import releases
 from factory.errors import CorruptError, StoreError
-from factory.records import TABLES
+from factory.records import SQL_TYPES, TABLES
 from factory.records.ids import key_of
 from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
-from factory.store.wide import SQL_TYPES, Pin, Plug, literal, quoted
+from factory.store.wide import Pin, Plug, literal, quoted
 
 CATALOG_FORMAT = 2
 FILE_NAME = "catalog.duckdb"
@@ -40,6 +41,8 @@ STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
 _HERE = Path(__file__).parent
 _COPIED = ("prompts", "prompt_sources", "samplings", "failures", "exclusions")
+_LEFT_OUT = {("prompts", "messages"), ("prompts", "text")}
+"""Tables and columns that stay in Parquet."""
 
 
 def path_of(store: Store) -> Path:
@@ -178,7 +181,7 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
     shelf = releases.read_releases(store)
     relation = wide.parquet_relation(store)
     plugs = wide.stored_plugs(store)
-    for statement in _statements("schema.sql"):
+    for statement in _statements("schema.sql", {name: _column_list(name) for name in _COPIED}):
         con.execute(statement)
     chosen, notes = _without_collisions(wide.choose(plugs, versions))
     several = wide.repeated(con, chosen, relation)
@@ -224,10 +227,17 @@ def _views(
         + relation("verdicts", TABLES["verdicts"].columns)
     ]
     places["verdicts"] = f"({' UNION ALL '.join(selects)})"
-    for statement in _statements("views.sql"):
-        for name, source in places.items():
-            statement = statement.replace(f"{{{name}}}", source)
+    for statement in _statements("views.sql", places):
         con.execute(statement)
+
+
+def _column_list(table: str) -> str:
+    """Return what ``CREATE TABLE`` says of the catalog's copy of a table of the store."""
+    names = [c for c in TABLES[table].columns if (table, c) not in _LEFT_OUT]
+    return ", ".join(
+        f"{'gold_short' if c == 'gold' else quoted(c)} {SQL_TYPES[TABLES[table].columns[c]]}"
+        for c in names
+    )
 
 
 def _wide_columns(chosen: Sequence[Plug]) -> list[dict[str, Any]]:
@@ -304,10 +314,14 @@ def _insert_frame(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) ->
     con.unregister("_rows")
 
 
-def _statements(file: str) -> Iterator[str]:
+def _statements(file: str, places: Mapping[str, str]) -> Iterator[str]:
+    """Yield the statements of a file, with SQL in the places ``{name}``."""
     text = (_HERE / file).read_text("utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("--")]
-    return (s for s in "\n".join(lines).split(";\n") if s.strip())
+    for statement in "\n".join(lines).split(";\n"):
+        if statement.strip():
+            # In one pass: a path in a place may itself look like one.
+            yield re.sub(r"\{(\w+)\}", lambda found: places[found[1]], statement)
 
 
 def _columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:

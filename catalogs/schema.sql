@@ -1,37 +1,25 @@
--- The fixed tables of the catalog. Key columns hold 32 hexadecimal characters.
+-- The fixed tables of the catalog. Key columns hold 32 hexadecimal characters. {…} stands for the
+-- columns of the store's table of that name (factory/records/schemas.py), whole texts left out.
 -- Beside them: wide (generated, one row per trace) and the views of views.sql.
 
 CREATE TABLE catalog_info (name VARCHAR, value VARCHAR);
 COMMENT ON TABLE catalog_info IS 'what this file was built from: store, format, fingerprint';
 
-CREATE TABLE prompts (prompt_id VARCHAR, run_id VARCHAR);
+CREATE TABLE prompts ({prompts});
 COMMENT ON TABLE prompts IS 'messages given to a model; key prompt_id; text in prompt_texts';
 
-CREATE TABLE prompt_sources (
-    source_id VARCHAR, prompt_id VARCHAR, source VARCHAR, item VARCHAR, split VARCHAR,
-    gold_short VARCHAR, gold_hash VARCHAR, verifier VARCHAR, options VARCHAR,
-    domain VARCHAR, level VARCHAR, language VARCHAR, run_id VARCHAR
-);
+CREATE TABLE prompt_sources ({prompt_sources});
 COMMENT ON TABLE prompt_sources IS
     'where prompts come from and how they are checked; key source_id; whole golds in golds';
 COMMENT ON COLUMN prompt_sources.gold_short IS 'the first 200 characters of the gold';
 
-CREATE TABLE samplings (
-    sampling_id VARCHAR, temperature DOUBLE, top_p DOUBLE, max_tokens BIGINT, prefill VARCHAR,
-    fields VARCHAR, run_id VARCHAR
-);
+CREATE TABLE samplings ({samplings});
 COMMENT ON TABLE samplings IS 'settings that shape sampled text; key sampling_id; fields: all, JSON';
 
-CREATE TABLE failures (
-    failure_id VARCHAR, trace_id VARCHAR, attempt BIGINT, kind VARCHAR, message VARCHAR,
-    created_at VARCHAR, run_id VARCHAR
-);
+CREATE TABLE failures ({failures});
 COMMENT ON TABLE failures IS 'requests that ended without a trace: no facts, tried again';
 
-CREATE TABLE exclusions (
-    exclusion_id VARCHAR, excluded_run_id VARCHAR, reason VARCHAR, created_at VARCHAR,
-    run_id VARCHAR
-);
+CREATE TABLE exclusions ({exclusions});
 COMMENT ON TABLE exclusions IS 'revoked runs: none of their facts is in this catalog';
 
 CREATE TABLE runs (

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from factory.errors import UsageError
+from factory.records import SQL_TYPES
 from factory.sets.filters import PRESETS, preset, right
 from factory.stages.select.funnel import check_filters, compose, funnel
 
@@ -127,13 +128,12 @@ def test_presets_compose_replace_and_switch_off() -> None:
 def test_every_preset_binds_against_the_columns_that_the_scores_declare() -> None:
     from factory import plugins
 
-    kinds = {"text": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN"}
     columns = {"finish_reason": "VARCHAR", "math_status": "VARCHAR"}
     if "readability" not in plugins.names("scores"):
         pytest.skip("the readability score is not there")
     for name in plugins.names("scores"):
         for column, kind in plugins.load("scores", name).WRITES.items():
-            columns[column] = kinds[kind]
+            columns[column] = SQL_TYPES[kind]
     fields = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
     with duckdb.connect() as con:
         con.execute(f"CREATE VIEW wide AS SELECT {fields} WHERE false")

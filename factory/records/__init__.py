@@ -18,9 +18,11 @@ from typing import Any, Literal, cast
 
 from factory.dialects import THINK_CLOSE, split_reasoning
 from factory.records import ids
+from factory.records.schemas import SQL_TYPES as SQL_TYPES
 from factory.records.schemas import STORE_FORMAT as STORE_FORMAT
 from factory.records.schemas import TABLES as TABLES
 from factory.records.schemas import TableForm as TableForm
+from factory.records.schemas import polars_schema as polars_schema
 from factory.records.schemas import score_form as score_form
 
 Status = Literal["pass", "fail", "unscored"]
@@ -217,13 +219,9 @@ class Trace:
 
     def row(self, run_id: str) -> dict[str, object]:
         """Return the stored form."""
-        out = {name: getattr(self, name) for name in _TRACE_FIELDS}
-        out["text_hash"] = ids.text_hash(self.prefill + self.completion)
-        out["run_id"] = run_id
-        return out
-
-
-_TRACE_FIELDS = tuple(f.name for f in dataclasses.fields(Trace))
+        added = {"text_hash": ids.text_hash(self.prefill + self.completion), "run_id": run_id}
+        own = (name for name in TABLES["traces"].columns if name not in added)
+        return {**{name: getattr(self, name) for name in own}, **added}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +301,7 @@ class Verdict:
         )
 
 
-VERDICT_FIELDS = ("status", "reward", "reason", "extracted", "decided_by")
+VERDICT_FIELDS = tuple(f.name for f in dataclasses.fields(Verdict))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

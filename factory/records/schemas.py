@@ -1,20 +1,68 @@
-"""Forms of the store's tables: key column, columns and their Arrow types. Fixed for ever."""
+"""Tables of the store, declared once: key column, columns and their kinds. Fixed for ever.
+
+What Arrow, Polars and SQL call a kind is declared here too, and nowhere else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 STORE_FORMAT = 1
 
 
+class Kind(NamedTuple):
+    """What others call a kind of column; of Arrow and Polars the names, since both load slowly."""
+
+    arrow: str
+    polars: str
+    sql: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "text": Kind("string", "String", "VARCHAR"),
+    "int": Kind("int64", "Int64", "BIGINT"),
+    "float": Kind("float64", "Float64", "DOUBLE"),
+    "bool": Kind("bool_", "Boolean", "BOOLEAN"),
+}
+"""The kinds of columns that a table or a plug-in may declare."""
+SQL_TYPES: Mapping[str, str] = {name: kind.sql for name, kind in KINDS.items()}
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    """Return the Arrow type of a kind.
+
+    >>> str(arrow_type("float"))
+    'double'
+    """
+    import pyarrow as pa
+
+    made: Any = getattr(pa, KINDS[kind].arrow)
+    return made()
+
+
+def polars_schema(columns: Mapping[str, str]) -> pl.Schema:
+    """Return columns with their Polars types.
+
+    Args:
+        columns: name → kind.
+
+    >>> dict(polars_schema({"n": "int"}))
+    {'n': Int64}
+    """
+    import polars as pl
+
+    return pl.Schema({name: getattr(pl, KINDS[kind].polars) for name, kind in columns.items()})
+
+
 @dataclass(frozen=True, slots=True)
 class TableForm:
-    """The fixed form of a table: its key column and its columns with their Arrow types."""
+    """The fixed form of a table: its key column and its columns with their kinds."""
 
     key: str
     columns: Mapping[str, str]
@@ -23,15 +71,16 @@ class TableForm:
         """Return the Arrow schema; every column but the key may be null."""
         import pyarrow as pa
 
-        kinds = {
-            "text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
-        }  # fmt: skip
         return pa.schema(
             [
-                pa.field(name, kinds[kind], nullable=name != self.key)
+                pa.field(name, arrow_type(kind), nullable=name != self.key)
                 for name, kind in self.columns.items()
             ]
         )
+
+    def polars_schema(self) -> pl.Schema:
+        """Return the columns with their Polars types."""
+        return polars_schema(self.columns)
 
 
 def _form(key: str, columns: str) -> TableForm:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from factory.errors import UsageError
+from factory.records.schemas import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,8 +177,10 @@ def _arrow(kind: Kind) -> pa.DataType:
         return pa.struct([(name, _arrow(inner)) for name, inner in kind.items()])
     if isinstance(kind, list):
         return pa.list_(_arrow(kind[1]))
-    plain = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), None: pa.null()}
-    return plain.get(kind, pa.large_string())
+    if kind is None:
+        return pa.null()
+    # Text of a column may be more than the 2 GiB that Arrow's short form counts to.
+    return arrow_type(kind) if kind in ("bool", "int", "float") else pa.large_string()
 
 
 def _shaped(value: Any, kind: Kind) -> Any:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import zstandard
 
+from factory.records import polars_schema
 from factory.scores._byte_arrays import Ints, eights, utf8
 
 Bytes = npt.NDArray[np.uint8]
@@ -144,8 +145,8 @@ def _loop_columns(data: Bytes, bounds: Ints, loops: Floats) -> list[pl.Series]:
         }
         for name, value in values.items():
             rows[name][index] = value
-    types = {"bool": pl.Boolean, "int": pl.Int64, "float": pl.Float64}
-    return [pl.Series(name, values, dtype=types[WRITES[name]]) for name, values in rows.items()]
+    types = polars_schema(WRITES)
+    return [pl.Series(name, values, dtype=types[name]) for name, values in rows.items()]
 
 
 def _n_chars(data: Bytes) -> int:

@@ -22,9 +22,9 @@ import polars as pl
 from factory import plugins
 from factory.dialects import split_reasoning
 from factory.errors import PluginError, UsageError
+from factory.records import polars_schema
 
 INPUTS = ("completion", "reasoning", "answer", "prompt", "target_language", "extracted")
-_POLARS = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
 MAX_TEXT_BYTES = 8 << 20
 """Longer texts (about two million tokens) are not measured: some scores take 100 bytes for each of
 theirs."""
@@ -258,7 +258,7 @@ class Scorer:
                 )
             self.failures[name] = f"{type(error).__name__}: {error}"[:200]
             out = pl.DataFrame({c: [None] * frame.height for c in (*module.WRITES, *lent)})
-        schema = pl.Schema({c: _POLARS[kind] for c, kind in {**module.WRITES, **lent}.items()})
+        schema = polars_schema({**module.WRITES, **lent})
         if out.height != frame.height or set(out.columns) != set(schema):
             raise PluginError(
                 f"score {name!r} gave {out.height} rows of {', '.join(out.columns)}",

@@ -11,20 +11,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 import polars as pl
 
 from factory.errors import CorruptError, StoreError, UsageError
-from factory.records.schemas import TableForm
+from factory.records.schemas import TableForm, polars_schema
 from factory.store.durable import locked, sha256_file, write_json
 from factory.store.key_sets import absent, first_of_each
 from factory.store.log import SegmentWriter, is_closed, read_lines
 from factory.store.parts import Part, PartWriter, halves_of, read_part
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
-_POLARS = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
 BATCH_BYTES = 32 << 20
 PART_BYTES = 512 << 20
 _WRITER_COUNT = itertools.count()
@@ -86,7 +85,7 @@ class Table:
         Returns:
             Number of rows that were new.
         """
-        frame = frame.select(list(self.form.columns)).cast(pl.Schema(self.polars_schema()))
+        frame = frame.select(list(self.form.columns)).cast(self.form.polars_schema())
         frame = frame.unique(self.form.key, keep="first", maintain_order=True)
         with self._lock():
             new = self.missing_frame(frame)
@@ -143,7 +142,7 @@ class Table:
         """Return all facts that count as one frame (use ``batches`` where text is large)."""
         names = list(columns or self.form.columns)
         frames = list(self.batches(names))
-        empty = pl.DataFrame(schema={c: _POLARS[self.form.columns[c]] for c in names})
+        empty = pl.DataFrame(schema=self._schema(names))
         return pl.concat([empty, *frames])
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -210,9 +209,8 @@ class Table:
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.folder / ".lock")
 
-    def polars_schema(self) -> dict[str, Any]:
-        """Return the columns with their Polars types."""
-        return {name: _POLARS[kind] for name, kind in self.form.columns.items()}
+    def _schema(self, names: Iterable[str]) -> pl.Schema:
+        return polars_schema({name: self.form.columns[name] for name in names})
 
     def _manifest(self) -> tuple[list[Part], list[str]]:
         path = self.folder / "manifest.json"
@@ -287,7 +285,7 @@ class Table:
     def _segment_frames(
         self, path: Path, handle: BinaryIO, names: Sequence[str]
     ) -> Iterator[pl.DataFrame]:
-        schema = {name: _POLARS[self.form.columns[name]] for name in names}
+        schema = self._schema(names)
         buffer: list[bytes] = []
         size = 0
         for lines in itertools.chain(read_lines(handle, path), [None]):

@@ -27,10 +27,9 @@ import duckdb
 
 from factory import plugins
 from factory.errors import UsageError
-from factory.records import TABLES, VERDICT_FIELDS
+from factory.records import SQL_TYPES, TABLES, VERDICT_FIELDS
 from factory.store import Store
 
-SQL_TYPES = {"text": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN"}
 TEXT_COLUMNS = ("completion", "prefill")
 """Columns of a trace that stay in Parquet."""
 TRACE_COLUMNS = tuple(c for c in TABLES["traces"].columns if c not in TEXT_COLUMNS)

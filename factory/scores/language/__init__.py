@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from factory.records import polars_schema
 from factory.scores._text import judged
 from factory.scores.language import fasttext_model
 from factory.scores.language.foreign import SentenceRule
@@ -45,7 +46,6 @@ WRITES = {
 LENDS = {"foreign_word_fraction": "float"}
 """Share of words in another language, found without a look at the prompt and by the words that the
 rules count; null where the prompt had a part in it. ``readability`` reads it."""
-_TYPES = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
 _RULE = SentenceRule()
 _NAMES = {
     "english": "en", "chinese": "zh", "mandarin": "zh", "japanese": "ja", "german": "de",
@@ -93,8 +93,7 @@ def score(
         out = _columns(block["judged"], found, targets[begin:end])
         parts.append(out.with_columns(lent.alias("foreign_word_fraction")))
     if not parts:
-        schema = {name: _TYPES[kind] for name, kind in (WRITES | LENDS).items()}
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=polars_schema(WRITES | LENDS))
     return pl.concat(parts)
 
 
@@ -143,7 +142,7 @@ def _columns(texts: pl.Series, everything: Found, targets: list[str | None]) -> 
             fraction, fraction, spans, n_chars, mixed, n_switches,
             [lang is None for lang in lang_D],
         ),
-        {name: _TYPES[kind] for name, kind in WRITES.items()},
+        polars_schema(WRITES),
     )  # fmt: skip
     if texts.null_count():
         out = out.select(pl.when(texts.is_not_null()).then(pl.col(name)) for name in WRITES)
