@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import resource
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import CorruptError, UsageError
+from factory.store.durable import write_json
 
 MANIFEST = "run.json"
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
@@ -77,7 +77,7 @@ def write_run(
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write the manifest: temporary file, fsync, rename, fsync of the folder."""
+    """Write the manifest, whole or not at all."""
     values = {
         "kind": kind,
         "inputs": inputs,
@@ -85,18 +85,7 @@ def write_run(
         "metrics": metrics,
         "versions": versions(),
     }
-    part = folder / f".{MANIFEST}.part"
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(values, file, ensure_ascii=False, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / MANIFEST)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_json(folder / MANIFEST, values)
 
 
 def versions() -> dict[str, str]:

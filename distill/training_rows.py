@@ -2,85 +2,46 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from distill.preflight import Row, check_row, read_row
 from distill.templates import Template
 from factory.errors import UsageError
+from factory.rows import files
 
 _CHUNK_ROWS = 1000
+_IN_FOLDERS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
 def read_rows(path: Path, *, max_rows: int | None = None) -> list[Row]:
     """Read prompt–completion rows, in the order of the file names and of the rows.
 
     Args:
-        path: JSON Lines (``.jsonl``, ``.gz`` and ``.zst`` too), Parquet, or a folder of them.
+        path: a file that ``factory.rows.files`` reads, or a folder of ``.jsonl`` (also ``.gz``,
+            ``.zst``) and ``.parquet`` files.
         max_rows: stop after so many.
 
     Raises:
         UsageError: a missing file, an unknown ending, or a line that is no JSON object.
         Refused: a row without prompt or completion.
     """
+    paths = [path]
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file() and _kind(p))
-        if not files:
+        paths = sorted(p for p in path.iterdir() if p.is_file() and p.name.endswith(_IN_FOLDERS))
+        if not paths:
             raise UsageError(f"{path} holds no .jsonl or .parquet file", "check the path")
-    else:
-        files = [path]
     rows: list[Row] = []
-    for file in files:
-        for index, values in enumerate(_values(file), 1):
+    for file in paths:
+        files.check_input(str(file))
+        for index, values in enumerate(files.read_rows(str(file)), 1):
             if max_rows is not None and len(rows) >= max_rows:
                 return rows
+            if isinstance(values, files.Malformed):
+                raise UsageError(f"{file} line {values.line}: {values.why}", "correct the file")
             rows.append(read_row(values, where=f"{file.name} row {index}"))
     return rows
-
-
-def _kind(path: Path) -> str | None:
-    suffixes = [s for s in path.suffixes if s not in (".gz", ".zst")]
-    return {".jsonl": "jsonl", ".parquet": "parquet"}.get(suffixes[-1] if suffixes else "")
-
-
-def _values(path: Path) -> Iterator[dict[str, Any]]:
-    kind = _kind(path)
-    if kind is None:
-        raise UsageError(f"{str(path)!r} is neither .jsonl nor .parquet", "export the release")
-    if not path.is_file():
-        raise UsageError(f"no file {str(path)!r}", "check the path")
-    if kind == "parquet":
-        import pyarrow.parquet as pq
-
-        for batch in pq.ParquetFile(path).iter_batches(columns=["prompt", "completion"]):
-            yield from batch.to_pylist()
-        return
-    with _text(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except ValueError:
-                raise UsageError(f"{path} line {number} is no JSON", "correct the file") from None
-            if not isinstance(values, dict):
-                raise UsageError(f"{path} line {number} is no object", "correct the file")
-            yield values
-
-
-def _text(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    if path.suffix == ".zst":
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"))
-        return io.TextIOWrapper(reader, encoding="utf-8")
-    return path.open(encoding="utf-8")
 
 
 def write_tokens(

@@ -21,6 +21,10 @@ import orjson
 from factory.errors import FactoryError, StoreError
 
 TMP_PREFIX = ".tmp-"
+_JSON = (
+    orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    | orjson.OPT_SERIALIZE_NUMPY
+)  # fmt: skip
 
 
 def fsync_dir(folder: Path) -> None:
@@ -65,8 +69,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
-    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    """Write ``value`` as indented JSON, whole or not at all; NaN and infinity become null."""
+    data = orjson.dumps(value, option=_JSON)
     with replacing(path) as tmp:
         tmp.write_bytes(data + b"\n")
 
