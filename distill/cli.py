@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from factory.cli.common import run_cli
+from factory.cli.common import Version, run_cli, say
 
 Adder = Callable[[argparse.ArgumentParser], None]
 
@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="distill",
         description="Train with TRL: students on releases, policies on rewards; evaluate both.",
     )
+    parser.add_argument("--version", action=Version)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary, add in VERBS:
         add(verbs.add_parser(name, help=summary, description=summary))
@@ -102,10 +103,6 @@ VERBS: list[tuple[str, str, Adder]] = [
 ]
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
 def sft(args: argparse.Namespace) -> int:
     """Run ``distill sft``."""
     from distill.sft import SftConfig
@@ -113,7 +110,7 @@ def sft(args: argparse.Namespace) -> int:
 
     fields = ("student", "data", "base", "overrides", "max_rows", "out", "seed")
     config = SftConfig.make({name: getattr(args, name) for name in fields}, where="distill sft")
-    _say(str(train(config, say=_say)))
+    say(str(train(config, say=say)))
     return 0
 
 
@@ -126,10 +123,10 @@ def preflight(args: argparse.Namespace) -> int:
     student = load_student(args.student, overrides=args.overrides, base=args.base)
     seen = check(student, Path(args.data), max_rows=args.max_rows)
     for line in seen.lines():
-        _say(line)
+        say(line)
     if args.example:
-        _say(f"--- prompt, no loss\n{seen.example.prompt}")
-        _say(f"--- completion, with loss\n{seen.example.completion}")
+        say(f"--- prompt, no loss\n{seen.example.prompt}")
+        say(f"--- completion, with loss\n{seen.example.completion}")
     return 0
 
 

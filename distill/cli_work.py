@@ -7,17 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from factory.cli.common import say
 from factory.config import apply_override
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling, message_list
 from factory.store import Store
 
 Pair = tuple[Prompt, PromptSource]
-
-
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)  # noqa: T201 - the command line's own output
 
 
 def grpo(args: Namespace) -> int:
@@ -42,13 +38,14 @@ def evaluate(args: Namespace) -> int:
 
     store = Store(args.store)
     if args.benchmark:
-        name, k = args.benchmark, args.k or benchmarks.BENCHMARKS_K.get(args.benchmark, 1)
+        name = args.benchmark
         pairs = list(
             benchmarks.load(
                 name, path=Path(args.file) if args.file else None, revision=args.dataset_revision,
                 seed=args.seed, limit=args.limit,
             )
         )  # fmt: skip
+        k = args.k or benchmarks.BENCHMARKS[name].k
     else:
         name, k = args.source or Path(args.prompts or "").stem, args.k or 1
         pairs = pairs_of(args, store)[: args.limit]

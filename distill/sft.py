@@ -25,7 +25,7 @@ from distill.templates import Template, adopt, template_for
 from distill.training import Progress, last_checkpoint, quiet
 from distill.training_rows import read_rows, write_tokens
 from factory.config import apply_override
-from factory.errors import ConfigError, FactoryError, UsageError
+from factory.errors import ConfigError, UsageError
 from factory.records.ids import key_of
 
 __all__ = ["SftConfig", "Student", "check", "load_student", "load_tokenizer", "sft"]
@@ -312,19 +312,15 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or that of the error, which is printed as one line.
     """
-    try:
+    from factory.cli.common import run_script, say
+
+    def run() -> None:
         values: dict[str, Any] = {}
         for assignment in arguments:
             apply_override(values, assignment)
-
-        def say(line: str) -> None:
-            print(line, flush=True)  # noqa: T201
-
         say(str(sft(SftConfig.make(values), say=say)))
-    except FactoryError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    return 0
+
+    return run_script("sft", run)
 
 
 if __name__ == "__main__":

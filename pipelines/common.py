@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from factory import model_files, plugins
+from factory.cli.common import say
+from factory.cli.common import step as step  # the scripts of this folder take both from here
 from factory.config import Config
 from factory.errors import EngineError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, ids
@@ -22,7 +24,6 @@ from factory.store.durable import locked
 HERE = Path(__file__).parent
 Pair = tuple[Prompt, PromptSource]
 SCORES = ("length", "language", "repetition", "readability", "dynamics")
-_BEGUN = time.monotonic()
 
 
 class PromptSet(Config):
@@ -67,16 +68,6 @@ class ModelOf(Config):
     crawl: dict[str, float] | None = None
     model: str | None = None
     n_parameters: float | None = None
-
-
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
-
-
-def step(title: str) -> None:
-    """Print the title of a stage with the time since the start."""
-    say(f"\n[{time.monotonic() - _BEGUN:5.0f} s] {title}")
 
 
 class Engines:

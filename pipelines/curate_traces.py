@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from factory.cli.common import assignments, columns, run_script
+from factory.cli.common import assignments, columns, funnel_lines, run_script
 from factory.config import Config
 
 RECIPE = Path(__file__).parent / "recipes" / "curate.yaml"
@@ -132,11 +132,8 @@ def accounting(imported, selected) -> None:  # type: ignore[no-untyped-def]
     print(f"  {'kept':28}{selected.kept.height:>8}")
     assert total - imported.duplicates - sum(reasons.values()) == selected.kept.height
     print("\nfunnel (every filter is evaluated for every trace)")
-    print("  " + "step".ljust(24), *[h.rjust(10) for h in ("drops", "only this", "undefined")])
-    for f in selected.funnel:
-        counts = (f["n_dropped"], f["n_dropped_only"], f["n_undefined"])
-        off = "" if f["is_on"] else "  (off)"
-        print("  " + f["name"].ljust(24), *[str(n).rjust(10) for n in counts], off)
+    for line in funnel_lines(selected.funnel, kept=selected.kept.height):
+        print(f"  {line}")
 
 
 def parse() -> argparse.Namespace:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from factory.cli.common import run_script
+from factory.cli.common import run_script, say, step
 from factory.config import Config
 from factory.errors import FactoryError
 from pipelines.lanes import die_with_parent
@@ -68,16 +68,10 @@ def main(recipe: Recipe) -> None:
     """Run everything that is not done yet."""
     from distill.evaluate import evaluate, paired
     from distill.sft import SftConfig
+    from factory import Policy, Sampling, Selection, Store, export, generate, release, score, select
     from factory.engines.vllm import Engine, prepare_environment
-    from factory.records import Sampling
-    from factory.stages.export import export
-    from factory.stages.generate import generate
-    from factory.stages.generate.policy import Policy
-    from factory.stages.release import release
-    from factory.stages.score import score
-    from factory.stages.select import Selection, check_filters, select
+    from factory.stages.select import check_filters
     from factory.stages.verify import verify_shape
-    from factory.store import Store
     from pipelines.miniature.problems import prompts
     from pipelines.quickstart_report import finish
 
@@ -167,19 +161,6 @@ def main(recipe: Recipe) -> None:
 
     # 4. What came out.
     finish(store, recipe, made, releases, results, gains, seconds=time.monotonic() - begun)
-
-
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
-
-
-_BEGUN = time.monotonic()
-
-
-def step(title: str) -> None:
-    """Print the title of a step with the time since the start."""
-    say(f"\n[{time.monotonic() - _BEGUN:5.0f} s] {title}")
 
 
 def series(values: list[str]):  # type: ignore[no-untyped-def]

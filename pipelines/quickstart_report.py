@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from factory.cli.common import funnel_lines
 from factory.stages.generate import Generated
 from factory.stages.release import Release
 from factory.stages.select import Selected
@@ -87,11 +88,7 @@ def accepted(made: Sequence[Generated], releases: Sequence[tuple[Release, Select
 def funnel(selected: Selected, dataset: Release) -> None:
     """Print what each filter did."""
     print(f"\nfunnel of {dataset.name}/{dataset.version}: {selected.decisions.height} traces")
-    print("step".ljust(24), *[h.rjust(10) for h in ("in", "drops", "only this", "undefined")])
-    for f in selected.funnel:
-        counts = (f["n_in"], f["n_dropped"], f["n_dropped_only"], f["n_undefined"])
-        print(f["name"].ljust(24), *[str(n).rjust(10) for n in counts])
-    print("kept".ljust(24), str(dataset.manifest["rows"]).rjust(10))
+    print(*funnel_lines(selected.funnel, kept=dataset.manifest["rows"]), sep="\n")
 
 
 def samples(store: Store, selected: Selected) -> None:

@@ -77,9 +77,15 @@ def test_until_stops_at_the_wanted_number_of_passes(tmp_path: Path) -> None:
 
 
 def test_adaptive_gives_hopeless_prompts_up(tmp_path: Path) -> None:
-    result = run(new_store(tmp_path), 25, ADAPTIVE)
-    counts = result.universe.group_by("prompt_id").len()["len"]
-    assert counts.max() == 8 or counts.max() is not None
+    store = new_store(tmp_path)
+    result = run(store, 25, ADAPTIVE)
+    verdicts = store.table("verdicts.echo_verifier@1").read(["trace_id", "status"])
+    joined = result.universe.join(verdicts, on="trace_id").sort("sample_index")
+    for (_,), group in joined.group_by(["prompt_id"], maintain_order=True):
+        statuses = group["status"].to_list()
+        gave_up = len(statuses) == 3 and "pass" not in statuses
+        assert gave_up or statuses.count("pass") == 2 or len(statuses) == 8
+        assert gave_up or "pass" in statuses[:3], "went on although the first three all failed"
     zero = problems(25)[0][0].prompt_id  # recorded with a pass rate of 0
     assert result.universe.filter(pl.col("prompt_id") == zero).height == 3
 

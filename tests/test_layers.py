@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import factory
+
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "trl", "vllm", "ray", "datasets", "transformers", "sympy", "math_verify", "jieba",
          "numba")  # fmt: skip
@@ -56,6 +58,8 @@ def package_of(module: str) -> str:
 
 
 def layer_of(module: str) -> int:
+    if module == "factory" or module.removeprefix("factory.") in factory.__all__:
+        module = "factory.cli"  # the public names stand above all that they name
     for number, prefixes in enumerate(LAYERS):
         for prefix in prefixes:
             if module == prefix or module.startswith(prefix + "."):

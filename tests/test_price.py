@@ -1,51 +1,32 @@
-"""Ledger, price, coverage and progress: what was paid for what was kept."""
+"""Price, limits, progress and rules that end loops."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from factory.errors import UsageError
 from factory.stages.generate import generate
 from factory.stages.generate.aborts import Loops, rule_of
 from factory.stages.generate.policy import Policy
-from factory.stages.generate.price import Price, coverage, ledger
+from factory.stages.generate.price import Price
 from factory.stages.generate.progress import Progress, View
 from tests.helpers_run import SAMPLING, new_store, problems, replay
 
 PRICE = Price(per_million_completion_tokens=10.0)
 
 
-def test_tokens_and_money_per_accepted_trace_and_filter(tmp_path: Path) -> None:
-    store = new_store(tmp_path)
-    result = generate(
-        store, problems(10), replay(10, 4), sampling=SAMPLING, policy=Policy(n=4), price=PRICE
-    )
-    universe = result.universe["trace_id"]
-    verdicts = store.table("verdicts.echo_verifier@1").read(["trace_id", "status"])
-    passed = verdicts.filter(pl.col("status") == "pass")["trace_id"]
-    failed = verdicts.filter(pl.col("status") == "fail")["trace_id"]
-    book = ledger(store, universe, passed, {"is_right": failed})
-    tokens = store.table("traces").read(["n_completion_tokens"])["n_completion_tokens"].sum()
-    assert book.totals["completion_tokens"] == tokens
-    assert book.totals["cost"] == pytest.approx(tokens * 10e-6)
-    assert book.per_accepted["completion_tokens"] == pytest.approx(tokens / len(passed))
-    assert book.totals["gpu_seconds"] == 0
-    lost = book.by_filter.row(0, named=True)
-    assert lost["n_dropped"] == len(failed)
-    assert lost["completion_tokens"] < tokens
-    assert book.by_stage.filter(pl.col("stage") == "generate")["completion_tokens"][0] == tokens
-
-
-def test_what_was_not_measured_is_unknown_and_not_zero(tmp_path: Path) -> None:
+def test_what_has_no_price_costs_nothing_known_and_not_zero(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     result = generate(store, problems(2), replay(2, 1), sampling=SAMPLING, policy=Policy(n=1))
-    book = ledger(store, result.universe["trace_id"], pl.Series([], dtype=pl.String))
-    assert book.totals["cost"] is None
-    assert book.per_accepted["completion_tokens"] is None
+    assert result.progress.cost is None
+    assert store.runs()[-1]["results"]["cost"] is None
+    priced = generate(
+        store, problems(4), replay(4, 1), sampling=SAMPLING, policy=Policy(n=1), price=PRICE
+    )
+    assert priced.progress.cost == pytest.approx(priced.progress.n_completion_tokens * 10e-6)
 
 
 def test_a_cost_limit_stops_in_order_and_needs_a_price(tmp_path: Path) -> None:
@@ -62,17 +43,6 @@ def test_a_cost_limit_stops_in_order_and_needs_a_price(tmp_path: Path) -> None:
     assert result.progress.cost is not None
     assert 0.01 <= result.progress.cost < 0.06
     assert store.runs()[-1]["results"]["stopped"] == "max_cost"
-
-
-def test_coverage_shows_the_bias_against_hard_prompts() -> None:
-    rows = [("easy", "pass", True)] * 4 + [("hard", "fail", False)] * 3
-    rows += [("mid", "pass", True), ("mid", "fail", False), ("none", "unscored", False)]
-    frame = pl.DataFrame(rows, schema=["prompt_id", "status", "is_kept"], orient="row")
-    bands = {r["band"]: r for r in coverage(frame).iter_rows(named=True)}
-    assert (bands["1"]["covered"], bands["0"]["covered"], bands["0"]["prompts"]) == (1, 0, 1)
-    assert bands["(0.25, 0.5]"]["covered_fraction"] == 1.0
-    assert bands["unscored"]["prompts"] == 1
-    assert bands["(0, 0.25]"]["covered_fraction"] is None
 
 
 class Terminal(io.StringIO):

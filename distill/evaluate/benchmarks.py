@@ -313,7 +313,3 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ifeval": Benchmark("google/IFEval", _ifeval, 8, split="train"),
 }
 """k of the paper where it names one (AIME, GPQA 64; MATH 16; LiveCodeBench 8), else 8."""
-
-
-BENCHMARKS_K: dict[str, int] = {name: b.k for name, b in BENCHMARKS.items()}
-"""Samples per prompt of each benchmark."""

@@ -29,6 +29,37 @@ _BEGUN = time.monotonic()
 # ---- running
 
 
+def version() -> str:
+    """Return the installed version, and the commit where the code is a checkout."""
+    import importlib.metadata
+    import subprocess
+    from pathlib import Path
+
+    number = importlib.metadata.version("r1-factory")
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return number
+    command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return number
+    commit = found.stdout.strip()
+    return f"{number} ({commit})" if commit else number
+
+
+class Version(argparse.Action):
+    """``--version``: unlike argparse's own, the version is looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and leave."""
+        out(f"{parser.prog} {version()}")
+        parser.exit()
+
+
 def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run the verb, and turn a user's mistake into one line."""
     try:

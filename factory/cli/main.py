@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from factory.cli.common import DEFAULT_STORE, run_cli
+from factory.cli.common import DEFAULT_STORE, Version, run_cli
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Build datasets of verified reasoning traces: generate, verify, score, select, "
         "release; query them with SQL.",
     )
+    parser.add_argument("--version", action=Version)
     verbs = parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, parser_class=_VerbParser
     )

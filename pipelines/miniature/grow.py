@@ -277,6 +277,7 @@ def _train(
 
 def main(arguments: Sequence[str]) -> None:
     """Grow one model: ``python -m pipelines.miniature.grow OUT key=value …``."""
+    from factory.cli.common import say
     from factory.config import apply_override
 
     values: dict[str, Any] = {"out": arguments[0], "n_documents": 24000, "seed": 0}
@@ -287,7 +288,7 @@ def main(arguments: Sequence[str]) -> None:
         if shape not in SHAPES:
             raise ConfigError(f"unknown shape {shape!r}", f"known: {', '.join(SHAPES)}")
         values["shape"] = SHAPES[shape]
-    print(grow(GrowConfig.make(values), say=lambda line: print(line, flush=True)))
+    print(grow(GrowConfig.make(values), say=say))
 
 
 if __name__ == "__main__":
