@@ -68,14 +68,11 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
 
     # 1. Rows become prompts, sources and traces; each exact text once.
     if args.dataset:
-        rows = hub.rows(
-            args.dataset, revision=args.revision, split=args.split, mapping=columns(args.map)
-        )
+        rows = hub.rows(args.dataset, revision=args.revision, split=args.split)
     else:
-        found = files.rows(args.inputs, columns(args.map))
-        rows = ((files.stem(path), number, row) for path, number, row in found)
+        rows = files.rows(args.inputs)
     imported = import_rows(
-        store, rows, model=args.model, verifier=args.verifier,
+        store, rows, model=args.model, mapping=columns(args.map), verifier=args.verifier,
         options=assignments(args.option, flag="--option"),
     )  # fmt: skip
     trace_ids = pl.Series("trace_id", imported.trace_ids, dtype=pl.String)

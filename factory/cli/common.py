@@ -222,8 +222,18 @@ def score_params(words: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def columns(words: list[str]) -> dict[str, str]:
-    """Read ``NAME=COLUMN`` words of ``--map``."""
-    return {key: str(value) for key, value in assignments(words, flag="--map").items()}
+    r"""Read ``NAME=COLUMN`` words of ``--map``: paths, templates and constants, letter by letter.
+
+    >>> columns(["prompt={instruction}\\n{input}", "model==R1"])
+    {'prompt': '{instruction}\n{input}', 'model': '=R1'}
+    """
+    out = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name or not text:
+            raise UsageError(f"--map {word!r}", "write it as --map NAME=COLUMN")
+        out[name] = text.replace("\\n", "\n").replace("\\t", "\t")
+    return out
 
 
 def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Sampling:

@@ -135,7 +135,7 @@ def _decontaminate(p: argparse.ArgumentParser) -> None:
 
 
 def _import(p: argparse.ArgumentParser) -> None:
-    p.add_argument("inputs", metavar="FILE", nargs="*", help="files of traces")
+    p.add_argument("inputs", metavar="FILE", nargs="*", help="files, folders or patterns")
     _store(p)
     p.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset instead of files")
     p.add_argument("--revision", help="its commit, tag or branch")
@@ -145,7 +145,9 @@ def _import(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", help="model of all traces (default: each row's)")
     p.add_argument("--verifier", help="verifier of all golds (default: one that fits)")
     p.add_argument("--language", help="ISO 639-1 code of all prompts")
-    _pair(p, "--map", "NAME=COLUMN", "read NAME from the input's COLUMN")
+    p.add_argument("--shape", help="shape of the rows: a name or a .py file (default: what fits)")
+    p.add_argument("--limit", type=_count, metavar="N", help="take the first N rows of each file")
+    _pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
     _pair(p, "--option", "KEY=VALUE", "option of the verifier")
     p.set_defaults(run="factory.cli.store:import_")
 

@@ -20,32 +20,37 @@ def import_(args: Namespace) -> int:
     from factory.stages.importing import import_rows
 
     store = store_of(args, create=True)
-    mapping = columns(args.map)
     if args.dataset:
-        named = hub.rows(
+        rows = hub.rows(
             args.dataset,
             revision=args.revision,
             config=args.config,
             split=args.split,
-            mapping=mapping,
+            streaming=args.limit is not None,
+            limit=args.limit,
         )
     else:
         if not args.inputs:
             raise UsageError("nothing to import", "give files, or --dataset NAME")
-        named = ((files.stem(path), n, row) for path, n, row in files.rows(args.inputs, mapping))
+        rows = files.rows(args.inputs, limit=args.limit)
     done = import_rows(
         store,
-        named,
+        rows,
         source=args.source,
         model=args.model,
+        shape=args.shape,
+        mapping=columns(args.map),
         verifier=args.verifier,
         options=assignments(args.option, flag="--option"),
         language=args.language,
     )
+    for label, shape in done.shapes.items():
+        note(f"{label}: read as {shape}")
     skipped = "".join(f", {n} {why}" for why, n in sorted(done.skipped.items()))
     note(
         f"{done.rows} rows: {done.traces} traces, {done.new} new, {done.known} known, "
         f"{done.duplicates} exact duplicates{skipped}; {done.with_gold} rows with a gold"
+        + (f"; special tokens cut off {done.cut_tokens} completions" if done.cut_tokens else "")
     )
     return 1 if done.skipped else 0
 

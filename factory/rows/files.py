@@ -1,11 +1,13 @@
-"""Plain files: JSON Lines (also .gz, .zst) and Parquet, row by row, in bounded memory.
+"""Plain files: JSON, CSV (also .gz, .zst), Arrow and Parquet, row by row, in bounded memory.
 
-A line that is no JSON object, or not UTF-8, becomes a ``Malformed`` row and does not stop the rest.
+JSON is JSON Lines, an array, or objects over several lines. A line that is no JSON object, or not
+UTF-8, becomes a ``Malformed`` row and does not stop the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import io
 import json
@@ -20,13 +22,18 @@ import orjson
 import zstandard
 
 from factory.errors import UsageError
-from factory.rows import parquet
+from factory.rows import json_values, parquet, tables
 from factory.store.durable import replacing
 
 Row = dict[str, Any]
 BATCH_ROWS = 1024
 BATCH_CHARS = 16 << 20
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
+"""What can be written, and read."""
+READ_ENDINGS = (
+    *ENDINGS, ".ndjson", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst", ".arrow",
+    ".feather",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,55 @@ def check_input(path: str) -> None:
     if not file.exists():
         raise UsageError(f"no file {path!r}", "check the path")
     if file.is_dir():
-        raise UsageError(f"{path!r} is a folder", f"give a file ({', '.join(ENDINGS)})")
-    _check_ending(path)
+        raise UsageError(f"{path!r} is a folder", f"give a file ({', '.join(READ_ENDINGS)})")
+    _check_ending(path, READ_ENDINGS)
+
+
+def expanded(paths: Sequence[str]) -> list[str]:
+    """Return the files that paths, folders and patterns name.
+
+    A folder gives its data files in order of their names; one of ``datasets.save_to_disk`` the
+    files of its state, or of its split ``train``.
+
+    Raises:
+        UsageError: nothing is there, or a file has an unknown ending.
+    """
+    out: list[str] = []
+    for path in paths:
+        found = [path]
+        if any(c in path for c in "*?[") and not Path(path).exists():
+            found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - patterns are absolute too
+            if not found:
+                raise UsageError(f"no file fits {path!r}", "check the pattern")
+        for one in found:
+            out += _of_folder(Path(one)) if one != "-" and Path(one).is_dir() else [one]
+    for one in out:
+        check_input(one)
+    return out
+
+
+def _of_folder(folder: Path) -> list[str]:
+    splits = folder / "dataset_dict.json"
+    if splits.is_file():
+        names = json.loads(splits.read_text("utf-8")).get("splits") or []
+        if "train" not in names:
+            raise UsageError(
+                f"{str(folder)!r} has no split 'train'", f"give the folder of one: {names}"
+            )
+        return _of_folder(folder / "train")
+    state = folder / "state.json"
+    if state.is_file():
+        held = json.loads(state.read_text("utf-8")).get("_data_files") or []
+        return [str(folder / f["filename"]) for f in held]
+    others = {"dataset_info.json", "dataset_infos.json", "config.json", "package.json"}
+    found = sorted(
+        str(p) for p in folder.rglob("*")
+        if p.is_file() and p.name.lower().endswith(READ_ENDINGS) and p.name not in others
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )  # fmt: skip
+    if not found:
+        raise UsageError(f"no data file in {str(folder)!r}", f"it holds none of {READ_ENDINGS}")
+    return found
 
 
 def check_output(path: str) -> None:
@@ -66,9 +120,9 @@ def check_output(path: str) -> None:
         raise UsageError(f"no folder {str(Path(path).parent)!r}", "make it first")
 
 
-def _check_ending(path: str) -> None:
-    if not path.endswith(ENDINGS):
-        raise UsageError(f"{path!r} has an unknown ending", f"use one of {', '.join(ENDINGS)}")
+def _check_ending(path: str, endings: tuple[str, ...] = ENDINGS) -> None:
+    if not path.lower().endswith(endings):
+        raise UsageError(f"{path!r} has an unknown ending", f"use one of {', '.join(endings)}")
 
 
 def read_rows(path: str) -> Iterator[Row | Malformed]:
@@ -77,17 +131,24 @@ def read_rows(path: str) -> Iterator[Row | Malformed]:
     Raises:
         UsageError: the file as a whole cannot be read (no Parquet, broken compression).
     """
-    if path.endswith(".parquet"):
+    name = path.lower()
+    if name.endswith(".parquet"):
         for number, row in enumerate(parquet.read(path, n_rows=BATCH_ROWS), start=1):
             yield Malformed(number, row) if isinstance(row, str) else row
         return
+    if name.endswith((".arrow", ".feather")):
+        yield from tables.arrow_rows(path)
+        return
     try:
         with _open_read(path) as handle:
-            for number, line in enumerate(handle, start=1):
-                if number == 1:
-                    line = line.removeprefix(_BOM)
-                if line.strip():
-                    yield _parse(line, number)
+            if name.removesuffix(".gz").removesuffix(".zst").endswith((".csv", ".tsv")):
+                rows = tables.csv_rows(handle, tabs=".tsv" in name[-8:])
+                for number, row in enumerate(rows, start=2):
+                    yield Malformed(number, row) if isinstance(row, str) else row
+            elif ".json" in name[-9:] and not json_values.is_lines(_peek(handle)):
+                yield from _json_rows(path, handle)
+            else:
+                yield from _lines(handle)
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise UsageError(f"{path} is cut off or damaged ({error})", "fetch it again") from None
     except OSError as error:
@@ -97,12 +158,50 @@ def read_rows(path: str) -> Iterator[Row | Malformed]:
 _BOM = b"\xef\xbb\xbf"
 
 
+def _peek(handle: BinaryIO) -> bytes:
+    """Return the beginning of a file that can be read once only, without taking it."""
+    found: bytes = cast(Any, handle).peek(1 << 16)
+    return found.removeprefix(_BOM)
+
+
+def _lines(handle: BinaryIO) -> Iterator[Row | Malformed]:
+    for number, line in enumerate(handle, start=1):
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        if line.strip():
+            yield _parse(line, number)
+
+
+def _json_rows(path: str, handle: BinaryIO) -> Iterator[Row | Malformed]:
+    number = 0
+    try:
+        for number, value in enumerate(json_values.values(handle), start=1):
+            if isinstance(value, list):  # a row without names: its columns are 0, 1, 2 …
+                value = {str(i): item for i, item in enumerate(value)}
+            what = f"a JSON {type(value).__name__}, not an object"
+            yield _clean(value) if isinstance(value, dict) else Malformed(number, what)
+    except ValueError as error:
+        why = f"no JSON from the value {number + 1} on ({str(error)[:80]})"
+        raise UsageError(f"{path}: {why}", "check the file; JSON Lines has a row a line") from None
+
+
+def _clean(value: Any) -> Any:
+    """Replace lone surrogates: keys and tables cannot hold them."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_clean(v) for v in value]
+    if isinstance(value, dict):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    return value
+
+
 def _parse(line: bytes, number: int) -> Row | Malformed:
     try:
         row = parquet.loads(line)
     except (ValueError, RecursionError):
         try:  # the standard library takes NaN and lone surrogates, which others do write
-            row = json.loads(line.decode("utf-8"))
+            row = _clean(json.loads(line.decode("utf-8")))
         except UnicodeDecodeError as error:
             return Malformed(number, f"invalid UTF-8 ({error.reason})")
         except (ValueError, RecursionError) as error:
@@ -118,12 +217,12 @@ def _open_read(path: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
     elif path.endswith(".gz"):
         with gzip.open(path, "rb") as zipped:
-            yield cast(BinaryIO, zipped)
+            yield cast(BinaryIO, io.BufferedReader(cast(Any, zipped), 1 << 20))
     elif path.endswith(".zst"):
         with Path(path).open("rb") as raw:
             yield cast(BinaryIO, io.BufferedReader(_Zstd(raw), 1 << 20))
     else:
-        with Path(path).open("rb") as plain:
+        with Path(path).open("rb", 1 << 20) as plain:
             yield plain
 
 

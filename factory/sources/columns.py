@@ -1,254 +1,541 @@
-"""Reading prompts, golds and completions out of rows of any of the field's usual layouts."""
+"""Rows to prompts, golds and completions, by the shape of their file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from factory.dialects import DIALECTS, THINK_CLOSE, THINK_OPEN, join_reasoning
-from factory.errors import UsageError
-from factory.records import Message, Prompt, PromptSource, Trace, ids, message_list
+from factory import dialects, plugins
+from factory.records import Prompt, PromptSource, Trace, ids
+from factory.rows.paths import folded, opened
+from factory.sources import golds, messages, recognise
+from factory.sources.languages import language_code
+from factory.sources.messages import Unreadable
+from factory.sources.recognise import Sample, Unknown, filled, is_thinking
+from factory.sources.shape import Names, Shape, alternatives
 
 Row = Mapping[str, Any]
 
 MALFORMED = "_malformed"
 """Column of a row that could not be read: why."""
-PROMPT_NAMES = ("prompt", "messages", "problem", "question", "instruction", "query", "input")
-GOLD_NAMES = ("gold", "ground_truth", "expected_answer", "reference_answer")
-COMPLETION_NAMES = (
-    "completion", "raw", "output", "response", "generation", "generated_solution", "generations",
-)  # fmt: skip
-ITEM_NAMES = ("item", "id", "uuid", "unique_id", "problem_id", "task_id")
-VERDICT_NAMES = (
-    "label", "label_kind", "score", "correctness", "correctness_math_verify",
-    "correctness_llama", "is_correct", "audit_label",
-)  # fmt: skip
+_TEXT_KEYS = ("text", "response", "content", "completion", "generation", "generated_text", "output")
+_MODEL_KEYS = ("model", "response_model", "model_name")
+# A list under one of these names is several completions, also where it is JSON text.
+_PLURAL = {"completions", "responses", "generations", "outputs", "choices"}
 
 
-def first(row: Row, names: tuple[str, ...]) -> Any:
-    """Return the first of the named columns that holds something."""
-    return next((row[n] for n in names if row.get(n) not in (None, "", [])), None)
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One completion of a row.
 
-
-def default_verifier(gold: Any) -> str:
-    """Return the verifier that fits a gold where nobody names one.
-
-    >>> default_verifier("1/2"), default_verifier("C"), default_verifier({"test_cases": []})
-    ('math', 'choice', 'code')
+    Attributes:
+        text: in the stored form (``messages.whole``).
+        position: its place in the row's list of completions, unreadable ones counted.
+        dialect: that it was written in; ``ending``: special tokens that were cut off its end.
     """
-    if isinstance(gold, dict) or (isinstance(gold, str) and '"test_cases"' in gold[:2000]):
-        return "code"
-    if isinstance(gold, str) and len(gold.strip()) == 1 and gold.strip() in "ABCDEFGHIJ":
-        return "choice"
-    return "math"
+
+    text: str
+    position: int
+    model: str | None
+    finish_reason: str | None
+    n_tokens: int | None
+    dialect: str | None
+    ending: tuple[str, ...]
+    meta: Mapping[str, Any]
 
 
-def prompt_of(row: Row) -> Prompt | None:
-    """Return the row's prompt; None where there is none.
+@dataclass(slots=True)
+class Found:
+    """What a row holds.
 
-    A system text beside a plain prompt becomes its system message. A conversation that ends with
-    the assistant (ShareGPT, chat data) is cut before its last assistant turn.
+    Attributes:
+        prompt: None where it has none; ``why`` says so in a word.
+        source: where the prompt comes from, with its gold.
+        replies: its completions.
     """
-    value = first(row, PROMPT_NAMES)
-    if value is None and isinstance(row.get("conversations"), list):
-        value = [_turn(t) for t in row["conversations"] if isinstance(t, dict)]
-    try:
-        messages: list[Message] = message_list(value)
-    except ValueError:
-        return None
-    if messages and messages[-1].get("role") == "assistant":
-        messages = messages[:-1]
-    system = row.get("system")
-    if isinstance(system, str) and system and messages and messages[0].get("role") != "system":
-        messages = [{"role": "system", "content": system}, *messages]
-    return Prompt(messages=tuple(messages)) if messages else None
+
+    prompt: Prompt | None = None
+    source: PromptSource | None = None
+    replies: list[Reply] = field(default_factory=list)
+    why: str | None = None
 
 
-def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
-    roles = {"human": "user", "gpt": "assistant", "model": "assistant"}
-    role = str(turn.get("role") or turn.get("from") or "user")
-    return {
-        "role": roles.get(role, role),
-        "content": turn.get("content") or turn.get("value") or "",
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the caller says of all rows; it wins over their own columns.
+
+    Attributes:
+        mapping: name that we read → path, template or constant.
+        shape: shape of all files; default: each file's own.
+        traces: True refuses files without completions; None takes either.
+    """
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    shape: Shape | None = None
+    source: str | None = None
+    split: str | None = None
+    verifier: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    language: str | None = None
+    traces: bool | None = None
+    system: str | None = None
+    make: Callable[[str], str] | None = None
+    """From the text of the last user message to what the model is asked."""
+
+
+class Reader:
+    """Reads the rows of one file.
+
+    Args:
+        sample: its first rows; they decide the shape.
+        label: of the file, for messages.
+        wishes: what the caller says.
+
+    Raises:
+        Unknown: no shape and no mapping explains the rows.
+    """
+
+    def __init__(self, sample: Sequence[Row], *, label: str, wishes: Wishes) -> None:
+        self.label = label
+        self._wishes = wishes
+        if wishes.mapping:
+            self.shape = recognise.with_mapping(
+                wishes.mapping, sample, label=label, traces=wishes.traces, given=wishes.shape
+            )
+        else:
+            self.shape = wishes.shape or recognise.recognised(
+                sample, label=label, traces=wishes.traces
+            )
+        self._plan = _Plan(self.shape, Sample(sample), wishes)
+        self._others: dict[tuple[str, ...], _Plan | None] = {}
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        """Field → the paths that it is read from in this file."""
+        return self._plan.reads
+
+    def read(self, number: int, row: Row) -> Found:
+        """Return what a row holds; a row that cannot be read says why."""
+        if MALFORMED in row:
+            return Found(why="malformed_row")
+        found = self._plan.read(self.label, number, row)
+        if found.why is None and (found.replies or not self._wishes.traces):
+            return found
+        # A file of several shapes: this row may have another.
+        other = self._other(row)
+        return found if other is None else other.read(self.label, number, row)
+
+    def _other(self, row: Row) -> _Plan | None:
+        if self._wishes.mapping or self._wishes.shape:
+            return None
+        columns = tuple(sorted(c for c, v in row.items() if filled(v)))
+        if columns not in self._others:
+            try:
+                one = recognise.recognised([row], label=self.label, traces=self._wishes.traces)
+            except Unknown:
+                self._others[columns] = None
+            else:
+                is_new = one != self.shape
+                self._others[columns] = _Plan(one, Sample([row]), self._wishes) if is_new else None
+        return self._others[columns]
+
+
+class _Plan:
+    """A shape's fields, compiled for the columns of a file."""
+
+    def __init__(self, shape: Shape, sample: Sample, wishes: Wishes) -> None:
+        self._shape, self._sample, self._wishes = shape, sample, wishes
+        self.reads: dict[str, tuple[str, ...]] = {}
+        self._verifiers = set(plugins.names("verifiers"))
+        self._prompt = self._getter("prompt", shape.prompt)
+        self._chat = self._getter("chat", shape.chat)
+        self._system = self._getter("system", shape.system)
+        self._completion = self._getter("completion", shape.completion)
+        self._thinking = self._getter("thinking", shape.thinking, is_thinking)
+        self._answer = self._getter("answer", shape.answer)
+        self._each = [(n, self._getter(n, n)) for n in shape.each]
+        self._choices = self._choices_of(shape)
+        texts = set(self._columns_read) | set(shape.copies)
+        keyed = tuple(n for n in alternatives(shape.key_gold) if sample.are_keys(n))
+        if shape.gold_form:
+            self._gold = self._getter("gold", shape.gold)
+        else:
+            self._gold = self._getter("gold", (*alternatives(shape.gold), *keyed))
+        # A bare key beside a completion may also stand boxed in a written solution.
+        self._facts = {
+            name: self._getter(name, getattr(shape, name))
+            for name in ("model", "finish_reason", "n_tokens", "split", "language", "domain",
+                         "level", "item")
+        }  # fmt: skip
+        self._no_meta = texts | {c for n in self.reads.get("gold", ()) for c in self._first(n)}
+
+    @property
+    def _columns_read(self) -> list[str]:
+        return [c for names in self.reads.values() for n in names for c in self._first(n)]
+
+    def _first(self, path: str) -> tuple[str, ...]:
+        """Return the columns that a path takes whole; one that reads inside leaves the rest."""
+        value = self._sample.value(path)
+        return value.columns if value and ("." not in path or path in value.columns) else ()
+
+    def _getter(
+        self, name: str, names: Names, test: Callable[[Any], bool] = filled
+    ) -> Callable[[Row], Any]:
+        """Return a function from a row to the first alternative that holds something."""
+        values = [v for n in alternatives(names) if (v := self._sample.value(n)) is not None]
+        present = tuple(v.text for v in values if self._sample.holds(v.text) or not v.columns)
+        if present:
+            self.reads[name] = present
+        getters = [v.of for v in values]
+        if not getters:
+            return lambda row: None
+        if len(getters) == 1:
+            only = getters[0]
+            return lambda row: v if test(v := only(row)) else None
+
+        def first(row: Row) -> Any:
+            return next((v for get in getters if test(v := get(row))), None)
+
+        return first
+
+    def _choices_of(self, shape: Shape) -> Callable[[Row], Any]:
+        if not shape.choice_columns:
+            return self._getter("choices", shape.choices)
+        columns = [self._getter(f"choice {n}", n) for n in shape.choice_columns]
+        # Where the right one has a column of its own, the order must not give it away.
+        is_shuffled = bool(set(alternatives(shape.gold)) & set(shape.choice_columns))
+
+        def options(row: Row) -> list[Any] | None:
+            found = [v for get in columns if (v := get(row)) is not None]
+            return (
+                sorted(found, key=lambda v: ids.text_hash(str(v))) if is_shuffled else found
+            ) or None
+
+        return options
+
+    # ---- reading
+
+    def read(self, label: str, number: int, row: Row) -> Found:
+        try:
+            return self._read(label, number, row)
+        except Unreadable as error:
+            return Found(why=str(error))
+
+    def _read(self, label: str, number: int, row: Row) -> Found:
+        turns, last = self._turns(row)
+        if not turns:
+            return Found(why="no_prompt")
+        options = golds.option_list(self._choices(row))
+        if options:
+            turns[-1] = _asked(turns[-1], golds.with_options(turns[-1].text, options))
+        if not any(c.isalnum() for c in turns[-1].text) and turns[-1].role != "tool":
+            return Found(why="empty_prompt")
+        if self._wishes.make is not None:
+            turns[-1] = _asked(turns[-1], self._wishes.make(turns[-1].text))
+        system = self._wishes.system or self._system(row)
+        sent = [messages.without_thinking(t) for t in turns]
+        if isinstance(system, str) and system.strip() and sent[0]["role"] != "system":
+            sent.insert(0, {"role": "system", "content": system})
+        prompt = Prompt(messages=tuple(sent))
+        replies = list(self._replies(row, last)) if self._shape.has_completions else []
+        source = self._source(row, prompt, label=label, number=number, options=options)
+        return Found(prompt, source, replies, None)
+
+    def _turns(self, row: Row) -> tuple[list[messages.Turn], messages.Turn | None]:
+        """Return the turns of the prompt, and the assistant's last turn where it is the reply."""
+        value = self._prompt(row)
+        is_chat = value is None
+        if is_chat:
+            value = self._chat(row)
+        if isinstance(value, str) and not (
+            value.lstrip()[:1] in "[{" and messages.is_messages(value)
+        ):
+            return [messages.Turn({"role": "user", "content": value}, "")], None
+        if value is None or not messages.is_messages(value):
+            return [], None
+        turns = messages.turns_of(value)
+        while is_chat and turns and turns[-1].role in ("system",):
+            turns.pop()
+        if turns and turns[-1].role == "assistant":
+            return turns[:-1], turns[-1]
+        return turns, None
+
+    def _replies(self, row: Row, last: messages.Turn | None) -> Iterator[Reply]:
+        for position, (text, thinking, own) in enumerate(self._written(row, last)):
+            if text is None or not (text.strip() or thinking.strip()):
+                continue
+            ended = dialects.strip_end(text)
+            stored, dialect = messages.whole(ended.text, thinking)
+            n = own.pop("_n", 1)
+            yield Reply(
+                text=stored,
+                position=position,
+                model=_one(own.get("model") or self._facts["model"](row), position),
+                finish_reason=_one(
+                    own.get("finish_reason") or self._facts["finish_reason"](row), position
+                ),
+                n_tokens=_number(self._facts["n_tokens"](row), position),
+                dialect=dialect if dialect != "think" else None,
+                ending=ended.tokens,
+                meta={**self._meta(row, position, n), **own.get("meta", {})},
+            )
+
+    def _written(
+        self, row: Row, last: messages.Turn | None
+    ) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
+        """Yield (text, thinking beside it, what else is said of it)."""
+        if self._shape.each:
+            for name, get in self._each:
+                text, thinking, own = _reply(get(row))
+                yield text, thinking, {**own, "meta": {"column": name}}
+            return
+        value, answer, thinking = self._completion(row), self._answer(row), self._thinking(row)
+        if isinstance(value, str) and self._is_plural and value.lstrip()[:1] == "[":
+            value = opened(value)
+        if isinstance(value, list) and not messages.is_messages(value):
+            thoughts = thinking if isinstance(thinking, list) else []
+            for i, item in enumerate(value):
+                text, beside, own = _reply(item)
+                beside = beside or (str(thoughts[i]) if i < len(thoughts) and thoughts[i] else "")
+                yield text, beside, {**own, "_n": len(value)}
+            return
+        text, beside, own = _reply(value)
+        if text is None and last is not None and answer is None:
+            text, beside = last.text, last.thinking
+        thought = beside or _text(thinking)
+        whole, half = text, _text(answer)
+        if whole is None or (thought and half and dialects.split(whole).dialect is None):
+            whole = half or whole
+        yield whole if whole or not thought else "", thought, own
+
+    @property
+    def _is_plural(self) -> bool:
+        return any(folded(n) in _PLURAL for n in self.reads.get("completion", ()))
+
+    def _meta(self, row: Row, position: int, n: int) -> dict[str, Any]:
+        """Return all that is not text of prompt, completion or gold.
+
+        Lists along the completions give the item that belongs to this one.
+        """
+        meta = {}
+        for name, value in row.items():
+            if name in self._no_meta or value is None or value == "" or value == []:
+                continue
+            is_list = isinstance(value, list) and len(value) == n
+            meta[name] = value[position] if is_list else value
+        return meta
+
+    def _source(
+        self, row: Row, prompt: Prompt, *, label: str, number: int,
+        options: list[tuple[str, str]] | None,
+    ) -> PromptSource:  # fmt: skip
+        wishes = self._wishes
+        gold, verifier = self._gold_of(row, options)
+        verifier = wishes.verifier or verifier
+        merged: dict[str, Any] = dict(self._shape.options)
+        own = opened(row.get("options")) if row.get("verifier") in self._verifiers else None
+        if isinstance(own, Mapping):
+            merged |= own
+        if verifier == "choice" and options:
+            merged.setdefault("options", [text for _, text in options])
+        merged |= wishes.options
+        if verifier in ("math", "choice"):
+            # Traces of others answer in many forms; our own recipes ask for a box and say so.
+            merged.setdefault("mode", "auto")
+        item = self._facts["item"](row)
+        level = self._facts["level"](row)
+        return PromptSource(
+            prompt_id=prompt.prompt_id,
+            source=wishes.source or label,
+            item=str(number if not isinstance(item, str | int) else item),
+            split=wishes.split or _plain(self._facts["split"](row)),
+            gold=gold,
+            verifier=verifier if gold is not None else None,
+            options=merged if gold is not None else {},
+            domain=_plain(self._facts["domain"](row)),
+            level=None if not isinstance(level, str | int | float) else str(level),
+            language=wishes.language or language_code(self._facts["language"](row)),
+        )
+
+    def _gold_of(
+        self, row: Row, options: list[tuple[str, str]] | None
+    ) -> tuple[str | None, str | None]:
+        """Return the gold and the verifier that fits it."""
+        value = self._gold(row)
+        if isinstance(value, list) and any(
+            isinstance(v, str | Mapping) or v is None for v in value
+        ):
+            held = [v for v in value if v is not None and v != ""]
+            value = held[0] if len(held) == 1 else held or None
+        named = row.get("verifier")
+        is_name = isinstance(named, str) and (named.isidentifier() or named.endswith(".py"))
+        verifier = str(named) if is_name else self._shape.verifier
+        if options:
+            letter = golds.chosen_letter(value, self._choices(row))
+            if letter is not None:
+                return letter, verifier or "choice"
+        gold = golds.gold_text(value, self._shape.gold_form)
+        return gold, verifier or golds.default_verifier(gold)
+
+
+def _asked(turn: messages.Turn, text: str) -> messages.Turn:
+    return messages.Turn({**turn.message, "content": text}, turn.thinking)
+
+
+def _reply(value: Any) -> tuple[str | None, str, dict[str, Any]]:
+    """Return text, thinking and further facts of one completion in any of its forms.
+
+    Text; a message or messages; ``{text, finish_reason}`` and the like; a choice of an API.
+    A value without text gives None: no Python notation ever becomes text.
+    """
+    if isinstance(value, str):
+        return value, "", {}
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return value[0], "", {}
+    if isinstance(value, list | dict) and messages.is_messages(value):
+        turns = messages.turns_of(value)
+        if turns and turns[-1].role == "assistant":
+            return turns[-1].text, turns[-1].thinking, {}
+        return None, "", {}
+    if not isinstance(value, Mapping):
+        return None, "", {}
+    own: dict[str, Any] = {}
+    model = next((value[k] for k in _MODEL_KEYS if isinstance(value.get(k), str)), None)
+    if model:
+        own["model"] = model
+    if isinstance(value.get("finish_reason"), str):
+        own["finish_reason"] = value["finish_reason"]
+    inner = value.get("message")
+    if isinstance(inner, Mapping):
+        text, thinking, _ = _reply({"role": "assistant", **inner})
+        return text, thinking, own
+    text = next((value[k] for k in _TEXT_KEYS if isinstance(value.get(k), str)), None)
+    thinking = next(
+        (value[k] for k in ("reasoning_content", "reasoning", "thinking")
+         if is_thinking(value.get(k)) and isinstance(value[k], str)), "",
+    )  # fmt: skip
+    used = {
+        *_TEXT_KEYS,
+        *_MODEL_KEYS,
+        "finish_reason",
+        "reasoning_content",
+        "reasoning",
+        "thinking",
     }
+    own["meta"] = {k: v for k, v in value.items() if k not in used and v is not None}
+    return text, thinking, own
 
 
-def gold_of(row: Row) -> str | None:
-    """Return the row's gold as text (a structure as JSON); None where there is none."""
-    value = first(row, GOLD_NAMES)
-    if value is None and "answer" in row and "reasoning" not in row and _is_known_problem(row):
-        value = row["answer"]
-    if value is None:
-        return None
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        value = next((v for v in value if isinstance(v, str)), None)
+    return value if isinstance(value, str) else ""
 
 
-def _is_known_problem(row: Row) -> bool:
-    """Tell whether ``answer`` is an answer key: it stands beside a problem."""
-    return any(name in row for name in ("problem", "question", "prompt"))
+def _one(value: Any, position: int) -> str | None:
+    if isinstance(value, list):
+        value = value[position] if position < len(value) else None
+    return value if isinstance(value, str) and value else None
 
 
-def source_of(
-    row: Row, prompt: Prompt, *, source: str, number: int, split: str | None, verifier: str | None,
-    options: Mapping[str, Any], language: str | None,
-) -> PromptSource:  # fmt: skip
-    """Return where a prompt comes from; what the caller gives wins over the row's columns."""
-    gold = gold_of(row)
-    own = row.get("options")
-    if isinstance(own, str) and own.startswith("{"):
-        own = orjson.loads(own)
-    chosen = verifier or row.get("verifier") or (default_verifier(gold) if gold else None)
-    merged = {**(own if isinstance(own, dict) else {}), **options}
-    if chosen == "math":
-        # Traces of others answer in many forms; our own recipes ask for a box and say so.
-        merged.setdefault("mode", "auto")
-    if isinstance(own, list) and chosen == "choice":
-        merged.setdefault("options", own)
-    item = first(row, ITEM_NAMES)
-    level = row.get("level")
-    return PromptSource(
-        prompt_id=prompt.prompt_id,
-        source=source,
-        item=str(number if item is None else item),
-        split=split or _text(row.get("split")),
-        gold=gold,
-        verifier=chosen if gold is not None else None,
-        options=merged,
-        domain=_text(row.get("domain")) or _text(row.get("problem_type")),
-        level=None if level is None else str(level),
-        language=language or _text(first(row, ("language", "lang", "lang_prompt"))),
-    )
+def _number(value: Any, position: int) -> int | None:
+    if isinstance(value, list):
+        value = value[position] if position < len(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _plain(value: Any) -> str | None:
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, str) and value else None
+
+
+# ---- files of rows
+
+
+def reading(
+    rows: Iterable[tuple[str, int, Row]], wishes: Wishes
+) -> Iterator[tuple[Reader, int, Row, Found]]:
+    """Yield each row with its file's reader and what it holds; each file has its own shape.
+
+    Args:
+        rows: (label, row number, row), as the sources ``files`` and ``hub`` yield them.
+        wishes: what the caller says of all rows.
+
+    Raises:
+        Unknown: a file's rows are explained by no shape and no mapping.
+    """
+    for label, group in itertools.groupby(rows, key=lambda row: row[0]):
+        first = list(itertools.islice(group, recognise.SAMPLE_ROWS))
+        sample = [row for _, _, row in first if MALFORMED not in row]
+        if not sample:
+            first_reader: Reader | None = None
+            for _, number, row in itertools.chain(first, group):
+                first_reader = first_reader or _no_reader(label, wishes)
+                yield first_reader, number, row, Found(why="malformed_row")
+            continue
+        reader = Reader(sample, label=label, wishes=wishes)
+        for _, number, row in itertools.chain(first, group):
+            yield reader, number, row, reader.read(number, row)
+
+
+def _no_reader(label: str, wishes: Wishes) -> Reader:
+    nothing = Shape(name="no readable row", has=())
+    return Reader([], label=label, wishes=Wishes(shape=nothing, source=wishes.source))
 
 
 def pairs_of(
-    rows: Iterable[tuple[str, int, Row]],
-    *,
-    split: str | None,
-    verifier: str | None,
-    options: Mapping[str, Any] | None,
-    language: str | None,
-    limit: int | None,
-    nothing: UsageError,
-) -> Iterator[tuple[Prompt, PromptSource]]:
-    """Yield the prompts of (source, row number, row) with where they come from.
+    rows: Iterable[tuple[str, int, Row]], wishes: Wishes, *, limit: int | None = None,
+    nothing: Exception | None = None,
+) -> Iterator[tuple[Prompt, PromptSource]]:  # fmt: skip
+    """Yield the prompts of rows with where they come from, exact copies once.
 
     Args:
-        rows: of one or more sources; those without a prompt are left out.
-        split: of all rows; like the next three it wins over a row's own column.
-        verifier: of all golds.
-        options: of that verifier.
-        language: of all prompts.
+        rows: of one or more files or data sets.
+        wishes: what the caller says of all rows.
         limit: at most so many prompts.
         nothing: raised where no row has a prompt.
     """
-    n = 0
-    for source, number, row in rows:
-        prompt = prompt_of(row)
-        if prompt is None:
+    seen: set[tuple[str, str | None, str]] = set()
+    skipped: Counter[str] = Counter()
+    for _, _, _, found in reading(rows, wishes):
+        if found.prompt is None or found.source is None:
+            skipped[found.why or "no_prompt"] += 1
             continue
-        if limit is not None and n >= limit:
+        key = (found.source.prompt_id, found.source.gold, found.source.source)
+        if key in seen:
+            continue
+        if limit is not None and len(seen) >= limit:
             return
-        n += 1
-        yield (
-            prompt,
-            source_of(
-                row, prompt, source=source, number=number, split=split, verifier=verifier,
-                options=options or {}, language=language,
-            ),
-        )  # fmt: skip
-    if n == 0:
+        seen.add(key)
+        yield found.prompt, found.source
+    if not seen and nothing is not None:
         raise nothing
 
 
-def completions_of(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every completion of the row with its earlier verdicts.
-
-    Known layouts: one text column; ``reasoning`` with ``answer`` (joined by the one rule); a list
-    of ``generations`` with parallel verdict lists (OpenR1-Math-220k); ``deepseek_reasoning`` with
-    ``deepseek_solution`` (OpenThoughts); a conversation whose last turn is the assistant's.
-    """
-    verdicts = {n: row[n] for n in VERDICT_NAMES if row.get(n) is not None}
-    value = first(row, COMPLETION_NAMES)
-    if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-        for i, text in enumerate(value):
-            yield (
-                text,
-                {n: v[i] if isinstance(v, list) and i < len(v) else v for n, v in verdicts.items()},
-            )
-        return
-    if isinstance(value, list):  # conversational completion
-        value = next((str(m.get("content")) for m in reversed(value) if isinstance(m, dict)), None)
-    if value is None and isinstance(row.get("deepseek_solution"), str):
-        value = join_reasoning(str(row.get("deepseek_reasoning") or ""), row["deepseek_solution"])
-    if value is None and (
-        isinstance(row.get("reasoning"), str) or isinstance(row.get("answer"), str)
-    ):
-        reasoning, answer = row.get("reasoning") or "", row.get("answer") or ""
-        value = join_reasoning(reasoning, answer) if reasoning else answer
-    if value is None:
-        value = _last_assistant(row)
-    if isinstance(value, str) and value:
-        yield _known_tags(value), verdicts
-
-
-def _last_assistant(row: Row) -> str | None:
-    turns = row.get("conversations") or row.get("messages")
-    if isinstance(turns, list) and turns and isinstance(turns[-1], dict):
-        last = _turn(turns[-1])
-        if last["role"] == "assistant":
-            return str(last["content"])
-    return None
-
-
-def _known_tags(text: str) -> str:
-    """Rewrite OpenThoughts' thought markers as ``<think>``; other dialects stay as they are."""
-    if DIALECTS["solution"].think[0] not in text:
-        return text
-    marks = DIALECTS["solution"]
-    assert marks.answer is not None
-    for old, new in zip(
-        (*marks.think, *marks.answer), (THINK_OPEN, THINK_CLOSE, "", ""), strict=True
-    ):
-        text = text.replace(old, new)
-    return text.strip()
-
-
-def trace_of(
-    prompt: Prompt, completion: str, *, model: str, meta: Mapping[str, Any], n_tokens: Any = None
-) -> Trace:
+def trace_of(prompt: Prompt, reply: Reply, *, model: str, item: str) -> Trace:
     """Return an imported trace: a content hash stands for its sampling."""
+    meta = {**reply.meta, "item": item}
+    if reply.dialect is not None:
+        meta["dialect"] = reply.dialect
+    if reply.ending:
+        meta["cut_tokens"] = list(reply.ending)
     return Trace(
         trace_id=ids.imported_trace_id(
-            prompt_id=prompt.prompt_id, model=model, completion=completion
+            prompt_id=prompt.prompt_id, model=model, completion=reply.text
         ),
         prompt_id=prompt.prompt_id,
         model=model,
         revision="imported",
         sampling_id=ids.key_of("imported"),
         sample_index=0,
-        completion=completion,
-        finish_reason="imported",
-        n_completion_tokens=n_tokens if isinstance(n_tokens, int) else None,
-        meta=orjson.dumps(meta).decode() if meta else None,
+        completion=reply.text,
+        finish_reason=reply.finish_reason or "imported",
+        n_completion_tokens=reply.n_tokens,
+        meta=orjson.dumps(meta, default=str, option=orjson.OPT_NON_STR_KEYS).decode(),
     )
-
-
-def clean_row(row: Row) -> Row:
-    """Replace lone surrogates in the row's texts: keys and tables cannot hold them."""
-    return {k: _clean(v) for k, v in row.items()}
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_clean(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _clean(v) for k, v in value.items()}
-    return value
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

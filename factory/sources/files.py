@@ -1,11 +1,12 @@
-"""Source ``files``: prompts out of JSON Lines or Parquet files of one's own.
+"""Source ``files``: prompts out of files of one's own, of any known shape.
 
-Columns: ``prompt`` (text or messages; also ``problem``, ``question`` …), and where known ``gold``,
-``verifier``, ``options``, ``domain``, ``level``, ``language``, ``id``; others by ``mapping``.
+JSON Lines, JSON arrays, CSV, Arrow and Parquet; files, folders and patterns. Where a file keeps
+prompt, gold and the rest is its shape (``factory/sources/shapes/``), or is said by ``mapping``.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,29 +15,38 @@ from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 from factory.rows import files
 from factory.sources import columns
+from factory.sources.shape import named
 
 
 def rows(
-    paths: Sequence[str] | str, mapping: Mapping[str, str] | None = None
+    paths: Sequence[str] | str, *, limit: int | None = None
 ) -> Iterator[tuple[str, int, columns.Row]]:
-    """Yield (path, row number, row); a malformed line is a row of ``MALFORMED`` and why.
+    """Yield (name of the file, row number, row); a damaged line is a row of ``MALFORMED`` and why.
+
+    The requests of a batch file are joined with its results, whichever come first.
+
+    Args:
+        paths: files, folders or patterns.
+        limit: at most so many rows of each file.
 
     Raises:
         UsageError: a file is missing or of an unknown form.
     """
-    for path in [paths] if isinstance(paths, str) else paths:
-        files.check_input(path)
-        for number, row in enumerate(files.read_rows(path)):
-            if isinstance(row, dict):
-                yield path, number, columns.clean_row(files.map_columns(row, mapping or {}))
-            else:
-                yield path, number, {columns.MALFORMED: row.why}
+    found = files.expanded([paths] if isinstance(paths, str) else paths)
+    for path in found:
+        for number, row in enumerate(itertools.islice(files.read_rows(path), limit)):
+            yield (
+                stem(path),
+                number,
+                row if isinstance(row, dict) else {columns.MALFORMED: row.why},
+            )
 
 
 def prompts(
     paths: Sequence[str] | str,
     *,
     name: str | None = None,
+    shape: str | None = None,
     mapping: Mapping[str, str] | None = None,
     verifier: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -44,12 +54,13 @@ def prompts(
     language: str | None = None,
     limit: int | None = None,
 ) -> Iterator[tuple[Prompt, PromptSource]]:
-    """Yield prompts with where they come from.
+    """Yield prompts with where they come from, exact copies once.
 
     Args:
-        paths: files.
+        paths: files, folders or patterns.
         name: name of the source; default: each file's name without endings.
-        mapping: name that we read → column of the file.
+        shape: name of a shape, or path of one's own; default: the one that fits.
+        mapping: name that we read → path, template or constant (``factory.rows.paths``).
         verifier: verifier of all golds; default: each row's, else one that fits the gold.
         options: options of that verifier.
         split: split of all rows.
@@ -57,21 +68,22 @@ def prompts(
         limit: at most so many prompts.
 
     Raises:
-        UsageError: a file is missing, or none of its rows has a prompt.
+        UsageError: a file is missing, no shape explains it, or none of its rows has a prompt.
     """
-    named = ((name or stem(path), number, row) for path, number, row in rows(paths, mapping))
-    yield from columns.pairs_of(
-        named,
-        split=split,
+    wishes = columns.Wishes(
+        source=name,
+        shape=named(shape) if shape else None,
+        mapping=mapping or {},
         verifier=verifier,
-        options=options,
+        options=options or {},
+        split=split,
         language=language,
-        limit=limit,
-        nothing=UsageError(
-            f"no prompt in {paths if isinstance(paths, str) else ', '.join(paths)}",
-            f"name its column with --map prompt=COLUMN (known: {', '.join(columns.PROMPT_NAMES)})",
-        ),
     )
+    where = paths if isinstance(paths, str) else ", ".join(paths)
+    yield from columns.pairs_of(
+        rows(paths), wishes, limit=limit,
+        nothing=UsageError(f"no prompt in {where}", "name its column with --map prompt=COLUMN"),
+    )  # fmt: skip
 
 
 def stem(path: str) -> str:

@@ -6,6 +6,7 @@ dataset comes from the same rows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 from factory.sources import columns
+from factory.sources.shape import named
 
 
 def rows(
@@ -21,7 +23,8 @@ def rows(
     revision: str | None = None,
     config: str | None = None,
     split: str = "train",
-    mapping: Mapping[str, str] | None = None,
+    streaming: bool = False,
+    limit: int | None = None,
 ) -> Iterator[tuple[str, int, columns.Row]]:
     """Yield (name@commit, row number, row).
 
@@ -30,7 +33,8 @@ def rows(
         revision: commit, tag or branch.
         config: configuration name of the dataset.
         split: its split.
-        mapping: name that we read → column.
+        streaming: read rows as they come instead of fetching all first.
+        limit: at most so many rows.
 
     Raises:
         UsageError: it cannot be found or loaded; the message says why.
@@ -45,17 +49,17 @@ def rows(
     label = Path(dataset).resolve().name if local else f"{dataset}@{_commit(dataset, revision)}"
     try:
         loaded = datasets.load_dataset(
-            dataset, config, split=split, revision=None if local else label.rpartition("@")[2]
-        )
+            dataset, config, split=split, streaming=streaming,
+            revision=None if local else label.rpartition("@")[2],
+        )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - the library raises its own, pyarrow's, the network's
         detail = " ".join(str(error).split())[:200]
         raise UsageError(
             f"dataset {dataset!r} split {split!r} cannot be loaded ({detail})",
             "check name, revision, config and split",
         ) from None
-    for number, row in enumerate(loaded):
-        mapped = {**row, **{k: row.get(c) for k, c in (mapping or {}).items()}}
-        yield label, number, columns.clean_row(mapped)
+    for number, row in enumerate(itertools.islice(loaded, limit)):
+        yield label, number, row
 
 
 def _commit(dataset: str, revision: str | None) -> str:
@@ -78,6 +82,7 @@ def prompts(
     revision: str | None = None,
     config: str | None = None,
     split: str = "train",
+    shape: str | None = None,
     mapping: Mapping[str, str] | None = None,
     verifier: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -85,12 +90,17 @@ def prompts(
     limit: int | None = None,
 ) -> Iterator[tuple[Prompt, PromptSource]]:
     """Yield prompts with where they come from; arguments as ``rows`` and ``files.prompts``."""
-    yield from columns.pairs_of(
-        rows(dataset, revision=revision, config=config, split=split, mapping=mapping),
-        split=split,
+    wishes = columns.Wishes(
+        shape=named(shape) if shape else None,
+        mapping=mapping or {},
         verifier=verifier,
-        options=options,
+        options=options or {},
+        split=split,
         language=language,
+    )
+    yield from columns.pairs_of(
+        rows(dataset, revision=revision, config=config, split=split),
+        wishes,
         limit=limit,
         nothing=UsageError(
             f"no prompt in dataset {dataset!r}", "name its column: mapping prompt=COLUMN"

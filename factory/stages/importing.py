@@ -1,11 +1,12 @@
 """Import: existing traces become prompts, sources and traces of a named model.
 
-Any file or hub dataset with a prompt, a completion and optionally a gold and earlier verdicts; the
-columns of OpenR1-Math-220k and OpenThoughts are known (``factory/sources/columns.py``).
+Any file or hub data set whose shape is known (``factory/sources/shapes/``) or mapped. All other
+columns are kept as the trace's ``meta``.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import polars as pl
 
 from factory.records import Sampling, ids
 from factory.sources import columns
+from factory.sources.shape import named
 from factory.store import Store
 
 COMMIT_ROWS = 256
@@ -27,6 +29,8 @@ class Imported:
     Attributes:
         rows: rows read; traces: completions found in them.
         new: traces appended; duplicates: exact repeats in the input; known: in the store before.
+        with_gold: rows with a gold; cut_tokens: completions that ended with special tokens.
+        shapes: file → its shape.
         skipped: reason → rows without a trace.
         trace_ids: the universe: every distinct trace of the input.
     """
@@ -38,6 +42,8 @@ class Imported:
     duplicates: int = 0
     known: int = 0
     with_gold: int = 0
+    cut_tokens: int = 0
+    shapes: dict[str, str] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     trace_ids: list[str] = field(default_factory=list)
 
@@ -48,6 +54,8 @@ def import_rows(
     *,
     source: str | None = None,
     model: str | None = None,
+    shape: str | None = None,
+    mapping: Mapping[str, str] | None = None,
     verifier: str | None = None,
     options: Mapping[str, Any] | None = None,
     language: str | None = None,
@@ -58,11 +66,22 @@ def import_rows(
         store: where facts go.
         rows: (label, row number, row), as the sources ``files`` and ``hub`` yield them.
         source: name of the source; default: each row's label.
-        model: model of all traces; default: each row's ``model`` column, else ``unknown``.
+        model: model of all traces; default: what each row says, else ``unknown``.
+        shape: name of a shape, or path of one's own; default: the one that fits each file.
+        mapping: name that we read → path, template or constant (``factory.rows.paths``).
         verifier: verifier of all golds; default: each row's, else one that fits the gold.
         options: options of that verifier.
         language: ISO 639-1 code of all prompts.
+
+    Raises:
+        UsageError: no shape and no mapping explains a file, or it holds no completions.
     """
+    wishes = columns.Wishes(
+        source=source, shape=named(shape) if shape else None, mapping=mapping or {},
+        verifier=verifier, options=options or {}, language=language, traces=True,
+    )  # fmt: skip
+    read = columns.reading(rows, wishes)
+    first = next(read, None)  # what cannot be read is refused before the store is touched
     result = Imported(store.start_run("import", {"source": source, "model": model}))
     run_id = result.run_id
     sampling = Sampling(temperature=1.0, max_tokens=1).row(run_id) | {
@@ -83,31 +102,22 @@ def import_rows(
             waiting[name] = []
 
     try:
-        for label, number, row in rows:
+        for reader, _, _, found in itertools.chain([first] if first else [], read):
             result.rows += 1
-            prompt = columns.prompt_of(row)
-            if prompt is None:
-                malformed = columns.MALFORMED in row
-                result.skipped["malformed_row" if malformed else "no_prompt"] += 1
+            result.shapes.setdefault(reader.label, reader.shape.name)
+            prompt, origin = found.prompt, found.source
+            if prompt is None or origin is None or not found.replies:
+                result.skipped[found.why or "no_completion"] += 1
                 continue
-            found = list(columns.completions_of(row))
-            if not found:
-                result.skipped["no_completion"] += 1
-                continue
-            origin = columns.source_of(
-                row, prompt, source=source or label, number=number, split=None,
-                verifier=verifier, options=options or {}, language=language,
-            )  # fmt: skip
             result.with_gold += origin.gold is not None
             waiting["prompts"].append(prompt.row(run_id))
             waiting["prompt_sources"].append(origin.row(run_id))
-            for text, verdicts in found:
+            for reply in found.replies:
                 result.traces += 1
-                meta = {**verdicts, "item": origin.item}
                 trace = columns.trace_of(
-                    prompt, text, model=model or str(row.get("model") or "unknown"), meta=meta,
-                    n_tokens=row.get("n_completion_tokens"),
-                )  # fmt: skip
+                    prompt, reply, model=model or reply.model or "unknown", item=origin.item
+                )
+                result.cut_tokens += bool(reply.ending)
                 if trace.trace_id in seen:
                     result.duplicates += 1
                     continue

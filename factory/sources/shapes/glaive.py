@@ -1,0 +1,16 @@
+"""glaive reasoning-v1-20m: prompt and response."""
+
+from factory.sources.shape import GOLDS, Shape
+
+SHAPE = Shape(
+    name="glaive reasoning",
+    datasets=("glaiveai/reasoning-v1-20m",),
+    has=("prompt", "response"),
+    rank=0,
+    lacks=("completion", "output", "generation", "chosen"),
+    prompt="prompt",
+    completion="response",
+    thinking=("reasoning", "thinking", "reasoning_content"),
+    gold=GOLDS,
+    key_gold="answer",
+)

@@ -1,0 +1,11 @@
+"""NuminaMath-1.5: competition problems with keys and written solutions; prompts."""
+
+from factory.sources.shape import Shape
+
+SHAPE = Shape(
+    name="NuminaMath-1.5",
+    datasets=("AI-MO/NuminaMath-1.5",),
+    has=("problem", "answer", "problem_is_valid|solution_is_valid"),
+    prompt="problem",
+    gold="answer",
+)
