@@ -6,9 +6,11 @@ Exit status: 0 done; 1 refused or failed; 2 usage error. Every mistake of a user
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
+from distill.runs import FOLLOW_PARENT, die_with_parent
 from factory.cli.common import Version, run_cli, say
 
 Adder = Callable[[argparse.ArgumentParser], None]
@@ -40,7 +42,13 @@ def _sft(p: argparse.ArgumentParser) -> None:
     _training(p)
     p.add_argument("--out", metavar="DIR", required=True, help="folder of the trained model")
     p.add_argument("--seed", type=int, default=0)
+    _restart(p)
     p.set_defaults(run="distill.cli:sft")
+
+
+def _restart(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--restart", action="store_true",
+                   help="remove the checkpoints of a stopped run, and begin anew")  # fmt: skip
 
 
 def _preflight(p: argparse.ArgumentParser) -> None:
@@ -65,6 +73,7 @@ def _grpo(p: argparse.ArgumentParser) -> None:
     _store(p)
     p.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                    help="over the file, e.g. trl.learning_rate=1e-6")  # fmt: skip
+    _restart(p)
     p.set_defaults(run="distill.cli_work:grpo")
 
 
@@ -110,7 +119,7 @@ def sft(args: argparse.Namespace) -> int:
 
     fields = ("student", "data", "base", "overrides", "max_rows", "out", "seed")
     config = SftConfig.make({name: getattr(args, name) for name in fields}, where="distill sft")
-    say(str(train(config, say=say)))
+    say(str(train(config, say=say, restart=args.restart)))
     return 0
 
 
@@ -132,6 +141,8 @@ def preflight(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    if os.environ.get(FOLLOW_PARENT):
+        die_with_parent()
     return run_cli(build_parser(), argv)
 
 

@@ -18,12 +18,18 @@ Pair = tuple[Prompt, PromptSource]
 
 def grpo(args: Namespace) -> int:
     """``distill grpo CONFIG``."""
+    from distill.devices import world
     from distill.grpo import GrpoConfig
     from distill.grpo import grpo as train
 
     config = GrpoConfig.load(args.config, overrides=args.overrides)
-    store = Store(args.store)
-    say(f"model: {train(config, pairs_of(args, store), store, say=say)}")
+    # Processes that train together open the store one after the other: the first may have to make
+    # it, and all have the same settings.
+    with world().main_process_first():
+        store = Store(args.store)
+    out = train(config, pairs_of(args, store), store, say=say, restart=args.restart)
+    if world().is_main_process:
+        say(f"model: {out}")
     return 0
 
 

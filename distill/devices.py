@@ -7,7 +7,7 @@ from typing import Any
 
 from factory.engines.vllm import has_cuda
 
-__all__ = ["has_cuda", "settle", "trl_settings"]
+__all__ = ["has_cuda", "settle", "trl_settings", "world"]
 
 
 def trl_settings(*, cuda: bool) -> dict[str, Any]:
@@ -37,3 +37,14 @@ def settle(*, cuda: bool) -> None:
         import torch
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+
+
+def world() -> Any:
+    """Return the processes that train together, as accelerate's ``PartialState``.
+
+    A run asks for it before it starts an engine: on a CPU vLLM makes a process group of one where
+    there is none yet, and every process would then train a model of its own.
+    """
+    from accelerate import PartialState
+
+    return PartialState(cpu=not has_cuda())

@@ -164,8 +164,8 @@ def preflight(
         n_rows=len(seen),
         n_over=n_over,
         max_length=max_length,
-        tokens=_quantiles(lengths),
-        loss_tokens=_quantiles([len(r.input_ids) - r.n_prompt_tokens for r in seen]),
+        tokens=quantiles(lengths),
+        loss_tokens=quantiles([len(r.input_ids) - r.n_prompt_tokens for r in seen]),
         example=seen[0],
     )
 
@@ -181,6 +181,11 @@ def _spread(n_rows: int, n: int) -> list[int]:
     return sorted({round(i * (n_rows - 1) / (n - 1)) for i in range(n)}) if n > 1 else [0]
 
 
-def _quantiles(values: Iterable[int]) -> tuple[tuple[float, int], ...]:
+def quantiles(values: Iterable[int]) -> tuple[tuple[float, int], ...]:
+    """Return (quantile, value) pairs for ``QUANTILES``: the least value that so many do not exceed.
+
+    >>> quantiles([3, 1, 2, 4])
+    ((0.5, 2), (0.9, 4), (0.99, 4), (1.0, 4))
+    """
     ordered = sorted(values)
     return tuple((q, ordered[max(0, -(-len(ordered) * q // 1).__int__() - 1)]) for q in QUANTILES)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import os
 import resource
+import signal
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +18,8 @@ from factory.errors import CorruptError, UsageError
 from factory.store.durable import write_json
 
 MANIFEST = "run.json"
+FOLLOW_PARENT = "DISTILL_DIES_WITH_PARENT"
+"""Variable of the environment: process id of the program that launched ``distill`` for itself."""
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -105,3 +111,50 @@ def cpu_s() -> float:
         resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     )  # fmt: skip
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+class Spent:
+    """CPU and wall seconds of a training, over all of its attempts.
+
+    ``wall_s`` counts from the object's creation, ``cpu_s`` from ``begin``: what is spent before
+    that (loading, starting an engine) is ``setup_cpu_s``.
+
+    >>> spent = Spent()
+    >>> spent.begin(before=100.0)
+    >>> 100 <= spent.cpu_s < 101
+    True
+    """
+
+    def __init__(self) -> None:
+        self._wall, self._zero = time.monotonic(), cpu_s()
+        self.setup_cpu_s = 0.0
+
+    def begin(self, *, before: float = 0.0) -> None:
+        """Count CPU seconds from now on, on top of those that earlier attempts spent."""
+        now = cpu_s()
+        self.setup_cpu_s, self._zero = now - self._zero, now - before
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the training, earlier attempts included."""
+        return cpu_s() - self._zero
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds of this attempt, loading included."""
+        return time.monotonic() - self._wall
+
+
+def die_with_parent() -> None:
+    """Make the kernel kill this process when its parent dies, however it dies (Linux).
+
+    A stage's lock is freed by its holder's death: a trainer that lived on would train beside the
+    one that a rerun starts, in the same folder. Launchers stand between the two and pass nothing
+    on but the environment, so each trainer asks for itself; the chain falls link by link.
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    # The one that launched it may have died before this line.
+    launched_by = os.environ.get(FOLLOW_PARENT)
+    if launched_by and not Path("/proc", launched_by).exists():
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -17,20 +17,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.devices import has_cuda, settle, trl_settings
+from distill.devices import has_cuda, settle, trl_settings, world
 from distill.preflight import Preflight, Row, preflight
 from distill.runs import cpu_s, file_digest, finished, write_run
 from distill.student import Lora, SftConfig, Student, load_student, split_revision
 from distill.templates import Template, adopt, template_for
-from distill.training import Progress, last_checkpoint, quiet
+from distill.training import Progress, last_checkpoint, mark_of, quiet, save_trained
 from distill.training_rows import read_rows, write_tokens
 from factory.config import apply_override
 from factory.errors import ConfigError, UsageError
 from factory.records.ids import key_of
 
-__all__ = ["SftConfig", "Student", "check", "load_student", "load_tokenizer", "sft"]
+__all__ = [
+    "TRL_DEFAULTS", "SftConfig", "Student", "check", "load_student", "load_tokenizer",
+    "raise_context", "sft", "trl_arguments",
+]  # fmt: skip
 _VERSION = 1
-_DEFAULTS: dict[str, Any] = {
+TRL_DEFAULTS: dict[str, Any] = {
     # Cosine down to a tenth of the first rate: DeepSeek-R1 v2, B.4.2 and B.4.3.
     "lr_scheduler_type": "cosine_with_min_lr",
     "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
@@ -41,14 +44,16 @@ _DEFAULTS: dict[str, Any] = {
     "save_steps": 0.25,
     "save_total_limit": 2,
 }
+"""Keys of ``trl.SFTConfig`` where a student file says nothing."""
 
 
-def sft(config: SftConfig, *, say: Callable[[str], None] = print) -> Path:
+def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool = False) -> Path:
     """Train, or return at once where this run is finished already.
 
     Args:
         config: what to train on what.
         say: takes short lines of progress.
+        restart: remove the checkpoints that are there, and begin at the first step.
 
     Returns:
         ``config.out``: safetensors, tokenizer and template, loadable by path.
@@ -56,7 +61,8 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print) -> Path:
     Raises:
         ConfigError: the student file or its ``trl`` block does not fit.
         Refused: preflight found that the run would train something else than the data says.
-        FactoryError: the loss is no number any more.
+        UsageError: checkpoints of other settings are there.
+        FactoryError: the loss is no number any more, or no weights were written.
     """
     student = load_student(config.student, overrides=config.overrides, base=config.base)
     inputs = _inputs(config, student)
@@ -65,17 +71,21 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print) -> Path:
     quiet()
     cuda = has_cuda()
     settle(cuda=cuda)
-    arguments = _arguments(config, student, cuda=cuda)
+    arguments = trl_arguments(config, student, cuda=cuda)
     tokenizer, template = load_tokenizer(student)
     rows = read_rows(config.data, max_rows=config.max_rows)
     seen = _preflight(rows, student=student, tokenizer=tokenizer, template=template)
+    processes = world()
+    say = say if processes.is_main_process else _silent
     for line in seen.lines():
         say(line)
     arguments.eos_token = template.end_of_turn
     config.out.mkdir(parents=True, exist_ok=True)
-    state = _state()
+    mark = mark_of(inputs, _settings(config, student))
     # With several processes the first one writes, the others read.
-    with state.main_process_first():
+    with processes.main_process_first():
+        first = restart and processes.is_main_process
+        resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
         dataset = write_tokens(
             rows,
             tokenizer=tokenizer,
@@ -87,13 +97,14 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print) -> Path:
     if n_kept < len(rows):
         say(f"sft {config.out.name}: {len(rows) - n_kept} rows over max_length left out")
     model = _load_model(student)
-    if _raise_context(model.config, student.max_length):
+    if raise_context(model.config, student.max_length):
         say(f"sft {config.out.name}: context of the base raised to {student.max_length} tokens")
     metrics = _train(
-        model, tokenizer, dataset, arguments, config=config, student=student, inputs=inputs, say=say
-    )
+        model, tokenizer, dataset, arguments, config=config, student=student, mark=mark,
+        resume=resume, say=say,
+    )  # fmt: skip
     metrics |= {"n_rows": len(rows), "n_rows_kept": n_kept}
-    if not state.is_main_process:
+    if not processes.is_main_process:
         return config.out
     write_run(
         config.out,
@@ -133,8 +144,12 @@ def _is_model_file(path: Path) -> bool:
     return path.suffix in (".safetensors", ".json", ".jinja") and path.name != "run.json"
 
 
-def _arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
-    """Return the ``trl.SFTConfig``; the student's ``trl`` block wins over our defaults."""
+def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
+    """Return the ``trl.SFTConfig``; the student's ``trl`` block wins over ``TRL_DEFAULTS``.
+
+    Raises:
+        ConfigError: TRL does not know a key, or refuses a value.
+    """
     import dataclasses
 
     from trl import SFTConfig
@@ -146,7 +161,7 @@ def _arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
             f"trl block of {config.student}: unknown key {', '.join(map(repr, unknown))}",
             "keys are those of trl.SFTConfig",
         )
-    values = {**_DEFAULTS, **trl_settings(cuda=cuda), **student.trl}
+    values = {**TRL_DEFAULTS, **trl_settings(cuda=cuda), **student.trl}
     try:
         return SFTConfig(
             **values,
@@ -207,7 +222,7 @@ def _load_model(student: Student) -> Any:
         raise _unloadable(student.base, error) from None
 
 
-def _raise_context(model_config: Any, max_length: int) -> bool:
+def raise_context(model_config: Any, max_length: int) -> bool:
     """Let the model's configuration hold the longest row; return whether it had to be changed.
 
     Engines refuse prompts beyond it. Rotary positions themselves need no change: training on long
@@ -219,10 +234,14 @@ def _raise_context(model_config: Any, max_length: int) -> bool:
     return True
 
 
-def _state() -> Any:
-    from accelerate import PartialState
+def _settings(config: SftConfig, student: Student) -> dict[str, Any]:
+    """Return the settings that a checkpoint's are compared with, as plain data."""
+    own = config.model_dump(mode="json", include={"data", "seed", "max_rows"})
+    return {**own, **student.model_dump(mode="json")}
 
-    return PartialState()
+
+def _silent(_: str) -> None:
+    pass
 
 
 def check(student: Student, data: Path, *, max_rows: int | None = None) -> Preflight:
@@ -257,7 +276,8 @@ def _train(
     *,
     config: SftConfig,
     student: Student,
-    inputs: str,
+    mark: str,
+    resume: Path | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     from trl import SFTTrainer
@@ -268,18 +288,16 @@ def _train(
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=_peft(student.lora),
-        callbacks=[Progress.callback(name=config.out.name, inputs=inputs, say=say)],
+        callbacks=[Progress.callback(name=config.out.name, mark=mark, say=say)],
     )
     Progress.only(trainer)
-    resume = last_checkpoint(config.out / "checkpoints", inputs=inputs)
     if resume is not None:
         say(f"sft {config.out.name}: going on from {resume.name}")
     began, cpu = time.monotonic(), cpu_s()
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if student.lora is not None:
         trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-    trainer.save_model(str(config.out))
-    (config.out / "training_args.bin").unlink(missing_ok=True)
+    save_trained(trainer, tokenizer, config.out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": trainer.state.global_step,
@@ -318,7 +336,8 @@ def main(arguments: Sequence[str]) -> int:
         values: dict[str, Any] = {}
         for assignment in arguments:
             apply_override(values, assignment)
-        say(str(sft(SftConfig.make(values), say=say)))
+        restart = bool(values.pop("restart", False))
+        say(str(sft(SftConfig.make(values), say=say, restart=restart)))
 
     return run_script("sft", run)
 

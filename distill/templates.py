@@ -17,6 +17,7 @@ from typing import Any
 
 from factory.dialects import THINK_CLOSE, THINK_OPEN, split_reasoning
 from factory.errors import ConfigError, FactoryError
+from factory.model_files import DataText
 from factory.records import ids
 
 # DeepSeek-R1, arXiv:2501.12948v1, Table 1, letter by letter; for base models, as plain text.
@@ -155,7 +156,10 @@ def render(
         RenderError: the template prefills ``<think>``, rewrites the prompt once an answer follows,
             changes the answer (drops its thinking, strips it), or never ends the turn.
     """
-    history = [dict(m) for m in messages]
+    # What reads like a control token in the data is text: see ``model_files.DataText``.
+    data = DataText(tokenizer, [*(str(m["content"]) for m in messages), completion])
+    history = [{**m, "content": data.hide(str(m["content"]))} for m in messages]
+    completion = data.hide(completion)
     prompt = _rendered(tokenizer, template, history, generation_prompt=True)
     answer = {"role": "assistant", "content": completion}
     full = _rendered(tokenizer, template, [*history, answer], generation_prompt=False)
@@ -174,9 +178,9 @@ def render(
     if not tail.startswith(template.end_of_turn, len(completion)):
         raise RenderError(f"no {template.end_of_turn} ends the completion")
     target = completion + template.end_of_turn
-    prompt_ids = tokenizer(prompt, add_special_tokens=False).input_ids
-    target_ids = tokenizer(target, add_special_tokens=False).input_ids
-    return Rendered(prompt, target, [*prompt_ids, *target_ids], len(prompt_ids))
+    prompt_ids, target_ids = data.encode(prompt), data.encode(target)
+    ids = [*prompt_ids, *target_ids]
+    return Rendered(data.show(prompt), data.show(target), ids, len(prompt_ids))
 
 
 def _rendered(

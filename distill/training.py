@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from factory.errors import FactoryError
+from factory.errors import FactoryError, UsageError
 
-# Written into a checkpoint's folder when all of it is on disk; holds the hash of the run's inputs.
+# Written into a checkpoint's folder when all of it is on disk; holds ``mark_of``.
 _WHOLE = "whole"
 
 
@@ -24,31 +25,135 @@ def quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
-def last_checkpoint(folder: Path, *, inputs: str) -> Path | None:
-    """Return the last whole checkpoint of these inputs; remove all others.
+def mark_of(inputs: str, settings: Mapping[str, Any]) -> str:
+    """Return what marks a whole checkpoint: the hash of its run's inputs, and its settings."""
+    return json.dumps({"inputs": inputs, "settings": settings}, sort_keys=True)
 
-    A checkpoint that a killed run left half written has no mark and cannot be loaded.
+
+def last_checkpoint(folder: Path, *, mark: str, restart: bool = False) -> Path | None:
+    """Return the last whole checkpoint of this run.
+
+    A checkpoint that a killed run left half written has no mark, cannot be loaded, and is removed.
+    Whole checkpoints of other settings are kept; the run is refused.
+
+    Args:
+        folder: of the checkpoints.
+        mark: of ``mark_of``.
+        restart: remove what is there, and begin at the first step.
+
+    Raises:
+        UsageError: whole checkpoints of other settings; the message says what differs.
     """
+    if restart:
+        shutil.rmtree(folder, ignore_errors=True)
     whole: list[tuple[int, Path]] = []
     for path in folder.glob("checkpoint-*"):
-        mark = path / _WHOLE
-        if mark.is_file() and mark.read_text() == inputs:
-            whole.append((int(path.name.rpartition("-")[2]), path))
-        else:
+        found = path / _WHOLE
+        if not found.is_file():
             shutil.rmtree(path, ignore_errors=True)
+            continue
+        before, now = _read_mark(found.read_text()), _read_mark(mark)
+        if before["inputs"] != now["inputs"]:
+            raise UsageError(
+                f"{path} is of other settings: {difference(before['settings'], now['settings'])}",
+                "set them back to go on, or begin anew with --restart, which removes it",
+            )
+        whole.append((int(path.name.rpartition("-")[2]), path))
     return max(whole)[1] if whole else None
+
+
+def _read_mark(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    return values if isinstance(values, dict) else {"inputs": text, "settings": {}}
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], *, within: str = "") -> str:
+    """Say in which settings two runs differ.
+
+    >>> difference({"seed": 0, "trl": {"lr": 1}}, {"seed": 0, "trl": {"lr": 2}})
+    'trl.lr 1 -> 2'
+    >>> difference({"seed": 0}, {"seed": 0})
+    'the base model, the data, or their order'
+    """
+    said = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            said.append(difference(old, new, within=f"{within}{key}."))
+        else:
+            said.append(f"{within}{key} {_short(old)} -> {_short(new)}")
+    return ", ".join(said) or "the base model, the data, or their order"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def save_trained(trainer: Any, tokenizer: Any, out: Path) -> None:
+    """Write weights and tokenizer of a finished training; every process of it calls this.
+
+    Raises:
+        FactoryError: no whole weights are on disk; the checkpoints are kept.
+    """
+    accelerator = trainer.accelerator
+    sharding = getattr(accelerator.state, "fsdp_plugin", None)
+    if sharding is not None:
+        # The trainer writes no model at all where states are saved in shards, accelerate's default.
+        sharding.set_state_dict_type("FULL_STATE_DICT")
+    trainer.save_model(str(out))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        tokenizer.save_pretrained(str(out))
+        (out / "training_args.bin").unlink(missing_ok=True)
+    require_weights(out)
+
+
+def require_weights(folder: Path) -> None:
+    """Make sure that a folder holds whole weights: what it should, and nothing empty.
+
+    Raises:
+        FactoryError: it does not.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / "model.safetensors.index.json"
+    files = sorted(folder.glob("*.safetensors"))
+    if index.is_file():
+        files = [folder / n for n in {*json.loads(index.read_text())["weight_map"].values()}]
+    problem = None if files else "no weights were written"
+    for file in files:
+        try:
+            with safe_open(str(file), framework="pt") as tensors:
+                # ZeRO-3 leaves tensors without a value where their shards were not gathered.
+                empty = [n for n in tensors.keys() if 0 in tensors.get_slice(n).get_shape()]  # noqa: SIM118
+                if empty:
+                    problem = f"{empty[0]} in {file.name} is empty"
+        except (OSError, SafetensorError):
+            problem = f"{file.name} is missing or damaged"
+    if problem is not None:
+        raise FactoryError(
+            f"{folder}: {problem} although the training ended",
+            "its checkpoints are kept; save a full state dict (FSDP) or gather 16-bit weights "
+            "(ZeRO-3), and run the same command again",
+        )
 
 
 class Progress:
     """Makes the callback that says how training goes, marks checkpoints and stops at NaN."""
 
     @staticmethod
-    def callback(*, name: str, inputs: str, say: Callable[[str], None]) -> Any:
+    def callback(*, name: str, mark: str, say: Callable[[str], None]) -> Any:
         """Return a ``TrainerCallback``.
 
         Args:
             name: of the run, at the head of each line.
-            inputs: hash that marks this run's checkpoints.
+            mark: of this run's whole checkpoints (``mark_of``).
             say: takes the lines.
         """
         from transformers import TrainerCallback
@@ -57,7 +162,7 @@ class Progress:
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 if state.is_world_process_zero and folder.is_dir():
-                    (folder / _WHOLE).write_text(inputs)
+                    (folder / _WHOLE).write_text(mark)
 
             def on_log(
                 self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any

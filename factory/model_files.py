@@ -8,9 +8,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from factory.dialects import THINK_CLOSE, THINK_OPEN
 from factory.errors import Refused, UsageError
 from factory.records.ids import text_hash
 
@@ -131,6 +134,60 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+class DataText:
+    """Texts of data in a prompt: what reads like a control token in them stays text.
+
+    A chat template joins data and control tokens into one text, where a tokenizer cannot tell them
+    apart: a trace that quotes ``<|im_end|>`` would end the turn in its middle. Such places are
+    hidden behind a private character before the template is rendered, and tokenised as text after.
+    The thinking tags are part of the data wherever they stand.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        texts: all texts of the data that will be hidden with this object.
+    """
+
+    def __init__(self, tokenizer: Any, texts: Iterable[str]) -> None:
+        self._tokenizer = tokenizer
+        known = [
+            token.content
+            for token in getattr(tokenizer, "added_tokens_decoder", {}).values()
+            if token.special and token.content not in (THINK_OPEN, THINK_CLOSE)
+        ]
+        every = "".join(texts)
+        self._found = sorted((token for token in known if token in every), key=len, reverse=True)
+        free = (chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in every)
+        self._signs = {token: next(free) for token in self._found}
+
+    def hide(self, text: str) -> str:
+        """Return the text with a private character for each control token in it."""
+        for token in self._found:
+            text = text.replace(token, self._signs[token])
+        return text
+
+    def show(self, text: str) -> str:
+        """Undo ``hide`` in a rendered text."""
+        for token, sign in self._signs.items():
+            text = text.replace(sign, token)
+        return text
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Return the tokens of a rendered text in which data was hidden."""
+        if not self._found:
+            found = self._tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
+            return [int(i) for i in found]
+        out: list[int] = []
+        tokens = {sign: token for token, sign in self._signs.items()}
+        for number, part in enumerate(re.split(f"([{''.join(tokens)}])", text)):
+            values = self._tokenizer(
+                tokens.get(part, part),
+                add_special_tokens=add_special_tokens and number == 0,
+                split_special_tokens=part in tokens,
+            )["input_ids"]
+            out += [int(i) for i in values]
+        return out
+
+
 def render(tokenizer: Any, messages: Any, *, template: str | None, prefill: str) -> list[int]:
     """Return the token ids of a rendered prompt with its prefill.
 
@@ -140,12 +197,16 @@ def render(tokenizer: Any, messages: Any, *, template: str | None, prefill: str)
         template: Jinja chat template; None joins the contents as plain text (a base model).
         prefill: text that the completion is made to begin with.
     """
+    contents = [str(m.get("content") or "") for m in messages]
+    data = DataText(tokenizer, [*contents, prefill])
     if template is None:
-        text = "\n\n".join(str(m.get("content") or "") for m in messages)
-        ids = tokenizer(text + prefill, add_special_tokens=True)["input_ids"]
+        text = "\n\n".join(data.hide(content) for content in contents)
     else:
+        hidden = [
+            {**m, "content": data.hide(m["content"])} if isinstance(m.get("content"), str) else m
+            for m in messages
+        ]
         text = tokenizer.apply_chat_template(
-            list(messages), chat_template=template, add_generation_prompt=True, tokenize=False
+            hidden, chat_template=template, add_generation_prompt=True, tokenize=False
         )
-        ids = tokenizer(text + prefill, add_special_tokens=False)["input_ids"]
-    return [int(i) for i in ids]
+    return data.encode(text + data.hide(prefill), add_special_tokens=template is None)

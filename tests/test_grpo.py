@@ -18,7 +18,7 @@ from distill.grpo import GrpoConfig, sample_indices, trl_values
 from distill.grpo.dynamics import dynamics, plots
 from distill.grpo.record import Recorder
 from distill.grpo.reward import HackingMonitor, Payer, Rewarded, random_reward
-from distill.grpo.rollout import Renderer, r1_zero_jinja
+from distill.grpo.rollout import Keys, Renderer, Sample, r1_zero_jinja
 from distill.grpo.trainer import freeze, spent_before
 from distill.templates import r1_zero
 from factory.errors import ConfigError, UsageError
@@ -166,18 +166,14 @@ def test_the_end_is_cut_and_nothing_else() -> None:
 
 def _recorder(store: Store, attempt: int = 1) -> Recorder:
     sampling = Sampling(temperature=1.0, max_tokens=16)
-    return Recorder(store, "zero-abc", attempt, sampling, "zero")
+    return Recorder(store, Keys("zero-abc", attempt, "zero", sampling.sampling_id), sampling)
 
 
 def _rollout(record: Recorder, step: int, texts: list[str], totals: list[float | None]) -> None:
-    pairs = [_pair()] * len(texts)
-    record.rollouts(
-        step=step, pairs=pairs, sample_indices=list(range(len(texts))), groups=[0] * len(texts),
-        texts=texts, n_tokens=[100] * len(texts), finished=[True] * len(texts),
-        rewarded=[
-            Rewarded(t, {"accuracy": t, "format": 1.0, "language": 1.0}) for t in totals
-        ],
-    )  # fmt: skip
+    prompt_id = _pair()[0].prompt_id
+    samples = [Sample(prompt_id, i, text, 100, True) for i, text in enumerate(texts)]
+    rewarded = [Rewarded(t, {"accuracy": t, "format": 1.0, "language": 1.0}) for t in totals]
+    record.rollouts(step, samples, rewarded, group_size=len(texts))
 
 
 def test_rollouts_are_traces_whose_revision_names_run_step_and_attempt(tmp_path: Path) -> None:
@@ -235,15 +231,18 @@ from factory.engines.vllm import prepare_environment
 prepare_environment()
 base, out, store = sys.argv[1:4]
 extra = dict(a.split("=") for a in sys.argv[4:])
+n_devices = int(extra.get("devices", 1))
 pairs = []
 for i in range(12):
     p = Prompt.of(f"{i}+{i}?")
     pairs.append((p, PromptSource(prompt_id=p.prompt_id, source="s", item=str(i), gold=str(2*i),
         verifier="math", options={"mode": "boxed"}, language="en")))
-trl = dict(max_steps=6, num_generations=4, learning_rate=float(extra.get("lr", "1e-3")),
+group, rollout = int(extra.get("group", 4)), int(extra.get("rollout", 8))
+trl = dict(max_steps=6, num_generations=group, learning_rate=float(extra.get("lr", "1e-3")),
     max_completion_length=12, save_steps=2, beta=0.01, ref_model_sync_steps=4)
-config = GrpoConfig(base=base, out=Path(out), preset="r1_reasoning", per_device=8,
-    outputs_per_update=8, outputs_per_rollout=8, length_caps={0: 8, 3: 12}, max_prompt_tokens=40,
+config = GrpoConfig(base=base, out=Path(out), preset="r1_reasoning",
+    per_device=8 // n_devices, n_devices=n_devices, outputs_per_update=8,
+    outputs_per_rollout=rollout, length_caps={0: 8, 3: 12}, max_prompt_tokens=40,
     n_workers=1, trl=trl, trainable=extra.get("trainable"))
 try:
     grpo(config, pairs, Store(store), say=lambda line: print(line, flush=True))
@@ -254,10 +253,14 @@ print("DONE", flush=True)
 """
 
 
-def _start(tmp_path: Path, base: str, *extra: str) -> subprocess.Popen[str]:
+def _start(tmp_path: Path, base: str, *extra: str, ranks: int = 1) -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-W", "ignore", "-c", _RUN, base, str(tmp_path / "out"),
-               str(tmp_path / "data"), *extra]  # fmt: skip
+    script = tmp_path / "run.py"
+    script.write_text(_RUN)
+    launcher = [sys.executable, "-W", "ignore"]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command = [*launcher, str(script), base, str(tmp_path / "out"), str(tmp_path / "data"), *extra]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     )
@@ -295,11 +298,61 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(tmp_path: Path)
     apart = store.table("rl_steps").read()["weights_apart_nats"].max()
     assert isinstance(apart, float)
     assert apart < 0.02
+    # Every update has its row, the resumed ones too, each with its loss.
+    steps = store.table("rl_steps").read()
+    assert sorted(set(steps["step"])) == [1, 2, 3, 4, 5, 6]
+    assert steps["loss"].null_count() == 0
     said = _start(tmp_path, base, only).communicate(timeout=400)[0]
     assert "step" not in said
     moved = moved_parameters(Path(base), tmp_path / "out")
     assert moved
     assert all("mlp" in name or "lm_head" in name for name in moved), moved
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_leave_one_record(tmp_path: Path) -> None:
+    from tests.tiny_model import make_tiny_model
+
+    base = make_tiny_model(tmp_path / "base")
+    # A group of 16 over two processes, and two updates a rollout.
+    extra = ["group=16", "rollout=16", "devices=2"]
+    process = _start(tmp_path, base, *extra, ranks=2)
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, said
+    assert said.count("step 6/6") == 1, said
+    store = Store(tmp_path / "data")
+    rollouts = store.table("rollouts").read()
+    assert rollouts["trace_id"].n_unique() == rollouts.height == 3 * 16
+    assert rollouts["attempt"].unique().to_list() == [1]
+    per_group = rollouts.group_by("step", "group_index").agg(
+        pl.len(), pl.col("prompt_id").n_unique().alias("prompts"), pl.col("reward").mean()
+    )
+    assert per_group["len"].unique().to_list() == [16]
+    assert per_group["prompts"].unique().to_list() == [1]
+    steps = store.table("rl_steps").read().sort("step")
+    assert steps["step"].to_list() == [1, 2, 3, 4, 5, 6]
+    # Rewards stand at the first update after a rollout, and are what TRL found over both.
+    assert steps["reward"].is_null().to_list() == [False, True] * 3
+    assert steps["loss"].null_count() == steps["kl"].null_count() == 0
+    for row, own in zip(
+        steps.filter(pl.col("reward").is_not_null()).iter_rows(named=True),
+        per_group.sort("step")["reward"],
+        strict=True,
+    ):
+        assert row["reward"] == pytest.approx(json.loads(row["logged"])["reward"], abs=1e-5)
+        assert row["reward"] == pytest.approx(own)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]["steps"] == 6
+    assert json.loads((tmp_path / "out" / "attempts.json").read_text()) == {"attempts": 1}
+
+
+@pytest.mark.slow
+def test_more_processes_than_the_recipe_says_are_refused(tmp_path: Path) -> None:
+    from tests.tiny_model import make_tiny_model
+
+    process = _start(tmp_path, make_tiny_model(tmp_path / "base"), ranks=2)
+    said = process.communicate(timeout=400)[0]
+    assert process.returncode != 0
+    assert "n_devices is 1, but 2 processes train" in said
 
 
 def moved_parameters(before: Path, after: Path) -> list[str]:

@@ -127,7 +127,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 STILL_IN_CIRCLES: list[list[str]] = []
 STILL_PRIVATE = {
     "tests.bench.bench_math", "tests.helpers_box", "tests.test_logic", "tests.test_math_data",
-    "tests.test_preflight", "tests.test_sandbox", "tests.test_sft",
+    "tests.test_sandbox",
 }  # fmt: skip
 
 

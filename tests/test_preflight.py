@@ -95,10 +95,10 @@ def test_the_report_shows_length_quantiles(tokenizer: Any) -> None:
 
 
 def test_quantiles_are_the_ordered_values() -> None:
-    from distill.preflight import _quantiles
+    from distill.preflight import quantiles
 
-    assert _quantiles(range(1, 101)) == ((0.5, 50), (0.9, 90), (0.99, 99), (1.0, 100))
-    assert _quantiles([5]) == ((0.5, 5), (0.9, 5), (0.99, 5), (1.0, 5))
+    assert quantiles(range(1, 101)) == ((0.5, 50), (0.9, 90), (0.99, 99), (1.0, 100))
+    assert quantiles([5]) == ((0.5, 5), (0.9, 5), (0.99, 5), (1.0, 5))
 
 
 def test_rows_are_spread_over_the_data(tokenizer: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from distill.sft import SftConfig, Student, load_student, sft
-from distill.training import last_checkpoint
+from distill.training import last_checkpoint, mark_of, require_weights
 from distill.training_rows import read_rows
 from factory.errors import ConfigError, FactoryError, Refused, UsageError
 
@@ -88,12 +88,12 @@ def test_student_files_hold_the_papers_table() -> None:
 
 @pytest.mark.slow
 def test_every_student_file_is_accepted_by_trl(tmp_path: Path) -> None:
-    from distill.sft import _arguments
+    from distill.sft import trl_arguments
 
     for path in sorted((ROOT / "distill/students").glob("*.yaml")):
         student = load_student(path.stem)
         settings = SftConfig(student=path.stem, data=tmp_path, out=tmp_path)
-        arguments = _arguments(settings, student, cuda=False)
+        arguments = trl_arguments(settings, student, cuda=False)
         assert arguments.lr_scheduler_kwargs == {"min_lr_rate": 0.1}
         assert arguments.max_length == student.max_length
         assert not arguments.gradient_checkpointing
@@ -103,15 +103,15 @@ def test_the_rate_falls_by_a_cosine_to_a_tenth() -> None:
     import torch
     from transformers import get_scheduler
 
-    from distill.sft import _DEFAULTS
+    from distill.sft import TRL_DEFAULTS
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8e-5)
     schedule = get_scheduler(
-        _DEFAULTS["lr_scheduler_type"],
+        TRL_DEFAULTS["lr_scheduler_type"],
         optimizer,
         num_warmup_steps=0,
         num_training_steps=100,
-        scheduler_specific_kwargs=_DEFAULTS["lr_scheduler_kwargs"],
+        scheduler_specific_kwargs=TRL_DEFAULTS["lr_scheduler_kwargs"],
     )
     rates = []
     for _ in range(101):
@@ -276,11 +276,11 @@ def test_an_unknown_student_is_named(name: str, says: str) -> None:
 def test_a_short_context_is_raised_to_the_longest_row() -> None:
     from types import SimpleNamespace
 
-    from distill.sft import _raise_context
+    from distill.sft import raise_context
 
     short, long = (SimpleNamespace(max_position_embeddings=n) for n in (4096, 131072))
-    assert _raise_context(short, 32768)
-    assert not _raise_context(long, 32768)
+    assert raise_context(short, 32768)
+    assert not raise_context(long, 32768)
     assert (short.max_position_embeddings, long.max_position_embeddings) == (32768, 131072)
 
 
@@ -358,14 +358,69 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: str, says: str)
         read_rows(tmp_path / name)
 
 
-def test_half_written_and_foreign_checkpoints_are_not_loaded(tmp_path: Path) -> None:
-    for step, mark in ((10, "mine"), (20, None), (30, "other")):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
+def _checkpoints(folder: Path, marks: dict[int, str | None]) -> None:
+    for step, mark in marks.items():
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
         if mark:
-            (folder / "whole").write_text(mark)
-    assert last_checkpoint(tmp_path, inputs="mine") == tmp_path / "checkpoint-10"
+            (folder / f"checkpoint-{step}" / "whole").write_text(mark)
+
+
+def test_half_written_checkpoints_are_not_loaded(tmp_path: Path) -> None:
+    mine = mark_of("mine", {"seed": 0})
+    _checkpoints(tmp_path, {10: mine, 20: None})
+    assert last_checkpoint(tmp_path, mark=mine) == tmp_path / "checkpoint-10"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+def test_checkpoints_of_other_settings_are_kept_and_the_difference_is_said(tmp_path: Path) -> None:
+    before = mark_of("a", {"seed": 0, "trl": {"logging_steps": 10, "beta": 0.1}})
+    now = mark_of("b", {"seed": 0, "trl": {"logging_steps": 20, "beta": 0.1}})
+    _checkpoints(tmp_path, {40: before, 80: before})
+    with pytest.raises(UsageError, match=r"trl.logging_steps 10 -> 20.*--restart") as caught:
+        last_checkpoint(tmp_path, mark=now)
+    assert "beta" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-40", "checkpoint-80"]
+    assert last_checkpoint(tmp_path, mark=now, restart=True) is None
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_changed_setting_does_not_delete_a_stopped_run(tmp_path: Path, base: Path) -> None:
+    settings = config(tmp_path, base)
+    _checkpoints(settings.out / "checkpoints", {4: mark_of("other", {"seed": 7})})
+    with pytest.raises(UsageError, match="seed 7 -> 0"):
+        sft(settings, say=_silent)
+    assert (settings.out / "checkpoints" / "checkpoint-4" / "whole").is_file()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        (None, "no weights were written"),
+        ({"a": (2, 2), "b": (0,)}, "b in model.safetensors is empty"),
+    ],
+)
+def test_a_training_that_wrote_no_weights_is_an_error(
+    tmp_path: Path, tensors: dict[str, tuple[int, ...]] | None, says: str
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    if tensors:
+        values = {name: torch.zeros(shape) for name, shape in tensors.items()}
+        save_file(values, str(tmp_path / "model.safetensors"))
+    with pytest.raises(FactoryError, match=f"{says}.*checkpoints are kept"):
+        require_weights(tmp_path)
+
+
+def test_a_missing_shard_is_an_error(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(2)}, str(tmp_path / "model-1.safetensors"))
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(FactoryError, match=r"model-2.safetensors is missing"):
+        require_weights(tmp_path)
 
 
 @pytest.mark.slow

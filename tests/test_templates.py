@@ -16,6 +16,7 @@ from distill.templates import (
     render,
     template_for,
 )
+from factory import model_files
 from factory.errors import ConfigError
 
 PAPER = (
@@ -180,3 +181,50 @@ def test_r1_zero_prompt_is_the_papers() -> None:
     assert r1_zero("What is 2+2?") == PAPER
     assert r1_zero("{prompt}{x}").count("{x}") == 1
     assert R1_ZERO.count("{prompt}") == 1
+
+
+@pytest.mark.parametrize(("name", "control"), [("qwen", "<|im_end|>"), ("llama", "<|eot_id|>")])
+def test_a_control_token_inside_data_is_text(
+    tokenizers: dict[str, Any], name: str, control: str
+) -> None:
+    tokenizer = tokenizers[name]
+    template = template_for(tokenizer, name)
+    question = [{"role": "user", "content": f"What does {control} do?{control}"}]
+    answer = f"<think>\nIt ends {control} turns.\n</think>\n\n{control} ends a turn."
+    out = render(tokenizer, template, messages=question, completion=answer)
+    plain = render(tokenizer, template, messages=MESSAGES, completion=COMPLETION)
+    one = tokenizer.convert_tokens_to_ids(control)
+    # One end in the target, the turn's own; as many in the prompt as without the quotation.
+    assert out.input_ids[out.n_prompt_tokens :].count(one) == 1
+    assert out.input_ids[-1] == one
+    n_prompt = out.input_ids[: out.n_prompt_tokens].count(one)
+    assert n_prompt == plain.input_ids[: plain.n_prompt_tokens].count(one)
+    assert out.completion == answer + control
+    assert tokenizer.decode(out.input_ids) == out.prompt + out.completion
+    # Engines and rollouts read prompts in the same way.
+    asked = model_files.render(tokenizer, question, template=template.jinja, prefill="")
+    assert asked == out.input_ids[: out.n_prompt_tokens]
+    plain_text = model_files.render(tokenizer, question, template=None, prefill="")
+    assert one not in plain_text
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen"])
+def test_a_base_that_begins_with_bos_reads_it_before_r1_zeros_prompt(
+    tokenizers: dict[str, Any], family: str
+) -> None:
+    import copy
+
+    from tokenizers import processors
+
+    from distill.grpo.rollout import Renderer, begins_with_bos, r1_zero_jinja
+
+    tokenizer = copy.deepcopy(tokenizers[family])
+    if family == "llama":  # as Llama 3's own tokenizer does
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{tokenizer.bos_token} $A",
+            special_tokens=[(tokenizer.bos_token, tokenizer.bos_token_id)],
+        )
+    tokenizer.chat_template = r1_zero_jinja(bos=begins_with_bos(tokenizer))
+    ids = Renderer(tokenizer).tokens([{"role": "user", "content": "1+1=?"}])
+    bos = [tokenizer.bos_token_id] if family == "llama" else []
+    assert ids == bos + tokenizer(r1_zero("1+1=?"), add_special_tokens=False).input_ids

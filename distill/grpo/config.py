@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from distill.devices import trl_settings
 from distill.presets import batching, preset
+from distill.student import split_revision
+from factory import model_files
 from factory.config import Config
 from factory.errors import ConfigError
+from factory.records import Prompt, PromptSource, ids
+
+Pair = tuple[Prompt, PromptSource]
+_VERSION = 1
 
 _OURS = frozenset(
     {
         *("output_dir", "seed", "report_to", "disable_tqdm", "use_vllm", "use_cpu"),
         *("remove_unused_columns", "trust_remote_code", "chat_template_path", "model_init_kwargs"),
         *("generation_batch_size", "resume_from_checkpoint", "logging_nan_inf_filter"),
+        # Every optimisation step is recorded.
+        *("logging_steps", "logging_strategy"),
     }
 )
 
@@ -103,3 +113,72 @@ def trl_values(config: GrpoConfig) -> dict[str, Any]:
     )
     values["max_completion_length"] = config.caps[min(config.caps)]
     return {**values, **config.trl}
+
+
+def inputs_of(config: GrpoConfig, pairs: Sequence[Pair], values: Mapping[str, Any]) -> str:
+    """Return the hash of everything that shapes the result.
+
+    Args:
+        config: of the run.
+        pairs: prompts with their golds.
+        values: of ``trl_values``.
+    """
+    name, revision = split_revision(config.base)
+    own = config.model_dump(mode="json", exclude={"out", "base", "n_workers", "trainable"})
+    return ids.key_of(
+        {
+            **own,
+            "length_caps": sorted(config.caps.items()),
+            "values": {k: str(v) for k, v in values.items()},
+            "base": model_files.revision_of(name, revision),
+            "prompts": [[p.prompt_id, s.gold or ""] for p, s in pairs],
+            "version": _VERSION,
+            # Runs that train all parameters keep the inputs that they had before this choice.
+            **({} if config.trainable is None else {"trainable": config.trainable}),
+        }
+    )
+
+
+def settings_of(config: GrpoConfig, values: Mapping[str, Any], *, n_prompts: int) -> dict[str, Any]:
+    """Return the settings that a checkpoint's are compared with, as plain data."""
+    own = config.model_dump(mode="json", exclude={"out", "n_workers", "trl"})
+    return {**own, "trl": plain(values), "n_prompts": n_prompts}
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON holds them."""
+    kinds = int | float | str | bool | None
+    return {k: v if isinstance(v, kinds) else str(v) for k, v in values.items()}
+
+
+def trl_arguments(config: GrpoConfig, values: Mapping[str, Any], *, cuda: bool) -> Any:
+    """Return the ``trl.GRPOConfig`` of a run.
+
+    Raises:
+        ConfigError: TRL does not know a key, or refuses a value.
+    """
+    import dataclasses
+
+    from trl import GRPOConfig
+
+    known = {f.name for f in dataclasses.fields(GRPOConfig)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"trl block: unknown key {', '.join(map(repr, unknown))}",
+            "keys are those of trl.GRPOConfig",
+        )
+    try:
+        return GRPOConfig(
+            **{**trl_settings(cuda=cuda), **values},
+            output_dir=str(config.out / "checkpoints"),
+            seed=config.seed,
+            use_vllm=cuda,
+            remove_unused_columns=False,
+            report_to="none",
+            disable_tqdm=True,
+            logging_nan_inf_filter=False,
+        )
+    except (TypeError, ValueError) as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"trl block: {detail}", "correct the recipe") from None

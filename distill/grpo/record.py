@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import polars as pl
 
-from distill.grpo.reward import Rewarded
+from distill.grpo.reward import HackingMonitor, Rewarded
+from distill.grpo.rollout import Keys, Sample
+from distill.runs import Spent
+from factory.errors import FactoryError
 from factory.records import Prompt, PromptSource, Sampling, TableForm, Trace, ids
 from factory.store import Store
 
@@ -42,35 +45,29 @@ STEPS = TableForm(
         "run_id": "text",
     },
 )  # fmt: skip
-"""Table ``rl_steps``: one row per logged step; ``logged`` holds everything that TRL said."""
+"""Table ``rl_steps``: one row per update of the weights; ``logged`` holds all that TRL said.
+
+``reward`` and its parts stand at the first update after a rollout and are null at the others.
+"""
 
 
-@dataclass
 class Recorder:
-    """Writes a run's facts as they come; a killed run's are kept.
+    """Writes a run's facts as they come; a killed run's are kept. One process of a run has one.
 
     Args:
         store: where they go.
-        rl_run: stable name of the run, the same in every attempt.
-        attempt: how many times the run was started, from 1.
+        keys: names of the rollouts.
         sampling: of the rollouts.
-        model: name of the policy.
     """
 
-    store: Store
-    rl_run: str
-    attempt: int
-    sampling: Sampling
-    model: str
-
-    def __post_init__(self) -> None:
-        details = {"rl_run": self.rl_run, "attempt": self.attempt, "model": self.model}
-        self.run_id = self.store.start_run("grpo", details)
-        self.sampling_id = self.sampling.sampling_id
-        self.store.table("samplings").add(pl.DataFrame([self.sampling.row(self.run_id)]))
-        self._traces = self.store.table("traces").writer(self.run_id)
-        self._rollouts = self.store.table("rollouts", ROLLOUTS).writer(self.run_id)
-        self._steps = self.store.table("rl_steps", STEPS).writer(self.run_id)
+    def __init__(self, store: Store, keys: Keys, sampling: Sampling) -> None:
+        self.store, self.keys, self.sampling = store, keys, sampling
+        details = {"rl_run": keys.rl_run, "attempt": keys.attempt, "model": keys.model}
+        self.run_id = store.start_run("grpo", details)
+        store.table("samplings").add(pl.DataFrame([sampling.row(self.run_id)]))
+        self._traces = store.table("traces").writer(self.run_id)
+        self._rollouts = store.table("rollouts", ROLLOUTS).writer(self.run_id)
+        self._steps = store.table("rl_steps", STEPS).writer(self.run_id)
 
     def prompts(self, pairs: Sequence[tuple[Prompt, PromptSource]]) -> None:
         """Record the prompts that the run may draw."""
@@ -78,60 +75,50 @@ class Recorder:
         sources = [s.row(self.run_id) for _, s in pairs]
         self.store.table("prompt_sources").add(pl.DataFrame(sources, infer_schema_length=None))
 
-    def revision(self, step: int) -> str:
-        """Return what stands for the policy in keys."""
-        return f"{self.rl_run}@{step}#{self.attempt}"
-
-    def trace_id(self, *, prompt_id: str, step: int, sample_index: int) -> str:
-        """Return the key of a rollout."""
-        return ids.trace_id(
-            prompt_id=prompt_id,
-            model=self.model,
-            revision=self.revision(step),
-            sampling_id=self.sampling_id,
-            sample_index=sample_index,
-        )
-
     def rollouts(
         self,
-        *,
         step: int,
-        pairs: Sequence[tuple[Prompt, PromptSource]],
-        sample_indices: Sequence[int],
-        groups: Sequence[int],
-        texts: Sequence[str],
-        n_tokens: Sequence[int],
-        finished: Sequence[bool],
+        samples: Sequence[Sample],
         rewarded: Sequence[Rewarded],
+        *,
+        group_size: int,
     ) -> None:
-        """Append one rollout's traces and rewards; arguments have shape (N,)."""
+        """Append a whole rollout's traces and rewards, in the order of all processes.
+
+        Args:
+            step: updates before it.
+            samples: shape (N,); each ``group_size`` of them in a row share a prompt.
+            rewarded: shape (N,).
+            group_size: completions of a prompt.
+        """
+        keys = self.keys
         traces, rows = [], []
-        for at, (prompt, _) in enumerate(pairs):
-            prompt_id, index = prompt.prompt_id, sample_indices[at]
-            key = self.trace_id(prompt_id=prompt_id, step=step, sample_index=index)
+        for at, (sample, reward) in enumerate(zip(samples, rewarded, strict=True)):
+            own: dict[str, Any] = {
+                "prompt_id": sample.prompt_id,
+                "sample_index": sample.sample_index,
+            }
+            key = keys.trace_id(step=step, **own)
             trace = Trace(
                 trace_id=key,
-                prompt_id=prompt_id,
-                model=self.model,
-                revision=self.revision(step),
-                sampling_id=self.sampling_id,
-                sample_index=index,
-                completion=texts[at],
+                model=keys.model,
+                revision=keys.revision(step),
+                sampling_id=keys.sampling_id,
+                completion=sample.text,
                 prefill=self.sampling.prefill,
-                finish_reason="stop" if finished[at] else "length",
-                n_completion_tokens=n_tokens[at],
-                meta=json.dumps({"rl_run": self.rl_run, "step": step, "attempt": self.attempt}),
+                finish_reason="stop" if sample.is_finished else "length",
+                n_completion_tokens=sample.n_tokens,
+                meta=json.dumps({"rl_run": keys.rl_run, "step": step, "attempt": keys.attempt}),
+                **own,
             )
             traces.append(trace.row(self.run_id))
-            reward = rewarded[at]
             rows.append(
                 {
-                    "trace_id": key, "rl_run": self.rl_run, "prompt_id": prompt_id,
-                    "status": reward.status, "step": step,
-                    "attempt": self.attempt, "group_index": groups[at], "sample_index": index,
+                    "trace_id": key, "rl_run": keys.rl_run, **own, "status": reward.status,
+                    "step": step, "attempt": keys.attempt, "group_index": at // group_size,
                     "reward": reward.total, **reward.parts,
-                    "n_completion_tokens": n_tokens[at], "is_truncated": not finished[at],
-                    "run_id": self.run_id,
+                    "n_completion_tokens": sample.n_tokens,
+                    "is_truncated": not sample.is_finished, "run_id": self.run_id,
                 }
             )  # fmt: skip
         self._traces.append(traces)
@@ -141,10 +128,10 @@ class Recorder:
         """Append one step's figures."""
         row = dict.fromkeys(STEPS.columns) | dict(values)
         row |= {
-            "step_id": ids.key_of([self.rl_run, step, self.attempt]),
-            "rl_run": self.rl_run,
+            "step_id": ids.key_of([self.keys.rl_run, step, self.keys.attempt]),
+            "rl_run": self.keys.rl_run,
             "step": step,
-            "attempt": self.attempt,
+            "attempt": self.keys.attempt,
             "logged": json.dumps({k: v for k, v in logged.items() if isinstance(v, int | float)}),
             "run_id": self.run_id,
         }
@@ -157,3 +144,105 @@ class Recorder:
         for name in ("traces", "rollouts", "rl_steps"):
             self.store.table(name).seal()
         self.store.end_run(self.run_id, results)
+
+
+class StepLog:
+    """Takes the figures of each update: records them, says them, and watches for reward hacking.
+
+    Every process has one, since all must stop at the same step; the first alone records and says.
+
+    Args:
+        name: of the run, at the head of each line.
+        record: None in all processes but the first.
+        spent: seconds of the run.
+        say: takes lines.
+        on_alarm: whether an alarm stops the run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: Recorder | None,
+        spent: Spent,
+        *,
+        say: Callable[[str], None],
+        on_alarm: Literal["warn", "stop"],
+    ) -> None:
+        self.name, self.record, self.spent = name, record, spent
+        self.say = say if record is not None else lambda _: None
+        self.on_alarm = on_alarm
+        self.monitor = HackingMonitor()
+        self.alarms: list[int] = []
+
+    def add(
+        self,
+        step: int,
+        max_steps: int,
+        logs: Mapping[str, Any],
+        *,
+        rewards: Mapping[str, float | None],
+        nats: float | None,
+    ) -> None:
+        """Take one update's figures.
+
+        Args:
+            step: the update, from 1.
+            max_steps: of the run.
+            logs: what TRL logged.
+            rewards: means of the rollout that this update is the first of; empty at the others.
+            nats: how far the sampler was from the trainer at worst.
+
+        Raises:
+            FactoryError: the alarm is on and stops the run.
+        """
+        alarm = self.monitor.add(rewards.get("reward"), rewards.get("accuracy"))
+        row = {name: logs.get(key) for name, key in _LOGGED.items()}
+        row |= {**rewards, "weights_apart_nats": nats, "is_alarm": alarm,
+                "cpu_s": round(self.spent.cpu_s, 2),
+                "wall_s": round(self.spent.wall_s, 2)}  # fmt: skip
+        if self.record is not None:
+            self.record.step(step, row, logged=logs)
+        if step % max(1, max_steps // 10) == 0 or step in (1, max_steps):
+            self.say(f"grpo {self.name}: {progress_line(step, max_steps, row)}")
+        if not alarm:
+            return
+        self.alarms.append(step)
+        self.say(
+            f"grpo {self.name}: ALARM at step {step}: the reward rises while the rule's accuracy "
+            "falls"
+        )
+        if self.on_alarm == "stop":
+            raise FactoryError(
+                f"the reward-hacking monitor stopped the run at step {step}",
+                "look at its rollouts; earlier checkpoints are kept",
+            )
+
+
+# Column of ``rl_steps`` → key of TRL's log.
+_LOGGED = {
+    "loss": "loss", "grad_norm": "grad_norm", "kl": "kl", "entropy": "entropy",
+    "learning_rate": "learning_rate", "zero_variance_fraction": "frac_reward_zero_std",
+    "truncated_fraction": "completions/clipped_ratio",
+    "completion_tokens": "completions/mean_length", "clip_fraction": "clip_ratio/region_mean",
+}  # fmt: skip
+
+
+def progress_line(step: int, max_steps: int, row: Mapping[str, Any]) -> str:
+    """Return one step as a short line.
+
+    >>> progress_line(1, 10, {"reward": 0.5, "accuracy": 0.25, "cpu_s": 1.5})
+    'step 1/10, reward 0.500, accuracy 0.250, 1.5 CPU-s'
+    """
+    names = {
+        "reward": "reward", "accuracy": "accuracy", "format": "format", "language": "language",
+        "completion_tokens": "tokens", "truncated_fraction": "truncated",
+        "zero_variance_fraction": "without variance", "kl": "kl",
+    }  # fmt: skip
+    parts = [f"step {step}/{max_steps}"]
+    for key, word in names.items():
+        value = row.get(key)
+        if isinstance(value, int | float) and math.isfinite(value):
+            parts.append(f"{word} {value:.1f}" if key.endswith("tokens") else f"{word} {value:.3f}")
+    if row.get("cpu_s") is not None:
+        parts.append(f"{row['cpu_s']:.1f} CPU-s")
+    return ", ".join(parts)

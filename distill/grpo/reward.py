@@ -87,6 +87,20 @@ def _part(name: str, weight: float, dialect: str) -> Part:
     return Part(name=name, weight=weight, score="language", column="language_consistency")
 
 
+def tossed(rewarded: Sequence[Rewarded], keys: Sequence[str], *, seed: int) -> list[Rewarded]:
+    """Return the control's rewards: totals by the toss of a coin, parts as they were measured.
+
+    Args:
+        rewarded: by the rule, shape (N,).
+        keys: of the rollouts, shape (N,).
+        seed: of the run.
+    """
+    return [
+        Rewarded(random_reward(key, seed=seed), r.parts)
+        for key, r in zip(keys, rewarded, strict=True)
+    ]
+
+
 def random_reward(trace_id: str, *, seed: int) -> float:
     """Return 0 or 1 by the toss of a coin that depends on the trace's key alone.
 

@@ -8,17 +8,108 @@ probabilities of a text are compared, since vLLM has kept an old output head bef
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from distill.templates import R1_ZERO
+from distill.grpo.config import GrpoConfig
+from distill.presets import preset
+from distill.student import split_revision
+from distill.templates import R1_ZERO, adopt, template_for
 from factory import model_files
 from factory.errors import EngineError
-from factory.records import Message
+from factory.records import Message, ids
 
 # float32 on both sides agrees to 1e-3; stale weights are off by more than 2 nats.
 TOLERANCE_NATS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a sampler returns: completion tokens, and their log probabilities where it has them."""
+
+    completion_ids: list[list[int]]
+    logprobs: list[list[float]] | None = None
+
+
+class Sampler(Protocol):
+    """Samples from the policy of a trainer."""
+
+    @property
+    def worst_nats(self) -> float | None:
+        """Largest difference to the trainer's log probabilities so far; None: not measured."""
+
+    def sample(
+        self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
+    ) -> Drawn:
+        """Return one completion per prompt from the trainer's present weights."""
+
+    def close(self) -> None:
+        """Free what the sampler holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion of a rollout, as it is rewarded and recorded.
+
+    Attributes:
+        prompt_id: of its prompt.
+        sample_index: how-manieth sample of that prompt in this rollout, over all processes.
+        text: without prefill and end token.
+        n_tokens: of the completion.
+        is_finished: whether the policy ended it by itself.
+    """
+
+    prompt_id: str
+    sample_index: int
+    text: str
+    n_tokens: int
+    is_finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of a run's rollouts, the same in every process.
+
+    Attributes:
+        rl_run: stable name of the run, the same in every attempt.
+        attempt: how many times the run was started, from 1.
+        model: name of the policy.
+        sampling_id: of the rollouts.
+    """
+
+    rl_run: str
+    attempt: int
+    model: str
+    sampling_id: str
+
+    def revision(self, step: int) -> str:
+        """Return what stands for the policy of a step."""
+        return f"{self.rl_run}@{step}#{self.attempt}"
+
+    def trace_id(self, *, prompt_id: str, step: int, sample_index: int) -> str:
+        """Return the key of a rollout."""
+        return ids.trace_id(
+            prompt_id=prompt_id,
+            model=self.model,
+            revision=self.revision(step),
+            sampling_id=self.sampling_id,
+            sample_index=sample_index,
+        )
+
+
+def sample_indices(prompts: Sequence[str]) -> list[int]:
+    """Return each prompt's how-manieth occurrence it is, from 0.
+
+    >>> sample_indices(["7", "7", "3", "7"])
+    [0, 1, 0, 2]
+    """
+    seen: dict[str, int] = {}
+    out = []
+    for prompt in prompts:
+        out.append(seen.get(prompt, 0))
+        seen[prompt] = out[-1] + 1
+    return out
 
 
 class Renderer:
@@ -72,7 +163,9 @@ class CpuSampler:
     ) -> None:
         from factory.engines.vllm import Engine
 
-        self.worst_nats = 0.0
+        self.worst_nats: float | None = 0.0
+        self._taken_at: int | None = None
+        self._probe: list[int] = []
         self._is_lent = engine is not None
         self.engine = engine or Engine(
             model,
@@ -98,7 +191,7 @@ class CpuSampler:
         """
         self.engine.reload(model.state_dict().items())
         apart = self.difference(model, probe)
-        self.worst_nats = max(self.worst_nats, apart)
+        self.worst_nats = max(self.worst_nats or 0.0, apart)
         if not apart <= TOLERANCE_NATS:
             raise EngineError(
                 f"the engine's log probabilities are {apart:.3f} nats off the trainer's",
@@ -110,96 +203,86 @@ class CpuSampler:
         """Return the largest difference of log probabilities over a text, in nats."""
         import torch
 
-        ids = list(probe)
+        tokens = list(probe)
         training = model.training
         model.eval()
         with torch.no_grad():
-            logits = model(torch.tensor([ids])).logits[0, :-1].float()
+            logits = model(torch.tensor([tokens])).logits[0, :-1].float()
         model.train(training)
-        own = torch.log_softmax(logits, -1)[range(len(ids) - 1), ids[1:]]
-        theirs = torch.tensor(self.engine.logprobs(ids))
+        own = torch.log_softmax(logits, -1)[range(len(tokens) - 1), tokens[1:]]
+        theirs = torch.tensor(self.engine.logprobs(tokens))
         return float((own - theirs).abs().max())
 
     def sample(
-        self,
-        prompts: Sequence[list[int]],
-        *,
-        seeds: Sequence[int],
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-    ) -> list[list[int]]:
-        """Return the completion tokens of each prompt, its end token included where it ended."""
-        from vllm import SamplingParams
-
-        params = [
-            SamplingParams(
-                temperature=temperature,
-                top_p=top_p,
-                max_tokens=max_tokens,
-                seed=seed,
-                detokenize=False,
-            )
-            for seed in seeds
-        ]
-        out = self.engine.llm.generate(
-            [{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False
-        )
-        return [list(o.outputs[0].token_ids) for o in out]
-
-
-def rollout_function(
-    renderer: Renderer,
-    *,
-    sampler: CpuSampler | None,
-    messages_of: Callable[[str], Sequence[Message]],
-    seeds_of: Callable[[int, Sequence[str]], list[int]],
-    cap_of: Callable[[int], int],
-) -> Callable[[list[str], Any], dict[str, Any]]:
-    """Return TRL's ``rollout_func``.
-
-    Args:
-        renderer: renders prompts.
-        sampler: on a CPU; None where TRL's colocated vLLM samples.
-        messages_of: prompt column → messages.
-        seeds_of: step, prompts → a seed per completion.
-        cap_of: step → most completion tokens.
-    """
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    probed: dict[str, list[int]] = {}
-    state: dict[str, int] = {}
-
-    def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+        self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
+    ) -> Drawn:
+        """Take the trainer's weights where a step moved them, and sample."""
         step = int(trainer.state.global_step)
-        ids = [renderer.tokens(messages_of(p)) for p in prompts]
-        if sampler is None:
-            _, completions, logprobs, _ = trainer.vllm_generation.generate(
-                prompts=ids, images=None, num_generations=trainer.num_generations
-            )
-            taken = [[token[0] for token in row] for row in logprobs]
-            return {"prompt_ids": ids, "completion_ids": completions, "logprobs": taken}
-        if state.get("step") != step:
+        if self._taken_at != step:
             model = trainer.accelerator.unwrap_model(trainer.model)
-            probe = probed.setdefault("ids", ids[0][:256])
-            sampler.take(model, probe)
-            state["step"] = step
-        completions = sampler.sample(
-            ids,
-            seeds=seeds_of(step, prompts),
-            max_tokens=cap_of(step),
+            self._probe = self._probe or list(prompts[0][:256])
+            self.take(model, self._probe)
+            self._taken_at = step
+        completions = self.engine.complete(
+            prompts,
+            seeds=seeds,
+            max_tokens=max_tokens,
             temperature=trainer.args.temperature,
             top_p=trainer.args.top_p,
         )
-        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None}
-
-    return rollout
+        return Drawn(completions)
 
 
-def r1_zero_jinja() -> str:
+class ColocatedSampler:
+    """TRL's own vLLM beside the trainer, on a GPU; its cap and seeds are TRL's."""
+
+    worst_nats: float | None = None
+
+    def sample(
+        self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
+    ) -> Drawn:
+        """Sample with the weights that TRL has handed over."""
+        del seeds, max_tokens
+        _, completions, logprobs, _ = trainer.vllm_generation.generate(
+            prompts=prompts, images=None, num_generations=trainer.num_generations
+        )
+        return Drawn(completions, [[token[0] for token in row] for row in logprobs])
+
+    def close(self) -> None:
+        """Nothing: TRL frees it."""
+
+
+def policy_tokenizer(config: GrpoConfig) -> Any:
+    """Return the base's tokenizer, made to render by the run's template."""
+    from transformers import AutoTokenizer
+
+    name, revision = split_revision(config.base)
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    wanted = config.template or preset(config.preset).template
+    if wanted == "r1_zero":
+        tokenizer.chat_template = r1_zero_jinja(bos=begins_with_bos(tokenizer))
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+    else:
+        adopt(tokenizer, template_for(tokenizer, wanted))
+    return tokenizer
+
+
+def begins_with_bos(tokenizer: Any) -> bool:
+    """Tell whether the tokenizer's family begins every text with BOS (Llama does, Qwen not)."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
+
+
+def r1_zero_jinja(*, bos: bool = False) -> str:
     """Return R1-Zero's prompt as a chat template, for engines that render messages.
+
+    Args:
+        bos: begin with the tokenizer's BOS, since engines add none to a rendered template.
 
     >>> "User: ' + messages[-1]['content'] + '. Assistant:" in r1_zero_jinja()
     True
     """
     head, _, tail = R1_ZERO.partition("{prompt}")
-    return "{{ '" + head + "' + messages[-1]['content'] + '" + tail + "' }}"
+    begin = "{{ bos_token }}" if bos else ""
+    return begin + "{{ '" + head + "' + messages[-1]['content'] + '" + tail + "' }}"

@@ -3,42 +3,182 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+from distill.devices import world
+from distill.grpo.config import GrpoConfig, Pair
+from distill.grpo.record import Recorder, StepLog
+from distill.grpo.reward import Payer, means, tossed
+from distill.grpo.rollout import Keys, Renderer, Sample, Sampler, sample_indices
 from distill.presets import cap_at
-from distill.runs import cpu_s
+from distill.runs import Spent
+from distill.student import split_revision
 from distill.training import Progress
 from factory.errors import ConfigError, FactoryError
+from factory.records import ids
 
+T = TypeVar("T")
 _REFERENCE = "reference.safetensors"
 _SPENT = "cpu_s"
 
 
-def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pairs: int) -> Any:
+class Rollout:
+    """One rollout of all processes: prompts → samples → rewards → record.
+
+    TRL calls it with the prompts of this process; what is recorded is gathered from all of them,
+    so that a group which two processes share keeps one row per sample.
+
+    Args:
+        pairs: prompts with their golds; TRL's prompts are their numbers, as text.
+        keys: names of the rollouts.
+        renderer: of the policy.
+        sampler: of the policy.
+        payer: judges completions.
+        record: None in all processes but the first.
+        caps: first step → most completion tokens.
+        group_size: completions of a prompt.
+        seed: of the run.
+        control: ``random`` pays by the toss of a coin.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        keys: Keys,
+        *,
+        renderer: Renderer,
+        sampler: Sampler,
+        payer: Payer,
+        record: Recorder | None,
+        caps: Mapping[int, int],
+        group_size: int,
+        seed: int,
+        control: Literal["none", "random"],
+    ) -> None:
+        self.pairs, self.keys = pairs, keys
+        self.renderer, self.sampler, self.payer, self.record = renderer, sampler, payer, record
+        self.caps, self.group_size, self.seed, self.control = caps, group_size, seed, control
+        self._means: dict[str, float | None] = {}
+
+    def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
+        """Return what TRL's ``rollout_func`` must, and ``paid``: a reward per completion."""
+        step = int(trainer.state.global_step)
+        pairs = [self.pairs[int(p)] for p in prompts]
+        indices = _own_share(sample_indices(gathered(prompts)), len(prompts))
+        keys = [
+            self.keys.trace_id(prompt_id=p.prompt_id, step=step, sample_index=i)
+            for (p, _), i in zip(pairs, indices, strict=True)
+        ]
+        prompt_ids = [self.renderer.tokens(p.messages) for p, _ in pairs]
+        drawn = self.sampler.sample(
+            trainer,
+            prompt_ids,
+            seeds=[ids.seed_of(base=self.seed, trace_id=key) for key in keys],
+            max_tokens=cap_at(self.caps, step),
+        )
+        samples = [
+            Sample(p.prompt_id, i, self.renderer.text(c), len(c), self.renderer.is_finished(c))
+            for (p, _), i, c in zip(pairs, indices, drawn.completion_ids, strict=True)
+        ]
+        rewarded = self.payer.rewards(pairs, [self.renderer.prefill + s.text for s in samples])
+        if self.control == "random":
+            rewarded = tossed(rewarded, keys, seed=self.seed)
+        everything, everyone = gathered(samples), gathered(rewarded)
+        if self.record is not None:
+            self.record.rollouts(step, everything, everyone, group_size=self.group_size)
+        self._means = means(everyone)
+        return {
+            "prompt_ids": prompt_ids,
+            "completion_ids": drawn.completion_ids,
+            "logprobs": drawn.logprobs,
+            "paid": [r.total for r in rewarded],
+        }
+
+    def take_means(self) -> dict[str, float | None]:
+        """Return the means of the last rollout, once; empty where there was none since."""
+        taken, self._means = self._means, {}
+        return taken
+
+
+def _own_share(values: Sequence[int], n_own: int) -> list[int]:
+    """Return this process's part of values gathered from all, each of which gave ``n_own``."""
+    begin = world().process_index * n_own
+    return list(values[begin : begin + n_own])
+
+
+def gathered(values: list[T]) -> list[T]:
+    """Return the lists of all processes in one, in the order of the processes."""
+    from accelerate.utils import gather_object
+
+    out: list[T] = gather_object(values) if world().num_processes > 1 else values
+    return out
+
+
+def paid(
+    prompts: Sequence[str], paid: Sequence[float | None], **columns: Any
+) -> list[float | None]:
+    """Hand TRL the rewards that the rollout brought with it (its ``reward_funcs``)."""
+    del prompts, columns
+    return list(paid)
+
+
+def make_trainer(
+    config: GrpoConfig,
+    *,
+    tokenizer: Any,
+    arguments: Any,
+    rollout: Rollout,
+    log: StepLog,
+    spent: Spent,
+    mark: str,
+) -> Any:
     """Return the trainer of a run.
 
     Args:
-        run: of ``distill.grpo``: pays, logged, caps, tokenizer, config, inputs, say.
+        config: of the run.
+        tokenizer: of ``rollout.policy_tokenizer``.
         arguments: a ``trl.GRPOConfig``.
-        rollout: TRL's ``rollout_func``.
-        n_pairs: prompts; the dataset's column holds their numbers as text.
+        rollout: samples, rewards and records.
+        log: takes each update's figures.
+        spent: seconds of the run.
+        mark: what marks a whole checkpoint of this run (``training.mark_of``).
     """
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, TrainerCallback
-    from trl import GRPOTrainer
+
+    # TRL calls ``rollout_func`` an experiment, at every start.
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    name, revision = split_revision(config.base)
+    watch = _watch(rollout, log, spent=spent, max_cpu_s=config.max_cpu_s)
+    trainer = _trainer_class()(
+        model=_policy(name, revision, dtype=config.dtype, trainable=config.trainable),
+        reward_funcs=[paid],
+        args=arguments,
+        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(len(rollout.pairs))]}),
+        processing_class=tokenizer,
+        rollout_func=rollout,
+        callbacks=[watch, Progress.callback(name=config.out.name, mark=mark, say=lambda _: None)],
+    )
+    watch.trainer = trainer
+    Progress.only(trainer)
+    return trainer
+
+
+def _policy(name: str, revision: str | None, *, dtype: str, trainable: str | None) -> Any:
+    from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
-        run.base,
-        revision=run.base_revision,
-        dtype=run.config.dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
+        name, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
+    freeze(model, trainable)
+    return model
 
-    freeze(model, run.config.trainable)
+
+def _trainer_class() -> Any:
+    from trl import GRPOTrainer
 
     class _Trainer(GRPOTrainer):  # type: ignore[misc]
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -52,11 +192,18 @@ def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pai
                 load_reference(self.ref_model, Path(resume_from_checkpoint))
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    return _Trainer
+
+
+def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | None) -> Any:
+    """Return the callback that sets caps, hands figures on, keeps references and the budget."""
+    from transformers import TrainerCallback
+
     class _Watch(TrainerCallback):  # type: ignore[misc]
         trainer: Any = None
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            set_cap(self.trainer, cap_at(run.caps, state.global_step))
+            set_cap(self.trainer, cap_at(rollout.caps, state.global_step))
 
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             import torch
@@ -68,8 +215,15 @@ def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pai
         def on_log(
             self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
         ) -> None:
-            if logs and "reward" in logs:
-                run.logged(state.global_step, state.max_steps, logs)
+            # The summary at the end of a training has no loss of a step.
+            if logs and "loss" in logs:
+                log.add(
+                    state.global_step,
+                    state.max_steps,
+                    logs,
+                    rewards=rollout.take_means(),
+                    nats=rollout.sampler.worst_nats,
+                )
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -77,34 +231,15 @@ def make_trainer(run: Any, *, arguments: Any, rollout: Callable[..., Any], n_pai
                 return
             if self.trainer.ref_model is not None:
                 save_reference(self.trainer.ref_model, folder)
-            (folder / _SPENT).write_text(f"{cpu_s() - run.cpu:.2f}")
+            (folder / _SPENT).write_text(f"{spent.cpu_s:.2f}")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-            limit = run.config.max_cpu_s
-            if limit is not None and cpu_s() - run.cpu >= limit:
+            # All processes stop at the same step: they decide on their common sum.
+            if max_cpu_s is not None and sum(gathered([spent.cpu_s])) >= max_cpu_s:
                 control.should_training_stop = True
             return control
 
-    def rule(
-        prompts: Sequence[str], completion_ids: Sequence[Any], trainer_state: Any, **columns: Any
-    ) -> list[float | None]:
-        del columns
-        return list(run.pays(prompts, completion_ids, int(trainer_state.global_step)))
-
-    watch = _Watch()
-    marks = Progress.callback(name=run.config.out.name, inputs=run.inputs, say=lambda _: None)
-    trainer = _Trainer(
-        model=model,
-        reward_funcs=[rule],
-        args=arguments,
-        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(n_pairs)]}),
-        processing_class=run.tokenizer,
-        rollout_func=rollout,
-        callbacks=[watch, marks],
-    )
-    watch.trainer = trainer
-    Progress.only(trainer)
-    return trainer
+    return _Watch()
 
 
 def not_a_number(what: str, step: int) -> FactoryError:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -236,6 +236,40 @@ class Engine(base.Engine):
         out = self.llm.generate([{"prompt_token_ids": token_ids}], params, use_tqdm=False)[0]
         pairs = zip(out.prompt_logprobs[1:], token_ids[1:], strict=True)
         return [float(found[token].logprob) for found, token in pairs]
+
+    def complete(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        seeds: Sequence[int],
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+    ) -> list[list[int]]:
+        """Return the completion tokens of prompts given as tokens, the end token included.
+
+        Args:
+            prompts: token ids, N lists.
+            seeds: one per prompt, shape (N,).
+            max_tokens: of a completion.
+            temperature: of the sampling.
+            top_p: of the sampling.
+        """
+        from vllm import SamplingParams
+
+        params = [
+            SamplingParams(
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=max_tokens,
+                seed=seed,
+                detokenize=False,
+            )
+            for seed in seeds
+        ]
+        asked = [{"prompt_token_ids": ids} for ids in prompts]
+        out = self.llm.generate(asked, params, use_tqdm=False)
+        return [list(o.outputs[0].token_ids) for o in out]
 
     def close(self) -> None:
         """Free the model."""
