@@ -32,7 +32,7 @@ from factory.stages.select import Selected, Selection
 from factory.stages.verify import verify
 from factory.store import Store
 from pipelines.common import Pair, say
-from pipelines.sampled import Sampled, decided, measured, sampled
+from pipelines.sample_and_select import Sampled, decided, measured, sampled
 
 # DeepSeek-R1 v2, B.3.2, in our words: the paper prints the translation's instruction letter by
 # letter, and describes the others.

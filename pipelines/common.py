@@ -224,7 +224,7 @@ def run_grpo(
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
             prompts = out.parent / f"{out.name}-prompts.jsonl"
             write_pairs(pairs, prompts)
-            _launch(launch, ["grpo", str(path), "--prompts", str(prompts), "--store",
+            launch_distill(launch, ["grpo", str(path), "--prompts", str(prompts), "--store",
                              str(store.root)])  # fmt: skip
         else:
             grpo(config, pairs, store, say=say, lend=lambda: engines.lent(base))
@@ -245,20 +245,24 @@ def run_sft(
         if launch:
             command = ["sft", student, str(data), "--out", str(out), "--base", base]
             command += ["--seed", str(seed)]
-            _launch(launch, command + [w for a in overrides for w in ("--set", a)])
+            launch_distill(launch, command + [w for a in overrides for w in ("--set", a)])
         else:
             sft(config, say=say)
     return out
 
 
-def _launch(launch: Sequence[str], arguments: Sequence[str]) -> None:
+def launch_distill(launch: Sequence[str], arguments: Sequence[str]) -> None:
+    """Run ``distill`` in processes of its own, none of which outlives this one."""
+    from distill.runs import FOLLOW_PARENT, die_with_parent
+
     command = [*launch, "-m", "distill.cli", *arguments]
     if launch[0] == "python":
         command[0] = sys.executable
-    code = subprocess.run(command, check=False, env=dict(os.environ)).returncode
-    if code != 0:
+    environment = {**os.environ, FOLLOW_PARENT: str(os.getpid())}
+    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+    if process.wait() != 0:
         raise FactoryError(
-            f"{' '.join(command[:4])} … ended with status {code}",
+            f"{' '.join(command[:4])} … ended with status {process.returncode}",
             "its last lines stand above; what was finished is kept, run the same command again",
         )
 

@@ -30,7 +30,7 @@ from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.select import Selection
 from pipelines.common import Engines, ModelOf, Pair, PromptSet, grown, run_sft, say, step
-from pipelines.r1 import Evaluation, PlanFigures, StudentOf
+from pipelines.r1_recipe import Evaluation, PlanFigures, StudentOf
 
 ALL, NONE, UNTRAINED = "all filters", "no filter", "nothing (its base)"
 RowsMode = Literal["equal", "all"]
@@ -146,7 +146,7 @@ def main(recipe: Recipe) -> None:
     """Make everything that is not there yet, then the table."""
     from factory.engines.vllm import prepare_environment
     from factory.store import Store
-    from pipelines.filter_effects_parts import Result, evaluated, write_table
+    from pipelines.filter_effects_results import Result, evaluated, write_table
 
     chosen = variants(recipe.selected(), always=recipe.always, each_alone=recipe.each_alone)
     say(f"filter_effects {recipe.name}: {prepare_environment()}, store {recipe.store}, "
@@ -232,7 +232,7 @@ def trainings(
     store: Any, recipe: Recipe, releases: dict[str, Any], folder: Path
 ) -> Iterator[Training]:
     """Yield every training with its rows written; equal rows have equal folders."""
-    from pipelines.filter_effects_parts import write_rows
+    from pipelines.filter_effects_results import write_rows
 
     smallest = min(r.manifest["rows"] for r in releases.values())
     for seed in recipe.seeds:

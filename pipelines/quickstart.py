@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from distill.runs import die_with_parent
 from factory.cli.common import run_script, say, step
 from factory.config import Config
 from factory.errors import FactoryError
-from pipelines.lanes import die_with_parent
 
 HERE = Path(__file__).parent
 

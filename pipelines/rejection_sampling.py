@@ -17,7 +17,7 @@ from factory.stages.release import Release, release
 from factory.stages.select import Selected
 from factory.store import Store
 from pipelines.common import Pair, say
-from pipelines.sampled import Sampled, sampled
+from pipelines.sample_and_select import Sampled, sampled
 
 
 class RejectionSampling(Sampled):

@@ -20,7 +20,7 @@ from factory.metrics import mean_interval
 from factory.stages.select import Selection
 from factory.store import Store
 from pipelines.filter_effects import ALL, NONE, Recipe, plan_lines, variants
-from pipelines.filter_effects_parts import Result, cells, lines_of
+from pipelines.filter_effects_results import Result, cells, lines_of
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "pipelines" / "recipes" / "filter-effects.yaml"

@@ -25,8 +25,8 @@ from pipelines.cold_start import (
     write_review,
 )
 from pipelines.common import PromptSet, shape_of, write_pairs
-from pipelines.r1 import STAGES, Recipe
 from pipelines.r1_plan import plan_lines, stages
+from pipelines.r1_recipe import STAGES, Recipe
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
 RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"

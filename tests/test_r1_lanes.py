@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import pytest
 
 from factory.errors import FactoryError, UsageError
 from pipelines import r1
-from pipelines.lanes import Job, jobs, run_jobs
+from pipelines.parallel_jobs import Job, jobs, run_jobs
+from pipelines.r1_recipe import STAGES, Recipe
+from pipelines.r1_stages import direct_section
 from pipelines.r1_tables import Claim, claim_lines, claims, cost_lines, of_seed, over_seeds
 
 
@@ -74,7 +77,7 @@ def test_the_jobs_of_a_seed_are_all_stages_once_per_student(students: list[str])
     for job in jobs(students):
         for stage in job.stages:
             counts[stage] = counts.get(stage, 0) + 1
-    assert set(counts) == set(r1.STAGES)
+    assert set(counts) == set(STAGES)
     assert counts.pop("distill") == counts.pop("direct_rl") == len(students)
     assert set(counts.values()) == {1}
 
@@ -102,13 +105,13 @@ def test_direct_rl_has_the_compute_of_its_distillation(tmp_path: Path) -> None:
     from distill.runs import write_run
 
     path = Path(r1.__file__).parent / "recipes" / "miniature.yaml"
-    recipe = r1.Recipe.load(path, overrides=["direct_rl.share_of_distillation=2.0"])
+    recipe = Recipe.load(path, overrides=["direct_rl.share_of_distillation=2.0"])
     with pytest.raises(UsageError, match="not finished"):
-        r1.direct_section(recipe, tmp_path, "qwen", 1e-4)
+        direct_section(recipe, tmp_path, "qwen", 1e-4)
     for name, cpu_s in (("rejection-sampling", 30.0), ("distilled-qwen", 20.5)):
         (tmp_path / name).mkdir()
         write_run(tmp_path / name, kind="x", inputs="x", config={}, metrics={"cpu_s": cpu_s})
-    section = r1.direct_section(recipe, tmp_path, "qwen", 1e-4)
+    section = direct_section(recipe, tmp_path, "qwen", 1e-4)
     assert section["max_cpu_s"] == pytest.approx(101.0)
     assert section["trl"]["learning_rate"] == 1e-4
     assert section["trl"]["max_steps"] == recipe.direct_rl.grpo["trl"]["max_steps"]
@@ -176,3 +179,41 @@ def test_costs_are_summed_over_the_jobs(tmp_path: Path) -> None:
     text = "".join(json.dumps(r) + "\n" for r in rows)
     (tmp_path / "jobs.jsonl").write_text(text)
     assert cost_lines([tmp_path])[-1] == f"| {tmp_path.name} | 2 | 57 | 100 |"
+
+
+# ---- a killed script
+
+
+_TRAINER = """
+import os, sys, time
+import distill.cli as cli
+cli.run_cli = lambda *a: (open(sys.argv[1], "w").write(str(os.getpid())), time.sleep(120))
+cli.main([])
+"""
+_LAUNCHER = """
+import subprocess, sys
+subprocess.run([sys.executable, {trainer!r}, {pid!r}])
+"""
+
+
+def test_a_launched_trainer_dies_with_the_script_whatever_stands_between(tmp_path: Path) -> None:
+    trainer, launcher, pid = (tmp_path / n for n in ("trainer.py", "launcher.py", "pid"))
+    trainer.write_text(_TRAINER)
+    launcher.write_text(_LAUNCHER.format(trainer=str(trainer), pid=str(pid)))
+    code = (
+        "from pipelines.common import launch_distill; import sys; "
+        f"launch_distill([sys.executable, {str(launcher)!r}], [])"
+    )
+    script = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + 90
+    while not (pid.exists() and pid.read_text()):
+        assert script.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    script.kill()
+    script.wait()
+    status = Path("/proc", pid.read_text(), "status")
+    deadline = time.monotonic() + 10
+    while status.exists() and "(zombie)" not in status.read_text():
+        assert time.monotonic() < deadline, "the trainer outlived the script"
+        time.sleep(0.05)

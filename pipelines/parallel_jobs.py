@@ -6,9 +6,7 @@ which free lanes take what is ready, so that the longest chain begins first.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from distill.runs import die_with_parent
 from factory.errors import FactoryError
 
 
@@ -126,11 +125,6 @@ def _started(
     reader = threading.Thread(target=show, daemon=True)
     reader.start()
     return process, reader
-
-
-def die_with_parent() -> None:
-    """Make the kernel kill this process when its parent dies, however it dies."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def python() -> list[str]:

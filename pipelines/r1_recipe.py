@@ -1,0 +1,108 @@
+"""What a recipe file of the R1 script holds: the values of a scale, and the names of its stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from factory.config import Config
+from pipelines.cold_start import ColdStart
+from pipelines.common import ModelOf, PromptSet
+from pipelines.rejection_sampling import RejectionSampling
+
+STAGES = (
+    "bases", "zero", "control", "zero_language", "cold_start", "sft1", "reasoning",
+    "rejection_sampling", "sft2", "distill", "direct_rl", "evaluate",
+)  # fmt: skip
+
+
+class StudentOf(Config):
+    """A student: its base, its file in ``distill/students``, and overrides."""
+
+    base: ModelOf
+    student: str
+    overrides: tuple[str, ...] = ()
+
+
+class SftOf(Config):
+    """An SFT stage: a file in ``distill/students`` with overrides."""
+
+    student: str
+    overrides: tuple[str, ...] = ()
+
+
+class DirectRl(Config):
+    """RL of a student without distillation, the best of several rates on development problems.
+
+    Attributes:
+        rates: learning rates to try; each has the whole budget.
+        grpo: section of a GRPO run.
+        share_of_distillation: a run's CPU seconds, rollouts included, over those of the student's
+            own distillation: the sampling of its traces and its SFT. None: as many steps as the
+            section says.
+    """
+
+    rates: tuple[float, ...]
+    grpo: dict[str, Any]
+    share_of_distillation: float | None = None
+
+
+class Evaluation(Config):
+    """How models are evaluated; the prompts are in ``prompts`` under ``eval`` and ``dev``."""
+
+    k: int
+    k_dev: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    prefill: str = ""
+    dialect: str = "think"
+
+
+class PlanFigures(Config):
+    """What ``--plan`` assumes; measured figures of one's own machine belong here."""
+
+    mean_completion_tokens: int
+    generate_tokens_per_gpu_s: float
+    train_tokens_per_gpu_s: float
+    unit: str = "GPU-hours"
+
+
+class Recipe(Config):
+    """Values of a scale; control flow is in the script."""
+
+    store: Path
+    name: str
+    seed: int
+    contrivances: tuple[str, ...] = ()
+    """What must be said under the table of results."""
+    launch: tuple[str, ...] = ()
+    """How a training is started (``accelerate launch …``); empty trains in this process."""
+    engine: dict[str, Any]
+    """Options of the vLLM engine."""
+    base: ModelOf
+    prompts: dict[str, PromptSet]
+    """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``."""
+    zero: dict[str, Any]
+    zero_language_rewards: dict[str, float]
+    cold_start: ColdStart
+    refiner: str | None = None
+    """Model that refines (``cold_start.refiner: model``)."""
+    sft1: SftOf
+    reasoning: dict[str, Any]
+    rejection_sampling: RejectionSampling
+    sft2: SftOf
+    students: dict[str, StudentOf]
+    direct_rl: DirectRl
+    evaluation: Evaluation
+    plan: PlanFigures
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Return the folder of a recipe's models, with its seed's name."""
+    return recipe.store / "models" / recipe.name
+
+
+def seeded(recipe: Recipe, seed: int) -> Recipe:
+    """Return the recipe of a seed: a name and so a folder of its own, in the same store."""
+    return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-{seed}"})

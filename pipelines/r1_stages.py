@@ -1,0 +1,171 @@
+"""The stages of the R1 script, each a method; their order and their reasons are in ``r1.py``.
+
+What a stage makes lies in the recipe's folder: ``zero``, ``dev1`` and so on are models, ``data``
+holds the rows that SFT reads. A stage that is finished returns at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distill.runs import read_run
+from factory import model_files
+from factory.engines.vllm import prepare_environment
+from factory.errors import UsageError
+from factory.records import Sampling
+from factory.store import Store
+from pipelines.cold_start import cold_start, model_refiner
+from pipelines.common import Engines, Pair, grown, keys_of, once, run_grpo, run_sft, say, step
+from pipelines.r1_evaluate import Evaluator, write_report
+from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
+from pipelines.rejection_sampling import rejection_sampling
+
+
+class Stages:
+    """A recipe's stages over its store, folder and engines.
+
+    Args:
+        recipe: of a scale.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.device = prepare_environment()
+        self.recipe, self.folder = recipe, folder_of(recipe)
+        self.store = Store(recipe.store)
+        self.engines = Engines(options=recipe.engine)
+        self.evaluator = Evaluator(self.store, recipe.evaluation, self.engines)
+        self.cold_rows = self.folder / "data" / f"{recipe.name}-cold-start.jsonl"
+        self.reasoning_rows = self.folder / "data" / f"{recipe.name}-reasoning.jsonl"
+
+    def close(self) -> None:
+        """Free the engines."""
+        self.engines.close()
+
+    def prompts(self, name: str) -> list[Pair]:
+        """Return the recipe's prompts of that name."""
+        return self.recipe.prompts[name].load(seed=self.recipe.seed)
+
+    def base(self) -> str:
+        """Return the base, grown where the recipe says so."""
+        return grown(self.recipe.base, out=self.folder / "base", seed=self.recipe.seed)
+
+    def student_bases(self) -> dict[str, str]:
+        """Return each student's base, grown where the recipe says so."""
+        return {
+            name: grown(student.base, out=self.folder / f"base-{name}", seed=self.recipe.seed + 100)
+            for name, student in self.recipe.students.items()
+        }
+
+    def reinforce(self, name: str, start: str, section: dict[str, Any]) -> Path:
+        """Train folder ``name`` with GRPO from ``start``, on the prompts ``rl``."""
+        step(f"{name}: reinforcement learning from {Path(start).name}")
+        return run_grpo(
+            section, base=start, out=self.folder / name, pairs=self.prompts("rl"),
+            store=self.store, engines=self.engines, launch=self.recipe.launch,
+            seed=self.recipe.seed,
+        )  # fmt: skip
+
+    def fine_tune(self, name: str, how: SftOf | StudentOf, base: str, rows: Path) -> None:
+        """Train folder ``name`` with SFT of ``base`` on ``rows``."""
+        run_sft(
+            student=how.student, overrides=how.overrides, base=base, seed=self.recipe.seed,
+            data=rows, out=self.folder / name, launch=self.recipe.launch,
+        )  # fmt: skip
+
+    def make_cold_start(self, model: str) -> None:
+        """Sample ``model`` and refine what passes into ``cold_rows``."""
+        recipe, values, prompts = self.recipe, self.recipe.cold_start, self.prompts("cold_start")
+
+        def work() -> dict[str, Any]:
+            refine = None
+            if recipe.refiner is not None:
+                sampling = Sampling(temperature=0.6, max_tokens=values.max_tokens)
+                refine = model_refiner(
+                    self.store, self.engines.get(recipe.refiner), sampling=sampling
+                )
+            made, _ = cold_start(
+                self.store, values, prompts, self.engines.get(model), name=self.cold_rows.stem,
+                out=self.cold_rows.parent, refine=refine,
+            )  # fmt: skip
+            return {"version": made.version, "rows": made.manifest["rows"]}
+
+        review = values.review.read_text(encoding="utf-8") if values.review else None
+        inputs = {
+            "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
+            "model": model_files.revision_of(model), "refiner": recipe.refiner, "review": review,
+        }  # fmt: skip
+        once(self.folder / "cold-start", kind="cold_start", inputs=inputs, work=work)
+
+    def make_reasoning_rows(self, model: str) -> None:
+        """Sample ``model`` and keep what passes the filters as ``reasoning_rows``."""
+        values, prompts = self.recipe.rejection_sampling, self.prompts("rejection")
+
+        def work() -> dict[str, Any]:
+            made, _ = rejection_sampling(
+                self.store, values, prompts, self.engines.get(model),
+                name=self.reasoning_rows.stem, out=self.reasoning_rows.parent,
+            )  # fmt: skip
+            return {"version": made.version, "rows": made.manifest["rows"]}
+
+        inputs = {
+            "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
+            "model": model_files.revision_of(model),
+        }  # fmt: skip
+        folder = self.folder / "rejection-sampling"
+        once(folder, kind="rejection_sampling", inputs=inputs, work=work)
+
+    def reinforce_directly(self, name: str, base: str) -> None:
+        """Train a student's base with GRPO at each rate, and note which is best on ``dev``."""
+        runs = []
+        for rate in self.recipe.direct_rl.rates:
+            section = direct_section(self.recipe, self.folder, name, rate)
+            runs.append(self.reinforce(f"direct-{name}-{rate:g}", base, section))
+        step(f"student {name}: the rate of direct RL, on development problems")
+        self.evaluator.choose(runs, self.prompts("dev"), out=self.folder / f"choice-{name}")
+
+    def evaluate(self, base: str, student_bases: dict[str, str]) -> None:
+        """Evaluate every model that is there on the prompts ``eval``, and write the report."""
+        labels = labelled(self.folder, base, student_bases)
+        self.evaluator.all(labels, self.prompts("eval"), out=self.folder / "evaluation")
+        write_report(self.store, self.recipe, folder=self.folder)
+
+
+def direct_section(recipe: Recipe, folder: Path, name: str, rate: float) -> dict[str, Any]:
+    """Return the GRPO section of a student's direct RL, with the compute of its distillation."""
+    section = {**recipe.direct_rl.grpo}
+    section["trl"] = {**section.get("trl", {}), "learning_rate": rate}
+    share = recipe.direct_rl.share_of_distillation
+    if share is not None:
+        runs = [read_run(folder / part) for part in ("rejection-sampling", f"distilled-{name}")]
+        if None in runs:
+            raise UsageError(
+                f"direct RL of {name} has the compute of its distillation, which is not finished",
+                "run the stages rejection_sampling and distill first",
+            )
+        spent = sum(float(run["metrics"]["cpu_s"]) for run in runs if run is not None)
+        section["max_cpu_s"] = round(share * spent, 1)
+    return section
+
+
+def labelled(folder: Path, base: str, students: dict[str, str]) -> dict[str, str]:
+    """Return the models to evaluate that are there: label in the tables → folder or name."""
+    out = {
+        "base": base, "R1-Zero": "zero", "R1-Zero, coin": "control",
+        "R1-Zero + language": "zero-language", "Dev1": "dev1", "Dev2": "dev2", "Dev3": "dev3",
+    }  # fmt: skip
+    for name, start in students.items():
+        out |= {f"{name} base": start, f"{name} distilled": f"distilled-{name}"}
+        choice = read_run(folder / f"choice-{name}")
+        if choice is not None:
+            out[f"{name} direct RL"] = choice["metrics"]["best"]
+    found = {}
+    for label, model in out.items():
+        trained = folder / model
+        if label == "base" or label.endswith(" base"):
+            found[label] = model
+        elif read_run(trained) is not None:
+            found[label] = str(trained)
+        else:
+            say(f"  {label}: not trained, left out")
+    return found
