@@ -14,13 +14,13 @@ be ``group``, ``batch`` or ``none``.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from factory import plugins
 from factory.errors import FactoryError, UsageError
 from factory.records import Item, message_list
 from factory.stages.checker import Checker
@@ -37,11 +37,12 @@ class Part:
         name: under which the part is logged.
         weight: factor of the part in the sum.
         verifier: name of a verifier; ``*`` takes that of each row's ``verifier`` column, and
-            ``math`` where a row names none.
+            the one that fits its gold where a row names none.
         score: name of a score; exactly one of ``verifier`` and ``score`` is given.
         column: the score's column that is the part's value.
-        options: the verifier's options or the score's parameters. A row's own ``options`` column
-            goes over them for the part whose verifier is ``*``.
+        options: the verifier's options or the score's parameters. Where the verifier is ``*``,
+            each verifier is given those that it takes, and a row's own ``options`` column goes
+            over them.
     """
 
     name: str
@@ -160,14 +161,17 @@ class RuleReward:
         """Return the rewards of the verdicts; rows of one verifier are checked together."""
         rows: dict[str, list[int]] = {}
         for i, own in enumerate(batch.verifiers):
-            name = (own or "math") if part.verifier == "*" else str(part.verifier)
+            name = str(part.verifier)
+            if name == "*":
+                name = str(own or plugins.verifier_of_gold(batch.golds[i]))
             rows.setdefault(name, []).append(i)
         out: list[float | None] = [None] * len(batch.texts)
         for name, indices in rows.items():
             checker = self._checker(name, part, n_rows=len(indices))
             if checker is None:
                 continue
-            options = [_options(batch.options[i]) if part.verifier == "*" else {} for i in indices]
+            own_options = [batch.options[i] if part.verifier == "*" else None for i in indices]
+            options = [_options(name, own) for own in own_options]
             verdicts = checker.check([batch.item(i) for i in indices], options)
             for i, verdict in zip(indices, verdicts, strict=True):
                 out[i] = verdict.reward
@@ -177,12 +181,9 @@ class RuleReward:
         """Return the checker; None (said once) where the verifier is unknown or cannot work."""
         key = (name, part.name)
         if key not in self._checkers:
-            known = {k: v for k, v in part.options.items() if part.verifier != "*" or k != "mode"}
             try:
-                checker = Checker(name, known, n_workers=self.n_workers)
-                if "mode" in part.options and "mode" in checker.known:
-                    checker = Checker(name, part.options, n_workers=self.n_workers)
-                self._checkers[key] = checker
+                wanted = _wanted_options(part, name)
+                self._checkers[key] = Checker(name, wanted, n_workers=self.n_workers)
             except FactoryError as error:
                 # A row that cannot be scored must not end a training run; it is masked and named.
                 self._checkers[key] = str(error)
@@ -324,16 +325,19 @@ def _text(completion: Any) -> str:
     return "".join(str(m.get("content") or "") for m in completion if m.get("role") == "assistant")
 
 
-def _options(own: Any) -> Mapping[str, Any]:
-    """Read a row's options; what is no mapping becomes an unknown option: unscored."""
-    if own is None or own == "":
-        return {}
-    if isinstance(own, str):
-        try:
-            own = json.loads(own)
-        except json.JSONDecodeError:
-            return {"unreadable options": own[:80]}
-    if not isinstance(own, Mapping):
-        return {"unreadable options": str(own)[:80]}
-    # Arrow gives every row all keys of the column, None where the row has none.
-    return {k: v for k, v in own.items() if v is not None}
+def _wanted_options(part: Part, name: str) -> dict[str, Any]:
+    """Return the part's options for a verifier; of a part for all, those that it takes.
+
+    What no verifier takes stays, so that it is refused by name.
+    """
+    takes = plugins.option_names(name)
+    others = plugins.all_option_names().difference(takes) if part.verifier == "*" else ()
+    return {k: v for k, v in part.options.items() if k not in others}
+
+
+def _options(name: str, own: Any) -> Mapping[str, Any]:
+    """Read a row's options; what cannot be read becomes an unknown option: unscored."""
+    try:
+        return plugins.row_options(name, own, strict=True)
+    except ValueError as error:
+        return {str(error): True}

@@ -2,19 +2,32 @@
 
 ``load("verifiers", "math")`` imports ``factory/verifiers/math/__init__.py``;
 ``load("verifiers", "my/check.py")`` imports that file. There is nothing to register.
+
+What a plug-in wants where nobody says otherwise it declares itself, so that a user's own plug-in
+can have it, too; nothing here or elsewhere depends on a plug-in's name. A verifier may declare:
+
+- ``OPTIONS``: names of its options, where ``verify`` takes ``**options``.
+- ``FILE_OPTIONS``: options for rows of files and imports, such as ``{"mode": "auto"}``.
+- ``fits_gold(gold)``: whether a gold that nobody named a verifier for is one of its own, or
+  ``FITS_ANY_GOLD = True``: it takes those that no other fits.
+- ``DEADLINE_S`` and ``MEMORY_BYTES``: limits of one item in a worker (``factory.stages.checker``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from factory.errors import PluginError
 
@@ -41,11 +54,16 @@ def names(kind: Kind) -> list[str]:
     >>> "math" in names("verifiers")
     True
     """
+    return list(_names(kind))
+
+
+@functools.cache
+def _names(kind: Kind) -> tuple[str, ...]:
     folder = Path(__file__).parent / kind
     files = {p.stem: p for p in folder.glob("[!_]*.py")}
     packages = {p.parent.name: p for p in folder.glob("[!_]*/__init__.py")}
     found = (files | packages).items()
-    return sorted(n for n, p in found if _MARK[kind].search(p.read_text("utf-8")))
+    return tuple(sorted(n for n, p in found if _MARK[kind].search(p.read_text("utf-8"))))
 
 
 @functools.cache
@@ -112,3 +130,84 @@ def label(kind: Kind, name: str) -> str:
     """
     module = load(kind, name)
     return f"{Path(name).stem if name.endswith('.py') else name}@{module.VERSION}"
+
+
+# ---- what a verifier declares
+
+
+@functools.cache
+def option_names(name: str) -> tuple[str, ...]:
+    """Return the names of the options that a verifier takes.
+
+    >>> option_names("choice")
+    ('mode', 'options')
+    """
+    module = load("verifiers", name)
+    parameters = inspect.signature(module.verify).parameters.values()
+    takes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return tuple(getattr(module, "OPTIONS", takes))
+
+
+@functools.cache
+def all_option_names() -> frozenset[str]:
+    """Return the names of the options of all verifiers that come with the factory."""
+    return frozenset(o for name in _names("verifiers") for o in option_names(name))
+
+
+def file_options(kind: Kind, name: str) -> dict[str, Any]:
+    """Return the options that a plug-in wants for rows of files and imports (``FILE_OPTIONS``).
+
+    Such rows hold answers in any form, while our own recipes ask for one form and say so.
+
+    >>> file_options("verifiers", "math")
+    {'mode': 'auto'}
+    """
+    return dict(getattr(load(kind, name), "FILE_OPTIONS", {}))
+
+
+def row_options(name: str, given: object, *, strict: bool = False) -> dict[str, Any]:
+    """Return what a row's column ``options`` says to a verifier.
+
+    Args:
+        name: of the verifier.
+        given: a mapping of its options, or that as JSON text; for a verifier with an option
+            ``options`` (the texts of a multiple choice) also those texts: a list, or a mapping
+            from letters. Keys without a value are left out: Arrow gives every row all keys.
+        strict: raise for what is none of these; else it says nothing to this verifier.
+
+    Raises:
+        ValueError: the column cannot be read.
+
+    >>> row_options("choice", ["Paris", "London"])
+    {'options': ['Paris', 'London']}
+    >>> row_options("math", '{"mode": "boxed"}'), row_options("math", ["Paris", "London"])
+    ({'mode': 'boxed'}, {})
+    """
+    if given is None or given == "":
+        return {}
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError, RecursionError):  # it may be the texts themselves
+            given = json.loads(given)
+    takes_texts = "options" in option_names(name)
+    if isinstance(given, Mapping):
+        fields = {str(k): v for k, v in given.items() if v is not None}
+        is_texts = takes_texts and not set(fields) & set(option_names(name))
+        return {"options": fields} if is_texts and fields else fields
+    if takes_texts:
+        return {"options": given}
+    if strict:
+        raise ValueError(f"unreadable options: {str(given)[:80]}")
+    return {}
+
+
+def verifier_of_gold(gold: object) -> str:
+    """Return the verifier that fits a gold where nobody names one.
+
+    >>> verifier_of_gold("1/2"), verifier_of_gold("C"), verifier_of_gold({"test_cases": []})
+    ('math', 'choice', 'code')
+    """
+    modules = {name: load("verifiers", name) for name in _names("verifiers")}
+    for name, module in modules.items():
+        if hasattr(module, "fits_gold") and module.fits_gold(gold):
+            return name
+    return next(n for n, module in modules.items() if getattr(module, "FITS_ANY_GOLD", False))

@@ -185,7 +185,7 @@ def _gpqa(row: Row, seed: int) -> dict[str, Any]:
         "text": f"{CHOICE_PREFIX.format(letters=letters)}\n\n{question.strip()}\n\n{shown}",
         "gold": letters[options.index(right.strip())],
         "verifier": "choice",
-        "options": {"options": options},
+        "options": {"mode": "auto", "options": options},  # no box is asked for
         "domain": row.get("High-level domain") or "science",
     } | _item(row, "Record ID", "id")
 

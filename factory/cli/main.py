@@ -87,12 +87,12 @@ def _verify(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--verifier",
         metavar="NAME",
-        help="name or path of a .py file (default: each row's, else math)",
+        help="name or path of a .py file (default: each row's, else what fits its gold)",
     )
     p.add_argument(
         "--mode",
         metavar="M",
-        help="mode of the math verifier: boxed or auto (default on files: auto)",
+        help="the verifier's option mode, such as boxed or auto (default: its own for files)",
     )
     _pair(p, "--option", "KEY=VALUE", "option of the verifier")
     p.add_argument("--workers", metavar="N", type=int, help="processes (default: cores)")

@@ -80,7 +80,9 @@ def _diff_verdicts(store: Store, verifier: str | None) -> int:
 
     tables = {t.removeprefix("verdicts.").partition("@")[0] for t in store.tables()}
     known = [name for name in plugins.names("verifiers") if name in tables]
-    for name in [verifier] if verifier else known or ["math"]:
+    if not verifier and not known:
+        note("the store holds no verdicts to compare")
+    for name in [verifier] if verifier else known:
         label, changed, same = diff_verdicts(store, name)
         out(f"{label}: {same} verdicts the same, {len(changed)} changed")
         for row in changed[:50]:

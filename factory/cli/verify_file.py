@@ -39,7 +39,7 @@ def verify_file(
     Args:
         source: path or ``-``.
         out: path or ``-``.
-        verifier: name for all rows; None reads each row's ``verifier`` (default ``math``).
+        verifier: name for all rows; None reads each row's ``verifier``, else what fits its gold.
         options: options for all rows; each row's own columns of those names fill in the rest.
         mapping: name that we read → column of the input.
         prefix: put before the written columns.
@@ -52,7 +52,7 @@ def verify_file(
     if verifier is not None:
         known = set(_checker(verifier, options, n_workers).known)
     else:
-        known = _known_options()
+        known = set(plugins.all_option_names())
         if unknown := sorted(set(options) - known):
             raise UsageError(
                 f"no verifier has option {', '.join(unknown)}", f"known: {', '.join(sorted(known))}"
@@ -86,7 +86,7 @@ def _verify_batch(
             verdicts[position] = Verdict.unscored("malformed_row")
             continue
         view = files.map_columns(row, mapping)
-        name = verifier or view.get("verifier") or "math"
+        name = verifier or view.get("verifier") or plugins.verifier_of_gold(view.get("gold"))
         item = _item(view)
         if item is None:
             verdicts[position] = Verdict.unscored("no_completion")
@@ -98,9 +98,9 @@ def _verify_batch(
             verdicts[position] = Verdict.unscored(f"{kind}: {error}"[:300])
             continue
         # Plain files hold answers in any form; then the row's own options, then the caller's.
-        own: dict[str, Any] = {"mode": "auto"} if name in _HAVE_AUTO else {}
-        nested = view.get("options")
-        for values in (nested if isinstance(nested, dict) else {}, view, options):
+        own = plugins.file_options("verifiers", str(name))
+        columns = {k: v for k, v in view.items() if k != "options"}
+        for values in (plugins.row_options(str(name), view.get("options")), columns, options):
             own |= {o: values[o] for o in checker.known if values.get(o) is not None}
         groups.setdefault(str(name), []).append((position, item, own))
     for name, members in groups.items():
@@ -123,7 +123,6 @@ def _verify_batch(
 
 _VERIFY_READS = ("completion", "reasoning", "answer", "prefill", "prompt", "gold", "verifier",
                  "options", "finish_reason")  # fmt: skip
-_HAVE_AUTO = ("math", "choice")
 _CHECKERS: dict[tuple[str, str], Any] = {}
 
 
@@ -135,15 +134,6 @@ def _checker(name: str, options: Mapping[str, Any], n_workers: int | None) -> An
     if key not in _CHECKERS:
         _CHECKERS[key] = Checker(name, options, n_workers=n_workers)
     return _CHECKERS[key]
-
-
-def _known_options() -> set[str]:
-    """Return the options of all verifiers; rows may name any of them."""
-    from factory.stages.checker import known_options
-
-    return {
-        o for n in plugins.names("verifiers") for o in known_options(plugins.load("verifiers", n))
-    }
 
 
 def _item(view: Row) -> Item | None:

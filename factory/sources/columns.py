@@ -337,16 +337,7 @@ class _Plan:
         wishes = self._wishes
         gold, verifier = self._gold_of(row, options)
         verifier = wishes.verifier or verifier
-        merged: dict[str, Any] = dict(self._shape.options)
-        own = opened(row.get("options")) if row.get("verifier") in self._verifiers else None
-        if isinstance(own, Mapping):
-            merged |= own
-        if verifier == "choice" and options:
-            merged.setdefault("options", [text for _, text in options])
-        merged |= wishes.options
-        if verifier in ("math", "choice"):
-            # Traces of others answer in many forms; our own recipes ask for a box and say so.
-            merged.setdefault("mode", "auto")
+        merged = self._options_of(row, verifier, options) | dict(wishes.options)
         item = self._facts["item"](row)
         level = self._facts["level"](row)
         return PromptSource(
@@ -361,6 +352,26 @@ class _Plan:
             level=None if not isinstance(level, str | int | float) else str(level),
             language=wishes.language or language_code(self._facts["language"](row)),
         )
+
+    def _options_of(
+        self, row: Row, verifier: str | None, texts: list[tuple[str, str]] | None
+    ) -> dict[str, Any]:
+        """Return the verifier's options for foreign rows, with the shape's and the row's own."""
+        # A row may name a verifier that is not here; a file that it names is not run for an import.
+        if verifier is None or verifier not in {*self._verifiers, self._wishes.verifier}:
+            return dict(self._shape.options)
+        known = plugins.option_names(verifier)
+        merged = plugins.file_options("verifiers", verifier) | dict(self._shape.options)
+        takes_texts = "options" in known
+        if texts and takes_texts:
+            merged["options"] = [text for _, text in texts]
+        own = opened(row.get("options"))
+        is_named = row.get("verifier") in self._verifiers
+        if isinstance(own, Mapping) and (is_named or set(own) & set(known)):
+            merged |= plugins.row_options(verifier, own)
+        elif isinstance(own, list | Mapping) and takes_texts and not texts:
+            merged |= plugins.row_options(verifier, own)
+        return merged
 
     def _gold_of(
         self, row: Row, options: list[tuple[str, str]] | None

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from factory import dialects
+from factory import dialects, plugins
 from factory.rows.paths import opened
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -122,13 +122,11 @@ def default_verifier(gold: str | None) -> str | None:
     if is_tests(gold):
         return "code"
     text = gold.strip()
-    if len(text) == 1 and text in "ABCDEFGHIJ":
-        return "choice"
     words = re.sub(r"\$[^$]*\$|\\\w+", " ", text).split()
     if "def " in text and "\n" in text:
         return None
     plain = sum(w.strip(".,;:").isalpha() and len(w) > 1 for w in words)
-    return None if plain > _PROSE_WORDS else "math"
+    return None if plain > _PROSE_WORDS else plugins.verifier_of_gold(gold)
 
 
 def is_tests(value: Any) -> bool:

@@ -7,10 +7,8 @@ are settled in the caller's process; the rest goes to a pool whose clock the par
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from factory import plugins
@@ -47,7 +45,7 @@ class Checker:
         self.module = plugins.load("verifiers", name)
         self.label = plugins.label("verifiers", name)
         self.n_workers = n_workers or os.cpu_count() or 1
-        self.known = known_options(self.module)
+        self.known = plugins.option_names(name)
         self._quick = getattr(self.module, "quick", None)
         unknown = sorted(set(self.options) - set(self.known))
         if unknown:
@@ -151,13 +149,6 @@ def verify_in_worker(payload: tuple[str, dict[str, Any], dict[str, Any]]) -> dic
     name, item, options = payload
     verdict: Verdict = plugins.load("verifiers", name).verify(Item.from_dict(item), **options)
     return verdict.to_dict()
-
-
-def known_options(module: ModuleType) -> tuple[str, ...]:
-    """Return the names of the options that a verifier takes."""
-    parameters = inspect.signature(module.verify).parameters.values()
-    takes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-    return tuple(getattr(module, "OPTIONS", takes))
 
 
 def _plain(item: Item) -> dict[str, Any]:

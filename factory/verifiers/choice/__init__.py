@@ -17,6 +17,12 @@ from factory.verifiers.choice import reading as read
 
 VERSION = 2
 OPTIONS = ("mode", "options")
+FILE_OPTIONS = {"mode": "auto"}
+
+
+def fits_gold(gold: object) -> bool:
+    """Tell whether a gold without a verifier is an option: one letter from A to J."""
+    return isinstance(gold, str) and len(gold.strip()) == 1 and gold.strip() in "ABCDEFGHIJ"
 
 
 def verify(item: Item, *, mode: str = "boxed", options: Any = None) -> Verdict:

@@ -38,6 +38,11 @@ _MAX_PROGRAM_CHARS = 200_000
 _SHOWN_CHARS = 400
 
 
+def fits_gold(gold: object) -> bool:
+    """Tell whether a gold without a verifier is a set of tests: a mapping, or its JSON text."""
+    return isinstance(gold, dict) or (isinstance(gold, str) and '"test_cases"' in gold[:2000])
+
+
 def ready(**options: Any) -> None:
     """Refuse before any work where no sandbox tier holds.
 

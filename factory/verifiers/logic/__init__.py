@@ -24,6 +24,7 @@ from factory.verifiers.logic import extract, knights, tasks
 VERSION = 2
 DEADLINE_S = 20.0
 OPTIONS = ("mode",)
+FILE_OPTIONS = {"mode": "auto"}
 
 _OPTION = re.compile(r"\(?([A-Z])\)?")
 _LISTED = re.compile(r"^[ \t]*\(?([A-Z])[).:]\s*(\S.*?)\s*$", re.M)

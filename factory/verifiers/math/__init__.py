@@ -33,6 +33,8 @@ from factory.verifiers.math.value import is_huge, is_undefined
 
 VERSION = 3
 OPTIONS = ("mode", "truncated", "second_opinion")
+FILE_OPTIONS = {"mode": "auto"}
+FITS_ANY_GOLD = True
 # A fresh worker spends seconds on importing sympy; the comparison itself has 0.8 s of CPU.
 DEADLINE_S = 30.0
 MEMORY_BYTES = 512 << 20
