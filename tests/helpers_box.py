@@ -16,7 +16,7 @@ import pytest
 
 from factory.errors import Refused
 from factory.sandbox import TIERS, Box, Limits, Outcome, Tier, choose
-from factory.sandbox.tiers import _SLOT_UIDS, TierError
+from factory.sandbox.tiers import SLOT_UIDS, TierError
 
 # The tier that this machine would choose, fast; each tier by name among the slow tests.
 TIER_PARAMS = ["chosen", *(pytest.param(tier, marks=pytest.mark.slow) for tier in TIERS)]
@@ -48,7 +48,7 @@ def descendants(pid: int) -> set[int]:
         except (OSError, IndexError):
             continue
         parents[int(entry.name)] = int(fields[1])
-        if uid in _SLOT_UIDS:
+        if uid in SLOT_UIDS:
             slots.add(int(entry.name))
     found = {pid}
     while more := {p for p, parent in parents.items() if parent in found} - found:
@@ -107,7 +107,7 @@ class Guarded:
         os.environ["FACTORY_CANARY"] = SECRET
         self.box = Box(tier)
         self.usual_s = min(self.benign() for _ in range(5))
-        self.living = descendants(self.box._launched.process.pid)
+        self.living = descendants(self.box.launched.process.pid)
 
     def close(self) -> None:
         del os.environ["FACTORY_CANARY"]
@@ -139,7 +139,7 @@ class Guarded:
         outcome = self.box.run("program", {"program": head + program}, limits=limits)
         ended = time.monotonic()
         assert b"ESCAPED" not in outcome.stdout, outcome.stdout[:300]
-        while (now := descendants(self.box._launched.process.pid)) - self.living:
+        while (now := descendants(self.box.launched.process.pid)) - self.living:
             assert time.monotonic() - ended < 1.0 / share, f"I1: {now - self.living} survive"
             time.sleep(0.02)
         assert self.process.poll() is None, "S-14: the canary process was killed"

@@ -17,6 +17,9 @@ import pytest
 from factory.errors import Refused
 from factory.records import Item, Verdict
 from factory.sandbox import BoxError, choose
+from factory.stages.importing import import_rows
+from factory.stages.verify import check_golds
+from factory.store import Store
 from factory.verifiers import code
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -243,6 +246,12 @@ def test_no_tier_is_ours_and_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 _EVERYWHERE = """
 import asyncio, multiprocessing, threading
 from factory.records import Item
+from factory.stages.importing import import_rows
+from factory.stages.verify import check_golds
+from factory.store import Store
+from factory.stages.importing import import_rows
+from factory.stages.verify import check_golds
+from factory.store import Store
 from factory.verifiers import code
 
 GOLD = {"test_cases": [{"code": "assert f(1) == 2\\nfor i in range(2):\\n    assert f(i) == i + 1"}]}
@@ -321,7 +330,31 @@ def test_a_gold_that_its_reference_fails_is_rejected(gold: dict[str, Any], reaso
 
 
 def test_a_gold_that_cannot_be_judged_here_is_not_called_bad() -> None:
-    assert code.sanity(streams(("", "1"), language="cobol", solution="DISPLAY 1")).is_ours
+    gold = streams(("", "1"), language="cobol", solution="DISPLAY 1")
+    assert code.sanity(gold).is_ours
+    assert code.gold_fault(gold) is None
+
+
+def test_check_names_golds_whose_tests_accept_nearly_anything(tmp_path: Path) -> None:
+    program = "def f(x):\n    if x > 3:\n        return x * 2 + 1\n    return x - 1"
+    golds = {
+        "good": asserts("assert f(5) == 11", "assert f(3) == 2", "assert f(4) == 9",
+                        solution=program),
+        "weak": asserts("assert f(5) is not None", solution=program),
+        "wrong": asserts("assert f(5) == 0", solution=program),
+        "bare": asserts("assert f(5) == 11"),
+    }  # fmt: skip
+    store = Store(tmp_path)
+    rows = [
+        ("x", i, {"id": name, "prompt": name, "completion": "c", "gold": gold})
+        for i, (name, gold) in enumerate(golds.items())
+    ]
+    import_rows(store, rows)
+    n, failing = check_golds(store)
+    assert n == 4
+    assert {row["item"]: row["reason"].partition(":")[0] for row in failing} == {
+        "weak": "weak_tests", "wrong": "wrong",
+    }  # fmt: skip
 
 
 def test_mutants_of_canonical_solutions_fail() -> None:

@@ -126,8 +126,6 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 STILL_IN_CIRCLES: list[list[str]] = []
 STILL_PRIVATE = {
-    "tests.bench.bench_math", "tests.helpers_box", "tests.test_logic", "tests.test_math_data",
-    "tests.test_sandbox",
 }  # fmt: skip
 
 

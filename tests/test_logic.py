@@ -160,7 +160,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(
     "name",
-    sorted(tasks._LITERAL_TASKS | tasks._ARITHMETIC_TASKS | tasks._SYMBOLIC_TASKS),
+    sorted(tasks.LITERAL_TASKS | tasks.ARITHMETIC_TASKS | tasks.SYMBOLIC_TASKS),
 )
 def test_no_scorer_evaluates_what_a_model_wrote(name: str, tmp_path: Path) -> None:
     file = tmp_path / "made"
@@ -183,11 +183,11 @@ def test_no_scorer_evaluates_what_a_model_wrote(name: str, tmp_path: Path) -> No
 def test_a_scorer_that_evaluates_text_and_is_not_known_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "_SYMBOLIC_TASKS", set())
-    tasks._scorer.cache_clear()
+    monkeypatch.setattr(tasks, "SYMBOLIC_TASKS", set())
+    tasks.scorer_of.cache_clear()
     verdict = judge("\\boxed{x + C}", task("simple_integration", "x + C", variable="x"))
     assert (verdict.status, verdict.reason) == ("unscored", "scorer_evaluates_text")
-    tasks._scorer.cache_clear()
+    tasks.scorer_of.cache_clear()
 
 
 def test_golds_pass_themselves() -> None:

@@ -271,10 +271,10 @@ def test_doctor_has_one_row_per_tier() -> None:
 
 def test_a_self_test_that_gets_through_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "escapes", lambda box: ["read a file"])
-    sandbox._probed.cache_clear()
+    sandbox.forget_probes()
     with pytest.raises(Refused, match="self-test: read a file got through"):
         sandbox.choose()
-    sandbox._probed.cache_clear()
+    sandbox.forget_probes()
 
 
 # --- our own failures ----------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_self_test_that_gets_through_refuses(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_dead_box_is_replaced_and_never_a_verdict(guarded: Guarded) -> None:
     with borrow(guarded.tier) as box:
-        box._launched.kill()
+        box.launched.kill()
         with pytest.raises(BoxError):
             box.run("program", {"program": "print(1)"}, limits=Limits(wall_s=1))
         box.close()
@@ -315,7 +315,7 @@ def test_the_box_ends_with_the_process_that_holds_it(guarded: Guarded) -> None:
 import sys, time
 from factory.sandbox import Box
 box = Box({guarded.tier!r})
-print(box._launched.process.pid, flush=True)
+print(box.launched.process.pid, flush=True)
 time.sleep(100)
 """
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)

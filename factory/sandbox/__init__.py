@@ -18,7 +18,7 @@ from factory.sandbox.tiers import TIERS, Tier, TierError, fix_of
 
 __all__ = [
     "TIERS", "Box", "BoxError", "Limits", "Outcome", "Tier", "borrow", "choose", "close_all",
-    "doctor", "retrying",
+    "doctor", "forget_probes", "retrying",
 ]  # fmt: skip
 
 
@@ -35,6 +35,11 @@ def _probe(tier: Tier) -> str:
     finally:
         box.close()
     return f"self-test: {', '.join(got_out)} got through" if got_out else ""
+
+
+def forget_probes() -> None:
+    """Forget which tiers held, so that ``choose`` probes them again."""
+    _probed.cache_clear()
 
 
 @functools.cache
@@ -79,5 +84,5 @@ def choose() -> Tier:
     if not errors:
         name = os.environ.get("FACTORY_SANDBOX")
         raise Refused(f"FACTORY_SANDBOX={name!r} names no tier", f"use one of {', '.join(TIERS)}")
-    _probed.cache_clear()
+    forget_probes()
     raise Refused("no sandbox tier holds here, so no model-written code was run", "; ".join(errors))

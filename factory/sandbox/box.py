@@ -71,24 +71,28 @@ class BoxError(Exception):
 
 
 class Box:
-    """One started box. Not for two threads at a time; ``boxes()`` lends them out.
+    """One started box. Not for two threads at a time; ``borrow`` lends them out.
 
     Args:
         tier: how it is confined.
         compilers: let it see the system's compilers.
+
+    Attributes:
+        launched: its first process outside and the control socket.
+        last: outcome of the last talk.
     """
 
     def __init__(self, tier: Tier, *, compilers: bool = False) -> None:
         self.tier = tier
         self.compilers = compilers
         self.pid = os.getpid()
-        self._launched: Launched = launch(tier, compilers=compilers)
+        self.launched: Launched = launch(tier, compilers=compilers)
         self.n_runs = 0
-        self.last: Outcome  # of the last talk
+        self.last: Outcome
 
     def close(self) -> None:
         """End the box and everything in it."""
-        self._launched.close()
+        self.launched.close()
 
     def run(
         self,
@@ -143,7 +147,7 @@ class Box:
                 yield our_out, our_in
             finally:
                 with contextlib.suppress(OSError):
-                    self._launched.control.send(b"stop")
+                    self.launched.control.send(b"stop")
                 answer = self._answer(limits)
                 self.last = _outcome(answer, limits, b"", _content(errors, limits))
 
@@ -151,13 +155,13 @@ class Box:
         job = json.dumps({"mode": mode, "limits": limits.to_dict()}).encode()
         self.n_runs += 1
         try:
-            socket.send_fds(self._launched.control, [job], files)
+            socket.send_fds(self.launched.control, [job], files)
         except OSError as error:
             raise BoxError(f"the box is gone: {error}") from None
 
     def _answer(self, limits: Limits) -> dict[str, Any]:
         """Wait for the end of the sample; the box's own clock ends it, ours ends the box."""
-        control = self._launched.control
+        control = self.launched.control
         deadline = time.monotonic() + limits.wall_s + 10
         too_much = False
         while not select.select([control], [], [], _LOOK_S)[0]:
@@ -183,7 +187,7 @@ class Box:
 
     def _resident(self) -> int:
         """Return the bytes that the sample's processes hold beyond what the server lent them."""
-        sizes = [_anonymous_bytes(pid) for pid in _below(self._launched.process.pid)]
+        sizes = [_anonymous_bytes(pid) for pid in _below(self.launched.process.pid)]
         server = min((size for size in sizes if size > 1 << 20), default=0)
         return sum(max(0, size - server) for size in sizes)
 

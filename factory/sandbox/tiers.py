@@ -29,7 +29,8 @@ from factory.sandbox import launcher as launcher_module
 Tier = Literal["bwrap", "slot", "landlock"]
 TIERS: tuple[Tier, ...] = ("bwrap", "slot", "landlock")
 
-_SLOT_UIDS = range(64001, 64129)  # outside of every range that distributions hand out
+SLOT_UIDS = range(64001, 64129)
+"""User ids of the tier ``slot``, outside of every range that distributions hand out."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _FILES = ("plain_data", "inside.kernel", "inside.harness", "inside.remote_tests", "inside.server")
 _START_S = 20.0
@@ -197,7 +198,7 @@ def _take_slot() -> tuple[int, int]:
         folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != 0:
         raise TierError(f"{folder} does not belong to root")
-    for uid in _SLOT_UIDS:
+    for uid in SLOT_UIDS:
         held = os.open(folder / str(uid), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -205,7 +206,7 @@ def _take_slot() -> tuple[int, int]:
             os.close(held)
             continue
         return uid, held
-    raise TierError(f"all {len(_SLOT_UIDS)} slot users are in use")
+    raise TierError(f"all {len(SLOT_UIDS)} slot users are in use")
 
 
 def launch(tier: Tier, *, compilers: bool = False) -> Launched:

@@ -367,9 +367,9 @@ class _Plan:
             merged["options"] = [text for _, text in texts]
         own = opened(row.get("options"))
         is_named = row.get("verifier") in self._verifiers
-        if isinstance(own, Mapping) and (is_named or set(own) & set(known)):
-            merged |= plugins.row_options(verifier, own)
-        elif isinstance(own, list | Mapping) and takes_texts and not texts:
+        has_options = isinstance(own, Mapping) and (is_named or bool(set(own) & set(known)))
+        has_texts = isinstance(own, list | Mapping) and takes_texts and not texts
+        if has_options or has_texts:
             merged |= plugins.row_options(verifier, own)
         return merged
 

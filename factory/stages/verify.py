@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -235,6 +236,9 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
 def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
     """Demand that every gold can be read, and, written as a completion, passes its own verifier.
 
+    A verifier that defines ``gold_fault(gold, **options)`` is then asked about those that pass:
+    ``code`` names tests that most mutants of their reference pass, too.
+
     Returns:
         Number of golds checked, and those that do not pass: source, item, verifier, reason.
     """
@@ -269,11 +273,36 @@ def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
             items.append(item_of(prompt, source, {"completion": completion or "x", "prefill": ""}))
             options.append(own)
         verdicts = checker.check(items, options)
-        for source, verdict, is_own in zip(sources, verdicts, can_pass, strict=True):
-            n += 1
+        n += len(sources)
+        passed = []
+        for source, own, verdict, is_own in zip(sources, options, verdicts, can_pass, strict=True):
             if verdict.status == "unscored" or (is_own and verdict.status != "pass"):
                 failing.append(_failing(source, verdict.reason or verdict.status))
+            elif is_own:
+                passed.append((source, own))
+        failing += _faults(checker, passed)
     return n, failing
+
+
+def _faults(
+    checker: Checker, passed: list[tuple[PromptSource, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Ask the verifier what else is wrong with golds that pass themselves, where it can tell."""
+    fault_of = getattr(checker.module, "gold_fault", None)
+    if fault_of is None:
+        return []
+
+    def ask(one: tuple[PromptSource, dict[str, Any]]) -> str | None:
+        try:
+            fault: str | None = fault_of(one[0].gold, **one[1])
+        except Exception as error:  # noqa: BLE001 - a plug-in's bug must not hide other golds
+            return f"{type(error).__name__}: {error}"[:200]
+        return fault
+
+    # Threads, since the programs run in boxes of their own.
+    with ThreadPoolExecutor(checker.n_workers) as threads:
+        faults = list(threads.map(ask, passed))
+    return [_failing(source, f) for (source, _), f in zip(passed, faults, strict=True) if f]
 
 
 def _failing(source: PromptSource, reason: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from factory.records import Item
 from factory.verifiers import math as ours
+from factory.verifiers.math.text import without_delimiters
 
 
 class Pair(NamedTuple):
@@ -62,7 +63,7 @@ def hard_latex(data: Path, n: int) -> list[Pair]:
     names = ("olympiadbench", "minerva_math", "gaokao2023en", "math500", "olymmath", "gaokao_math")
     golds = sorted(
         {
-            ours._outer(str(r["gold"]))
+            without_delimiters(str(r["gold"]))
             for f in ("prompts_math_en", "prompts_math_zh")
             for r in rows(data, f)
             if r["benchmark"].startswith(names) and re.search(r"\\[a-z]", str(r["gold"]))
@@ -129,8 +130,7 @@ def main() -> None:
         steps[name] = steps.get(name, 0) + 1
 
     def cold(pair: Pair) -> bool:
-        ours._gold.cache_clear()
-        ours._parsed.cache_clear()
+        ours.clear_caches()
         return mine(pair)
 
     print(f"{'set':14} {'side':18} {'pairs/s':>9} {'p50 us':>9} {'p99 us':>9} {'ratio':>7} agree")

@@ -67,7 +67,6 @@ _CLONE_NEW_ANY = 0x7E020080  # every namespace: time, mount, cgroup, uts, ipc, u
 _CLONE_THREAD = 0x00010000
 _MS_NOSUID_NODEV = 2 | 4
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 4, 38, 47
-_PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -264,11 +263,6 @@ def no_new_privileges() -> None:
 def hide_memory() -> None:
     """Keep processes of the same user from reading this one's memory and environment."""
     _prctl("dumpable", _PR_SET_DUMPABLE, 0)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent is gone."""
-    _prctl("subreaper", _PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent() -> None:

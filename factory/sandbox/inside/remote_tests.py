@@ -104,6 +104,7 @@ class Remote:
         object.__setattr__(self, "_at", at)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it in the candidate's box and return what comes back."""
         return _ask(self, "call", *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:

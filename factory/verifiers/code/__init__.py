@@ -142,6 +142,18 @@ def sanity(
     )
 
 
+def gold_fault(gold: Any, **options: Any) -> str | None:
+    """Tell what makes a gold that passes itself not worth generating for; None where nothing does.
+
+    Tests that most mutants of their own reference pass say little about a candidate.
+    """
+    found = sanity(gold, **options)
+    if found.is_sane or found.is_ours or found.reason == "no_solution":
+        return None
+    n_passed = found.n_mutants - found.n_killed
+    return found.reason or f"weak_tests: {n_passed} of {found.n_mutants} mutants pass"
+
+
 def _limits(options: dict[str, Any]) -> Limits:
     cpu_s = max(1, round(float(options.get("cpu_s", 6))))
     return Limits(

@@ -28,6 +28,11 @@ class Check:
 
 
 def request_of(name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what asks the box for a call of that name.
+
+    Raises:
+        NotPlain: an argument is no plain data.
+    """
     return {
         "op": "call",
         "on": {"name": name},

@@ -17,15 +17,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _MAX_ANSWER_CHARS = 20_000
-_LITERAL_TASKS = {
+# Whose scorers evaluate the answer, by what it has to be before they see it: a literal, plain
+# arithmetic, an expression for sympy.
+LITERAL_TASKS = {
     "string_insertion",
     "spiral_matrix",
     "binary_matrix",
     "n_queens",
     "number_sorting",
 }
-_ARITHMETIC_TASKS = {"countdown", "puzzle24"}
-_SYMBOLIC_TASKS = {"simple_integration", "intermediate_integration", "polynomial_multiplication"}
+ARITHMETIC_TASKS = {"countdown", "puzzle24"}
+SYMBOLIC_TASKS = {"simple_integration", "intermediate_integration", "polynomial_multiplication"}
 # tasks whose modules evaluate their own text only (questions, never answers)
 _OWN_TEXT_TASKS = {"basic_arithmetic", "bitwise_arithmetic", "codeio", "propositional_logic"}
 _EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|parse_latex)\(")
@@ -53,12 +55,12 @@ def harmless(task: str, answer: str) -> bool:
     """
     if len(answer) > _MAX_ANSWER_CHARS:
         return False
-    if task in _LITERAL_TASKS:
+    if task in LITERAL_TASKS:
         return bool(_PLAIN_WORDS.fullmatch(answer)) or _is_literal(answer)
-    if task in _ARITHMETIC_TASKS:
+    if task in ARITHMETIC_TASKS:
         short = len(answer) <= 300 and "**" not in answer
         return short and bool(_ARITHMETIC.fullmatch(answer))
-    if task in _SYMBOLIC_TASKS:
+    if task in SYMBOLIC_TASKS:
         return len(answer) <= 500 and bool(_SYMBOLIC.fullmatch(answer))
     return True
 
@@ -74,7 +76,7 @@ def _is_literal(answer: str) -> bool:
 
 
 @functools.cache
-def _scorer(task: str) -> Callable[[str, Mapping[str, Any]], float]:
+def scorer_of(task: str) -> Callable[[str, Mapping[str, Any]], float]:
     """Return the task's own scorer.
 
     Raises:
@@ -88,7 +90,7 @@ def _scorer(task: str) -> Callable[[str, Mapping[str, Any]], float]:
         if task not in DATASETS:
             raise NotScored("unknown_task")
         dataset_class, config_class = DATASETS[task]
-        known = _LITERAL_TASKS | _ARITHMETIC_TASKS | _SYMBOLIC_TASKS | _OWN_TEXT_TASKS
+        known = LITERAL_TASKS | ARITHMETIC_TASKS | SYMBOLIC_TASKS | _OWN_TEXT_TASKS
         if task not in known and _EVALUATES.search(
             inspect.getsource(inspect.getmodule(dataset_class) or reasoning_gym)
         ):
@@ -119,7 +121,7 @@ def score(gold: Mapping[str, Any], answers: list[str]) -> float | None:
         NotScored: the gold names no task that can be scored.
     """
     task = str(gold.get("task"))
-    scorer = _scorer(task)
+    scorer = scorer_of(task)
     metadata = gold.get("metadata") or {}
     entries = [
         {"question": gold.get("question", ""), "answer": gold.get("answer"), "metadata": form}

@@ -159,6 +159,12 @@ def _cascade(item: Item, *, mode: str, truncated: str) -> Verdict | None:
     return _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
 
 
+def clear_caches() -> None:
+    """Forget the golds and answers that were read, so that the next one costs what a first does."""
+    _gold.cache_clear()
+    _parsed.cache_clear()
+
+
 def as_completion(
     gold: Any, *, mode: str = "boxed", truncated: str = "fail", second_opinion: str = "off"
 ) -> str:
@@ -171,7 +177,7 @@ def as_completion(
     text = _gold_text(gold) or ""
     if "\\boxed" in text:
         return text
-    return f"The answer is $\\boxed{{{_outer(text)}}}$."
+    return f"The answer is $\\boxed{{{texts.without_delimiters(text)}}}$."
 
 
 def _extracted(item: Item, mode: str) -> answers.Extracted:
@@ -204,21 +210,8 @@ def _gold(text: str) -> tuple[str, ...]:
         text = text.rpartition("####")[2].strip()
     if text.count("{") - text.count("\\{") != text.count("}") - text.count("\\}"):
         return ()
-    text = _outer(text)
+    text = texts.without_delimiters(text)
     return (text,) if re.search(r"\w", text) else ()
-
-
-def _outer(text: str) -> str:
-    text = text.strip()
-    for start, end in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-        if (
-            text.startswith(start)
-            and text.endswith(end)
-            and len(text) > len(start + end)
-            and start not in text[len(start) : -len(end)]
-        ):
-            return text[len(start) : -len(end)].strip()
-    return text
 
 
 def _number(text: str) -> str | None:
@@ -253,7 +246,8 @@ def _by_other_commas(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool | No
     if ours is not None and theirs is not None and ours[0] == theirs[0] == "list":
         return same(ours, theirs)
     for one, other in ((gold, parts), (parts, gold)):
-        comma = _DECIMAL_COMMA.fullmatch(_outer(one[0]).strip()) if len(one) == 1 else None
+        written = texts.without_delimiters(one[0]) if len(one) == 1 else ""
+        comma = _DECIMAL_COMMA.fullmatch(written)
         number = _parse_parts(other)
         if comma and number is not None and number[0] == "num":
             return bool(number[1] == Fraction(f"{comma.group(1)}.{comma.group(2)}"))
@@ -308,7 +302,7 @@ def _worked_out(text: str) -> str:
         return text
     for work, result in ((0, 1), (1, 0)):
         sides = text.split("=")
-        number = texts.plain_number(_outer(sides[result]).strip())
+        number = texts.plain_number(texts.without_delimiters(sides[result]).strip())
         if number is not None and re.search(r"[0-9}]\s*[-+*/^\\]", sides[work]):
             with contextlib.suppress(ParseError):
                 if parse(sides[work]) == ("num", Fraction(number)):
@@ -365,4 +359,4 @@ def _divides_by_zero(parts: tuple[str, ...]) -> bool:
 
 
 def _joined(parts: tuple[str, ...]) -> str:
-    return ", ".join(_outer(texts.ascii_form(p)) for p in parts)
+    return ", ".join(texts.without_delimiters(texts.ascii_form(p)) for p in parts)

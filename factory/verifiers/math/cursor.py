@@ -18,14 +18,17 @@ class Cursor:
     # ---- helpers
 
     def peek(self) -> Token:
+        """Return the token that comes next, and stay before it."""
         return self.tokens[self.at]
 
     def next(self) -> Token:
+        """Take the token that comes next."""
         token = self.tokens[self.at]
         self.at += 1
         return token
 
     def take(self, *values: str) -> bool:
+        """Take the next token if it is one of these signs or commands; tell whether it was."""
         token = self.tokens[self.at]
         if token[1] in values and token[0] in ("op", "cmd"):
             self.at += 1
@@ -33,10 +36,20 @@ class Cursor:
         return False
 
     def expect(self, value: str) -> None:
+        """Take this sign or command.
+
+        Raises:
+            ParseError: another one comes.
+        """
         if not self.take(value):
             raise ParseError(f"expected {value}")
 
     def enter(self) -> None:
+        """Go one level deeper into brackets and the like.
+
+        Raises:
+            ParseError: nested deeper than ``MAX_DEPTH``, which would exhaust the stack.
+        """
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise ParseError("nested too deep")

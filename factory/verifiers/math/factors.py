@@ -36,12 +36,14 @@ class Factors(Matrices):
     # ---- factors
 
     def factor(self) -> Node:
+        """Parse one factor: a primary and what is written behind it."""
         self.enter()
         node = self.postfix(self.primary())
         self.depth -= 1
         return node
 
     def postfix(self, node: Node) -> Node:
+        """Parse what is written behind a factor: powers, primes, factorials, indices, percent."""
         while True:
             kind, value = self.peek()
             if kind != "op":
@@ -96,6 +98,7 @@ class Factors(Matrices):
         return node
 
     def subscript(self, node: Node) -> Node:
+        """Parse an index and make it a part of the name, or the base of a number."""
         if self.take("{"):
             begin = self.at
             depth = 1
@@ -124,6 +127,7 @@ class Factors(Matrices):
         raise ParseError("subscript")
 
     def primary(self) -> Node:
+        """Parse what a factor begins with: number, name, words, bracket or command."""
         kind, value = self.next()
         if kind == "num":
             return self.number(value)
@@ -156,6 +160,7 @@ class Factors(Matrices):
         raise ParseError(f"unexpected {value}")
 
     def inner(self, close: str) -> Node:
+        """Parse what stands before ``close``; several things between commas are a list."""
         bars, self.bars = self.bars, 0
         items = self.items((close,))
         self.expect(close)
@@ -163,6 +168,7 @@ class Factors(Matrices):
         return items[0] if len(items) == 1 else ("list", tuple(items))
 
     def number(self, value: str) -> Node:
+        """Read digits as an exact number: mixed, repeating or plain."""
         if len(value) > 5000:
             raise ParseError("too many digits")
         number = Fraction(value.rstrip("."))
@@ -191,6 +197,7 @@ class Factors(Matrices):
         return ("num", number * Fraction(10) ** (sign * int(digits)))
 
     def repeating(self, value: str) -> Node:
+        """Read a decimal whose last digits are overlined or dotted, as an exact fraction."""
         self.at += 1
         self.expect("{")
         kind, digits = self.next()
@@ -202,6 +209,7 @@ class Factors(Matrices):
         return ("num", Fraction(value.rstrip(".")) + tail)
 
     def symbol(self, value: str) -> Node:
+        """Read a letter: a constant, a function that is called, or a name."""
         if value == "e":
             return ("const", "e")
         if value == "i":
@@ -232,6 +240,7 @@ class Factors(Matrices):
         return False
 
     def bracket(self, opening: str) -> Node:
+        """Parse a bracketed thing: an interval, a point, or grouped factors."""
         bars, self.bars = self.bars, 0
         items = self.items((")", "]"))
         closing = self.next()[1]
@@ -245,6 +254,7 @@ class Factors(Matrices):
         return ("seq", opening, closing, tuple(items))
 
     def braces(self) -> Node:
+        """Parse a set: empty, built by a condition, or listed."""
         if self.take("\\}"):
             return ("empty",)
         builder = self.builder()
@@ -275,6 +285,7 @@ class Factors(Matrices):
         return None
 
     def command(self, value: str) -> Node:
+        """Parse what a LaTeX command begins."""
         value = ALIAS.get(value, value)
         if value == "frac":
             return divide(self.argument(), self.argument())
@@ -312,6 +323,7 @@ class Factors(Matrices):
         raise ParseError(f"unknown command {value}")
 
     def named(self, name: str) -> Node:
+        """Read the letters behind a command such as ``\\angle`` as a part of the name."""
         letters = ""
         while self.peek()[0] == "sym" and len(letters) < 4:
             letters += self.next()[1]
@@ -332,12 +344,14 @@ class Factors(Matrices):
         return self.primary()
 
     def sum_or_more(self) -> Node:
+        """Parse a sum and the unit in words behind it."""
         node = self.sum()
         if self.peek()[0] == "text":
             node = ("unit", node, self.unit_text())
         return node
 
     def root(self, name: str) -> Node:
+        """Parse a root, with its index where one is given."""
         index: Node = ("num", Fraction(3 if name == "cbrt" else 2))
         if self.take("["):
             index = self.sum()
@@ -345,6 +359,7 @@ class Factors(Matrices):
         return ("fn2", "root", self.argument(), index)
 
     def call(self, name: str) -> Node:
+        """Parse a function: its exponent or base, then its argument."""
         exponent: Node | None = None
         base: Node | None = None
         for _ in range(2):
@@ -371,6 +386,11 @@ class Factors(Matrices):
         return power(node, exponent)
 
     def of_whole_numbers(self, name: str, argument: Node) -> Node:
+        """Compute a function of whole numbers, such as gcd.
+
+        Raises:
+            ParseError: an argument is no whole number.
+        """
         items = argument[3] if argument[0] == "seq" else ()
         if not items or any(n[0] != "num" or n[1].denominator != 1 for n in items):
             raise ParseError(name)
@@ -392,6 +412,7 @@ class Factors(Matrices):
                 return node
 
     def fenced(self, value: str) -> Node:
+        """Parse what stands between a pair of fences such as ``\\lfloor`` and ``\\rfloor``."""
         closing = {
             "langle": "rangle", "lbrace": "rbrace", "lfloor": "rfloor", "lceil": "rceil",
             "lvert": "rvert", "lVert": "rVert", "vert": "vert", "lbrack": "rbrack",

@@ -71,6 +71,7 @@ class Matrices(Cursor):
         return function("det", node) if name == "vmatrix" else node
 
     def environment(self) -> str:
+        """Read the name of an environment, without its star."""
         self.expect("{")
         name = ""
         while self.peek()[0] in ("sym", "text", "cmd"):

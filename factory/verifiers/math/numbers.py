@@ -23,7 +23,7 @@ class Unsettled(Exception):
 
 
 class NotRational(Exception):
-    pass
+    """The node is no rational number."""
 
 
 # ---- symbols and their sample points

@@ -60,11 +60,17 @@ class Parser(Factors):
     """The outer grammar: lists, relations, ratios, unions, sums and products."""
 
     def nested(self, tokens: list[Token]) -> Node:
+        """Parse tokens of their own, such as a cell of a matrix."""
         return Parser(tokens).whole()
 
     # ---- structures
 
     def whole(self) -> Node:
+        """Parse all tokens; things between commas are a list.
+
+        Raises:
+            ParseError: something is left over.
+        """
         items = self.items(("end",))
         if self.peek()[0] != "end":
             raise ParseError("left over")
@@ -92,6 +98,7 @@ class Parser(Factors):
         return out
 
     def relation(self) -> Node:
+        """Parse sides with ``=``, ``<``, ``∈`` and the like between them."""
         self.enter()
         sides = [self.ratio()]
         operators: list[str] = []
@@ -113,6 +120,7 @@ class Parser(Factors):
         return ("rel", tuple(sides), tuple(operators))
 
     def ratio(self) -> Node:
+        """Parse sides with colons between them."""
         first = self.union()
         if self.peek() != ("op", ":"):
             return first
@@ -122,6 +130,7 @@ class Parser(Factors):
         return ("ratio", tuple(items))
 
     def union(self) -> Node:
+        """Parse sums that are joined, cut or taken from each other as sets."""
         first = self.sum()
         if self.peek()[1] not in ("cup", "cap", "setminus", "backslash", "lor", "land"):
             return first
@@ -142,6 +151,7 @@ class Parser(Factors):
         return ("union", tuple(items))
 
     def sum(self) -> Node:
+        """Parse terms with signs before them."""
         self.enter()
         terms: list[Node] = []
         sign = 1
@@ -172,6 +182,7 @@ class Parser(Factors):
         return add(terms)
 
     def product(self) -> Node:
+        """Parse factors, with or without a sign between them."""
         left = self.factor()
         while True:
             kind, value = self.peek()
@@ -239,12 +250,14 @@ class Parser(Factors):
         raise ParseError("two numbers side by side")
 
     def signed_factor(self) -> Node:
+        """Parse a factor with any number of signs before it."""
         sign = 1
         while self.peek()[0] == "op" and self.peek()[1] in "+-":
             sign *= -1 if self.next()[1] == "-" else 1
         return signed(self.factor(), sign)
 
     def starts_factor(self, kind: str, value: str) -> bool:
+        """Tell whether a token can begin a factor without a sign before it."""
         if kind in ("num", "sym"):
             return True
         if kind == "cmd":
@@ -254,6 +267,7 @@ class Parser(Factors):
         )
 
     def unit_text(self) -> str:
+        """Read the words of a unit with its exponents."""
         parts: list[str] = []
         while True:
             kind, value = self.peek()

@@ -122,6 +122,7 @@ def _simplify_relation(node: Node) -> Node:
 
 
 def has_pm(node: Node) -> bool:
+    """Tell whether a ± stands anywhere in the node."""
     if node[0] == "pm":
         return True
     return any(isinstance(part, tuple) and part and has_pm(part) for part in node[1:])
@@ -180,6 +181,7 @@ def float_of(node: Node) -> float | None:
 
 
 def difference(a: Node, b: Node) -> Node | None:
+    """Return a − b; None where one of them is no value."""
     a, b = strip(a)[0], strip(b)[0]
     if kind_of(a) != "value" or kind_of(b) != "value":
         return None

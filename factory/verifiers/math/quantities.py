@@ -30,6 +30,7 @@ _CONSTANTS = frozenset(("C", "c", "K", "k", "C_1", "c_1"))
 
 
 def close(x: Node, y: Node, factor: float) -> bool | None:
+    """Tell whether x · factor is y up to rounding; None where one has no value."""
     value, other = float_of(x), float_of(y)
     if value is None or other is None:
         return None

@@ -163,16 +163,6 @@ def variables(node: Node) -> frozenset[str]:
     return frozenset(s for side in node[1] for s in symbols(side))
 
 
-def _oriented(node: Node) -> tuple[Node, str] | None:
-    """Write a two-sided inequality as f < 0, f <= 0 or f != 0."""
-    left, right = node[1]
-    operator = node[2][0]
-    if operator in (">", ">="):
-        left, right, operator = right, left, operator.replace(">", "<")
-    f = difference(left, right)
-    return None if f is None else (f, operator)
-
-
 def _solved(node: Node) -> list[Interval] | None:
     """Solve a chain of linear inequalities in one symbol."""
     sides, operators = node[1], node[2]
@@ -252,6 +242,7 @@ def _solved_linear(left: Node, operator: str, right: Node) -> list[Interval] | N
 
 
 def same_intervals(ours: list[Interval], theirs: list[Interval]) -> bool | None:
+    """Compare two lists of intervals end by end; None where an end cannot be compared."""
     if len(ours) != len(theirs):
         return False
     unknown = False

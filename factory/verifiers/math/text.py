@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from fractions import Fraction
 
 from factory.verifiers.math.words import word_form
 
@@ -97,11 +96,6 @@ def plain_number(text: str) -> str | None:
     return "-" + number if sign in ("-", "−") else number
 
 
-def fraction_of(canonical: str) -> Fraction:
-    """Return the value of what ``plain_number`` gave."""
-    return Fraction(canonical)
-
-
 _FRAC_SHORT = re.compile(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])")
 _FRAC_HALF = re.compile(r"\\frac\s*([0-9])\s*\{")
 _SQRT_SHORT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
@@ -169,3 +163,21 @@ def word_of(key: str) -> str | None:
     if not found or any("①" <= c <= "⑳" for c in key):
         return None  # the numbers of statements, in any order
     return word_form(found.group(1))
+
+
+def without_delimiters(text: str) -> str:
+    r"""Take off the dollars or brackets of LaTeX that hold all of a text.
+
+    >>> without_delimiters(r" \(x + 1\) "), without_delimiters("$1$ or $2$")
+    ('x + 1', '$1$ or $2$')
+    """
+    text = text.strip()
+    for start, end in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if (
+            text.startswith(start)
+            and text.endswith(end)
+            and len(text) > len(start + end)
+            and start not in text[len(start) : -len(end)]
+        ):
+            return text[len(start) : -len(end)].strip()
+    return text
