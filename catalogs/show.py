@@ -11,6 +11,7 @@ import duckdb
 
 from catalogs import build, query
 from factory.errors import UsageError
+from factory.records.text import trace_text
 from factory.rows.answers import Answer, Format, plain, printable
 from factory.store import Store
 from factory.store.wide import literal
@@ -309,7 +310,7 @@ def _block(number: int, of: int, row: dict[str, Any]) -> str:
     if row["n_completion_tokens"] is not None:
         words.append(f"{row['n_completion_tokens']} tokens")
     head = " · ".join(printable(str(w)) for w in words if w)
-    text = (row["prefill"] or "") + (row["completion"] or "")
+    text = trace_text(row["prefill"], row["completion"])
     lines = [f"━━ {number} of {of} · {head}", f"trace  {row['trace_id']}"]
     lines += [f"prompt {_shortened(row['prompt'] or '', 400)}"]
     lines += [f"gold   {_shortened(row['gold'], 200)}"] if row["gold"] is not None else []

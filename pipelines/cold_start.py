@@ -24,6 +24,7 @@ from factory.dialects import join_reasoning, split_reasoning
 from factory.engines.base import Engine
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling, Trace, ids
+from factory.records.text import trace_text
 from factory.stages.export import export
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
@@ -140,7 +141,7 @@ def _drafts(store: Store, kept: pl.DataFrame, pairs: Sequence[Pair]) -> list[Dra
         for row in frame.join(kept.select("trace_id"), on="trace_id", how="semi").iter_rows(
             named=True
         ):
-            halves = split_reasoning((row["prefill"] or "") + row["completion"])
+            halves = split_reasoning(trace_text(row["prefill"], row["completion"]))
             fact = facts[row["trace_id"]]
             prompt, source = by_id[row["prompt_id"]]
             consistency = fact.get("language_consistency")

@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from factory.cli.file_rows import Tally, check_paths, clean, refuse_collision, refuse_unread
+from factory.cli.file_rows import Tally, check_paths, refuse_collision, refuse_unread
 from factory.errors import UsageError
+from factory.records.text import clean_text
 from factory.rows import files
 from factory.rows.files import Malformed, Row
 
@@ -166,7 +167,7 @@ def _text(row: Row, column: str, mapping: Mapping[str, str]) -> str | None:
     value = view.get(column)
     if not isinstance(value, str) and column in ("text", "completion"):
         value = files.completion_of(view)
-    return clean(value) if isinstance(value, str) else None
+    return clean_text(value) if isinstance(value, str) else None
 
 
 def _merge(

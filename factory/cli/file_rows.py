@@ -70,13 +70,6 @@ class Tally:
         return f"{self.rows} rows: {parts or 'nothing to do'}{why}"
 
 
-def clean(text: str | None) -> str | None:
-    """Replace lone surrogates, which Arrow text cannot hold."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode()
-
-
 def check_paths(source: str, out: str) -> None:
     """Refuse paths that cannot be read or written, before any work."""
     files.check_input(source)

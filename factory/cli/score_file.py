@@ -14,7 +14,6 @@ from factory.cli.file_rows import (
     Batch,
     Tally,
     check_paths,
-    clean,
     need_completion,
     ordered,
     refuse_collision,
@@ -78,12 +77,12 @@ def _score_batch(
         text = files.completion_of(view)
         text = text if text is not None else _text(view.get("text"))
         prefill = _text(view.get("prefill")) or ""
-        texts.append(None if text is None else clean(prefill + text))
+        texts.append(None if text is None else prefill + text)
     frame = frame_of(
         texts,
-        prompts=[clean(_prompt(v.get("prompt"))) for v in views],
-        target_languages=[clean(_text(v.get("target_language"))) for v in views],
-        extracted=[clean(_text(v.get("extracted"))) for v in views],
+        prompts=[_prompt(v.get("prompt")) for v in views],
+        target_languages=[_text(v.get("target_language")) for v in views],
+        extracted=[_text(v.get("extracted")) for v in views],
     )
     rows = scorer.score(frame).to_dicts()
     over = too_long(frame).to_list()

@@ -22,6 +22,7 @@ import orjson
 import zstandard
 
 from factory.errors import UsageError
+from factory.records.text import clean, clean_text
 from factory.rows import json_values, parquet, tables
 from factory.store.durable import replacing
 
@@ -179,21 +180,10 @@ def _json_rows(path: str, handle: BinaryIO) -> Iterator[Row | Malformed]:
             if isinstance(value, list):  # a row without names: its columns are 0, 1, 2 …
                 value = {str(i): item for i, item in enumerate(value)}
             what = f"a JSON {type(value).__name__}, not an object"
-            yield _clean(value) if isinstance(value, dict) else Malformed(number, what)
+            yield clean(value) if isinstance(value, dict) else Malformed(number, what)
     except ValueError as error:
         why = f"no JSON from the value {number + 1} on ({str(error)[:80]})"
         raise UsageError(f"{path}: {why}", "check the file; JSON Lines has a row a line") from None
-
-
-def _clean(value: Any) -> Any:
-    """Replace lone surrogates: keys and tables cannot hold them."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_clean(v) for v in value]
-    if isinstance(value, dict):
-        return {_clean(k): _clean(v) for k, v in value.items()}
-    return value
 
 
 def _parse(line: bytes, number: int) -> Row | Malformed:
@@ -201,7 +191,7 @@ def _parse(line: bytes, number: int) -> Row | Malformed:
         row = parquet.loads(line)
     except (ValueError, RecursionError):
         try:  # the standard library takes NaN and lone surrogates, which others do write
-            row = _clean(json.loads(line.decode("utf-8")))
+            row = clean(json.loads(line.decode("utf-8")))
         except UnicodeDecodeError as error:
             return Malformed(number, f"invalid UTF-8 ({error.reason})")
         except (ValueError, RecursionError) as error:
@@ -306,7 +296,7 @@ def _dump(row: Mapping[str, Any]) -> bytes:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str)
     except TypeError:  # a lone surrogate or an integer beyond 64 bits
         text = json.dumps(row, ensure_ascii=False, default=str)
-        return text.encode("utf-8", "replace") + b"\n"
+        return clean_text(text).encode() + b"\n"
 
 
 @contextlib.contextmanager

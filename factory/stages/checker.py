@@ -14,6 +14,7 @@ from typing import Any
 from factory import plugins
 from factory.errors import UsageError
 from factory.records import Item, Prompt, PromptSource, Verdict, ids
+from factory.records.text import clean_text, trace_text
 from factory.workers import Outcome, Pool
 
 _TARGET = "factory.stages.checker:verify_in_worker"
@@ -153,9 +154,7 @@ def verify_in_worker(payload: tuple[str, dict[str, Any], dict[str, Any]]) -> dic
 
 def _plain(item: Item) -> dict[str, Any]:
     fields = item.to_dict()
-    text = fields["text"]
-    if not text.isascii():
-        fields["text"] = text.encode("utf-8", "replace").decode()
+    fields["text"] = clean_text(fields["text"])
     return fields
 
 
@@ -170,7 +169,7 @@ def is_no_fact(reason: str | None) -> bool:
 def item_of(prompt: Prompt, source: PromptSource, row: dict[str, Any]) -> Item:
     """Return what a verifier sees of a stored trace."""
     return Item(
-        text=(row.get("prefill") or "") + (row.get("completion") or ""),
+        text=trace_text(row.get("prefill"), row.get("completion")),
         gold=source.gold,
         messages=prompt.messages,
         finish_reason=row.get("finish_reason"),

@@ -19,6 +19,7 @@ import orjson
 import polars as pl
 
 from factory.errors import UsageError
+from factory.records.text import trace_text
 from factory.rows import files
 from factory.stages.release import Release
 from factory.store import Store
@@ -154,7 +155,7 @@ def _dpo(store: Store, release: Release) -> Iterator[list[Row]]:
             & pl.col("prompt_id").is_in(prompts.implode())
         )
         for row in mine.sort("trace_id").iter_rows(named=True):
-            text = (row["prefill"] or "") + row["completion"]
+            text = trace_text(row["prefill"], row["completion"])
             losers.setdefault(row["prompt_id"], []).append(text)
     rows = []
     for row in chosen.iter_rows(named=True):

@@ -25,6 +25,7 @@ import polars as pl
 
 from factory.dialects import split_reasoning
 from factory.errors import StoreError, UsageError
+from factory.records.text import trace_text
 from factory.stages.select import CATEGORICAL, Selected
 from factory.store import Store, check_name, now
 from factory.store.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json
@@ -212,7 +213,7 @@ _GOLD_KEYS = ["prompt_id", "source", "item"]
 
 def _joined(parts: dict[str, pl.DataFrame]) -> pl.DataFrame:
     frame = parts["wide"].join(parts["text"], on="trace_id")
-    full = [(p or "") + c for p, c in frame.select("prefill", "completion").iter_rows()]
+    full = [trace_text(p, c) for p, c in frame.select("prefill", "completion").iter_rows()]
     halves = [split_reasoning(t) for t in full]
     frame = frame.drop("prefill").with_columns(
         pl.Series("completion", full, dtype=pl.String),

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from factory.records import Prompt, ids, score_form
+from factory.records.text import trace_text
 from factory.stages.reading import (
     OnCount,
     batches_of_texts,
@@ -107,7 +108,7 @@ def _score_group(
     done = 0
     for rows in batches_of_texts(store, wanted, batch=2048):
         frame = frame_of(
-            [(r["prefill"] or "") + (r["completion"] or "") for r in rows],
+            [trace_text(r["prefill"], r["completion"]) for r in rows],
             prompts=[Prompt(messages=prompts(r["prompt_id"])).text for r in rows],
             target_languages=[languages.get(r["prompt_id"]) for r in rows],
             extracted=[extracted.get(r["trace_id"]) for r in rows],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from factory.records.text import trace_text
 from factory.stages.reading import OnCount, extracted_of, languages_of, prompt_texts
 from factory.stages.score import ADD_ROWS, ScoreCounts, score_table
 from factory.stages.scorer import Scorer, frame_of, too_long
@@ -151,9 +152,8 @@ class Measure:
         rows = rows.cast(pl.String).filter(
             self._wanted.has(rows["trace_id"]) & ~pl.col("run_id").is_in(self._excluded)
         )
-        text = pl.concat_str(pl.col("prefill").fill_null(""), pl.col("completion").fill_null(""))
         frame = frame_of(
-            rows.select(text)["prefill"].to_list(),
+            [trace_text(p, c) for p, c in rows.select("prefill", "completion").iter_rows()],
             prompts=[self._prompts.get(p, "") for p in rows["prompt_id"]],
             target_languages=[self._languages.get(p) for p in rows["prompt_id"]],
             extracted=[self._extracted.get(t) for t in rows["trace_id"]],

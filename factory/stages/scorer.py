@@ -23,6 +23,7 @@ from factory import plugins
 from factory.dialects import split_reasoning
 from factory.errors import PluginError, UsageError
 from factory.records import polars_schema
+from factory.records.text import clean
 
 INPUTS = ("completion", "reasoning", "answer", "prompt", "target_language", "extracted")
 MAX_TEXT_BYTES = 8 << 20
@@ -69,14 +70,8 @@ def frame_of(
     try:
         return pl.DataFrame(columns, schema=schema)
     except UnicodeEncodeError:
-        clean = {name: [_encodable(text) for text in texts] for name, texts in columns.items()}
-        return pl.DataFrame(clean, schema=schema)
-
-
-def _encodable(text: str | None) -> str | None:
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        cleaned = {name: clean(list(texts)) for name, texts in columns.items()}
+        return pl.DataFrame(cleaned, schema=schema)
 
 
 class Scorer:

@@ -37,6 +37,7 @@ import xxhash
 import zstandard
 
 from factory.errors import CorruptError, StoreError
+from factory.records.text import clean_text
 from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir
 
 MAGIC = b"R1\xff\x03"
@@ -199,7 +200,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return orjson.dumps(row, option=_OPTIONS)
     except TypeError:
         clean = {
-            key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+            key: clean_text(value) if isinstance(value, str) else value
             for key, value in row.items()
         }
         return orjson.dumps(clean, option=_OPTIONS)

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from factory.records.text import trace_text
 from factory.stages.checker import shared_pool
 from factory.stages.generate.checks import SampleState
 from factory.stages.reading import languages_of
@@ -106,9 +107,7 @@ class Scores:
 
     def _measure(self, work: _Work) -> None:
         columns = {
-            "completions": [
-                (row["prefill"] or "") + (row["completion"] or "") for _, row, _ in work
-            ],
+            "completions": [trace_text(row["prefill"], row["completion"]) for _, row, _ in work],
             "prompts": [state.prompt.text for state, _, _ in work],
             "target_languages": [self._languages.get(state.prompt_id) for state, _, _ in work],
             "extracted": [extracted for _, _, extracted in work],

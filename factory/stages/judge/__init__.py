@@ -20,6 +20,7 @@ from factory.config import Config
 from factory.engines.base import Engine
 from factory.errors import Refused
 from factory.records import Item, Prompt, PromptSource, Sampling, Verdict, ids
+from factory.records.text import trace_text
 from factory.stages.generate import generate, plan
 from factory.stages.generate.policy import Policy
 from factory.stages.judge import grading
@@ -247,7 +248,7 @@ class _Asker:
             for key in keys:
                 row = replies[key]
                 if not _is_settled(found.get(row["prompt_id"])):
-                    text = (row["prefill"] or "") + row["completion"]
+                    text = trace_text(row["prefill"], row["completion"])
                     found[row["prompt_id"]] = grading.parse(text)
         return {c.trace_id: found[k] for c in cases if (k := c.prompt.prompt_id) in found}
 
@@ -295,7 +296,7 @@ def _case(
     *,
     with_reasoning: bool,
 ) -> Case:
-    item = Item(text=(text["prefill"] or "") + (text["completion"] or ""))
+    item = Item(text=trace_text(text["prefill"], text["completion"]))
     asked = grading.prompt_for(
         question=prompt.text, reference=gold, item=item, with_reasoning=with_reasoning
     )
