@@ -228,6 +228,7 @@ from factory.store import Store
 from factory.records import Prompt, PromptSource
 from factory.errors import FactoryError
 from factory.engines.vllm import prepare_environment
+from distill.devices import world
 prepare_environment()
 base, out, store = sys.argv[1:4]
 extra = dict(a.split("=") for a in sys.argv[4:])
@@ -245,7 +246,9 @@ config = GrpoConfig(base=base, out=Path(out), preset="r1_reasoning",
     outputs_per_rollout=rollout, length_caps={0: 8, 3: 12}, max_prompt_tokens=40,
     n_workers=1, trl=trl, trainable=extra.get("trainable"))
 try:
-    grpo(config, pairs, Store(store), say=lambda line: print(line, flush=True))
+    with world().main_process_first():  # as the command does
+        opened = Store(store)
+    grpo(config, pairs, opened, say=lambda line: print(line, flush=True))
 except FactoryError as error:
     print("ERROR", error, flush=True)
     sys.exit(3)
