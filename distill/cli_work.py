@@ -38,7 +38,7 @@ def evaluate(args: Namespace) -> int:
     from distill.evaluate import benchmarks, unique_pairs
     from distill.evaluate import evaluate as measure
     from factory.engines.base import identify
-    from factory.engines.opening import open_engine
+    from factory.engines.opening import Work, open_engine
     from factory.stages.generate import plan
     from factory.stages.generate.policy import Policy
 
@@ -76,7 +76,8 @@ def evaluate(args: Namespace) -> int:
         for key, value in counts.items():
             say(f"  {key.replace('_', ' '):28} {value:,}")
         return 0
-    engine = open_engine(args.engine, args.model, settings)
+    work = Work([prompt for prompt, _ in pairs], sampling)
+    engine = open_engine(args.engine, args.model, settings, work=work)
     try:
         found = measure(
             store, pairs, engine, benchmark=name, k=k, sampling=sampling,

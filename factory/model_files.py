@@ -101,11 +101,24 @@ def _digest(model: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
     return digest.hexdigest()
 
 
-def context_of(model: str) -> int:
-    """Return the longest sequence that a local model takes, in tokens; 0 where unknown."""
-    config = Path(model) / "config.json"
-    value = _json(config).get("max_position_embeddings") if config.is_file() else None
-    return value if isinstance(value, int) else 0
+def configuration(model: str, revision: str | None = None) -> dict[str, Any]:
+    """Return a model's configuration: of a folder its ``config.json``, of a hub model likewise.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if is_local(model):
+        config = Path(model) / "config.json"
+        return _json(config) if config.is_file() else {}
+    try:
+        from huggingface_hub import hf_hub_download
+
+        return _json(Path(hf_hub_download(model, "config.json", revision=revision)))
+    except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
+        raise UsageError(
+            f"model {model!r} is neither a folder nor found on the hub ({type(error).__name__})",
+            "check the name, or give a local path",
+        ) from None
 
 
 def chat_template(model: str) -> str | None:

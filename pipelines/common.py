@@ -100,7 +100,6 @@ class Engines:
         elif self._loaded.get(shape) != revision:
             engine.reload(model)
             _check_weights(engine, model)
-            engine.model, engine.revision = model_files.name_of(model), revision
         self._loaded[shape] = revision
         return engine
 

@@ -82,7 +82,8 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
             cost = price.of(completion_tokens=found["completion_tokens_at_most"])
             out(f"{'cost of these tokens at most':28}{cost:>14,.2f}")
         return 0
-    engine = opening.open_engine(kind, model, settings)
+    work = opening.Work([prompt for prompt, _ in prompts], sampling)
+    engine = opening.open_engine(kind, model, settings, work=work)
     view = View()
     try:
         with draining() as stop:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from factory import plugins
 from factory.engines.base import Engine, identify, with_defaults
 from factory.errors import UsageError
+from factory.records import Prompt, Sampling
+
+
+class Work(NamedTuple):
+    """What an engine is started for: prompts, and how they are sampled."""
+
+    prompts: Sequence[Prompt]
+    sampling: Sampling
+
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
-def open_engine(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
+def open_engine(
+    kind: str, model: str, settings: Mapping[str, Any], *, work: Work | None = None
+) -> Engine:
     """Start an engine.
 
     Args:
@@ -22,12 +33,16 @@ def open_engine(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
         model: name or local path.
         settings: the engine's own arguments. ``replicas`` (with any engine): so many of it, each in
             a process of its own that is replaced when it dies; 1 is one supervised engine.
+        work: what it is started for, where that is known: an engine's file may define
+            ``fitted(model, settings, prompts, sampling)``, which returns settings made for it.
 
     Raises:
         UsageError: an argument that it does not take.
         PluginError: there is no such engine, or it lacks a part of the contract.
     """
     module = plugins.load("engines", kind)
+    if work is not None and hasattr(module, "fitted"):
+        settings = module.fitted(model, settings, [p.messages for p in work.prompts], work.sampling)
     if "replicas" in settings and kind != "ray":
         return open_replicas(kind, model, settings)
     try:

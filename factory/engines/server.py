@@ -182,12 +182,15 @@ def served(model: str, options: Mapping[str, Any]) -> Served:
 
 def vllm_command(model: str, args: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
     """Return the command that serves ``model`` with vLLM, and its environment."""
-    from factory.engines.vllm import cpu_settings, has_cuda
+    from factory.engines.vllm import has_cuda
+    from factory.engines.vllm_cpu import cpu_settings
 
     settings: dict[str, Any] = {"load-format": "safetensors"}
     env = {"VLLM_NO_USAGE_STATS": "1"}
     if not has_cuda():
-        settings |= {k.replace("_", "-"): v for k, v in cpu_settings(model).items()}
+        given = {k.replace("-", "_"): v for k, v in args.items()}
+        asked = {k: given[k] for k in ("max_model_len", "max_num_seqs", "dtype") if k in given}
+        settings |= {k.replace("_", "-"): v for k, v in cpu_settings(model, **asked).items()}
         env |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         env["TORCHDYNAMO_DISABLE"] = "1"
     settings |= {k.replace("_", "-"): v for k, v in args.items()}

@@ -25,8 +25,9 @@ from factory import model_files
 from factory.engines import base
 from factory.engines._vllm_params import Parameters
 from factory.engines.base import Failure, Incoming, OnPartial, Request
+from factory.engines.vllm_cpu import SLOTS, cpu_settings, sequence_tokens
 from factory.errors import EngineError
-from factory.records import Trace
+from factory.records import Message, Sampling, Trace
 
 PARTIAL_EVERY_TOKENS = 128
 _CPU_ENV = {
@@ -65,21 +66,18 @@ def prepare_environment() -> str:
     return "cpu"
 
 
-def cpu_settings(
-    model: str, max_model_len: int | None = None, kv_cache_bytes: int = 256 << 20
-) -> dict[str, Any]:
-    """Return the engine arguments that make vLLM's CPU build work."""
-    return {
-        "dtype": "float32",
-        "enforce_eager": True,
-        # Prefixes shorter than a block are never shared, and 128 is the default.
-        "block_size": 32,
-        "kv_cache_memory_bytes": kv_cache_bytes,
-        # A seeded request whose prompt is cut over two steps ends vLLM 0.31 on CPU
-        # ("CPU Generator does not use offset"): prompts go in whole.
-        "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(4096, max_model_len or model_files.context_of(model)),
-    }
+def fitted(
+    model: str, settings: Mapping[str, Any], prompts: Sequence[Sequence[Message]],
+    sampling: Sampling,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the engine's settings with what the work to come says: on a CPU, its longest sequence.
+
+    ``open_engine`` asks for it where prompts and sampling are known before the engine starts.
+    """
+    out = dict(settings)
+    if not has_cuda() and not {"max_model_len", "kv_cache_bytes", "sequence_tokens"} & out.keys():
+        out["sequence_tokens"] = sequence_tokens(model, out.get("revision"), prompts, sampling)
+    return out
 
 
 @dataclass
@@ -101,12 +99,16 @@ class Engine(base.Engine):
         model: local folder, or a hub name.
         revision: commit of a hub model.
         chat_template: Jinja text instead of the model's own; ``plain`` joins the messages.
-        max_model_len: longest prompt + completion, tokens; default: the model's own.
-        max_num_seqs: sequences decoded at once.
+        max_model_len: longest prompt + completion, tokens; default: the model's own, on a CPU
+            as far as the cache holds it.
+        max_num_seqs: sequences decoded at once; on a CPU at most as many as the cache holds.
         queued: requests handed to vLLM beyond those, so that no slot waits.
         gpu_memory_utilization: share of the device's memory (CUDA).
         tensor_parallel_size: devices per model (CUDA).
-        kv_cache_bytes: size of the cache on CPU.
+        sequence_tokens: tokens of the longest sequence that is to come, where it is known: on a
+            CPU, memory is taken for it and not for the longest that the model could take.
+        kv_cache_bytes: size of the cache on CPU; default: for the work, and at most a quarter of
+            the free memory (``vllm_cpu``).
         enforce_eager: no graph capture; always so on CPU.
         args: further arguments of ``vllm.LLM``, as they are.
 
@@ -127,11 +129,12 @@ class Engine(base.Engine):
         revision: str | None = None,
         chat_template: str | None = None,
         max_model_len: int | None = None,
-        max_num_seqs: int = 256,
+        max_num_seqs: int = SLOTS,
         queued: int = 64,
         gpu_memory_utilization: float = 0.9,
         tensor_parallel_size: int = 1,
-        kv_cache_bytes: int = 256 << 20,
+        sequence_tokens: int | None = None,
+        kv_cache_bytes: int | None = None,
         enforce_eager: bool = False,
         args: Mapping[str, Any] | None = None,
     ) -> None:
@@ -139,7 +142,6 @@ class Engine(base.Engine):
         self.model = model_files.name_of(model)
         self.revision = model_files.revision_of(model, revision)
         self.device = prepare_environment()
-        self.slots = max_num_seqs + queued
         self.n_devices = 0 if self.device == "cpu" else tensor_parallel_size
         settings: dict[str, Any] = {
             "model": model,
@@ -152,24 +154,37 @@ class Engine(base.Engine):
         if not model_files.is_local(model):
             settings["revision"] = self.revision
         if self.device == "cpu":
-            settings |= cpu_settings(model, max_model_len, kv_cache_bytes)
+            settings |= cpu_settings(
+                model,
+                revision=settings.get("revision"),
+                max_num_seqs=max_num_seqs,
+                max_model_len=max_model_len,
+                sequence_tokens=sequence_tokens,
+                kv_cache_bytes=kv_cache_bytes,
+                dtype=str((args or {}).get("dtype", "float32")),
+            )
         else:
             settings |= {
                 "gpu_memory_utilization": gpu_memory_utilization,
                 "tensor_parallel_size": tensor_parallel_size,
                 "enforce_eager": enforce_eager,
             }
-        self.llm: Any = _start({**settings, **(args or {})})
+        settings |= args or {}
+        at_once = int(settings["max_num_seqs"])
+        self.slots = at_once + queued
+        self.llm: Any = _start(settings)
         self._engine = self.llm.llm_engine
         self._tokenizer = self.llm.get_tokenizer()
-        self._template = _template(chat_template, model, self._tokenizer)
-        self.template: str | None = model_files.template_hash(self._template)
+        self._given_template = chat_template
+        self._template: str | None = None
+        self.template: str | None = None
+        self._rendered: tuple[tuple[str, str], list[int]] | None = None
+        self._use_template(model)
         self.max_model_len = int(self.llm.model_config.max_model_len)
         self._flights: dict[str, _Flight] = {}
         # Requests are made in bursts: one by one between steps, each would find the processor's
         # caches full of the model and cost twice as much. What waits then is never under half.
-        self._refill_below = max_num_seqs + max(1, queued // 2)
-        self._rendered: tuple[tuple[str, str], list[int]] | None = None
+        self._refill_below = at_once + max(1, queued // 2)
         self._params = Parameters()
 
     def render(self, request: Request) -> list[int]:
@@ -218,15 +233,22 @@ class Engine(base.Engine):
     def reload(self, weights: str | Iterable[tuple[str, Any]]) -> None:
         """Take new weights without a restart: a safetensors folder, or (name, tensor) pairs.
 
+        A folder is another model of the same shape: its name, revision and chat template (unless
+        one was given to the engine) are those in force afterwards. Pairs leave them as they are.
+
         The pairs of a model with tied embeddings must hold ``lm_head.weight``, as ``state_dict()``
         does: vLLM on CPU keeps its old output head otherwise. Logprobs of the trainer and of the
         engine must agree afterwards (``logprobs``).
         """
-        if isinstance(weights, str):
-            weights = _with_head(weights)
-        kwargs = {"weights_iterator": iter(weights)}
-        self.llm.collective_rpc("reload_weights", kwargs=kwargs)
+        pairs = _with_head(weights) if isinstance(weights, str) else weights
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(pairs)})
         self.llm.reset_prefix_cache()
+        if isinstance(weights, str):
+            self.model, self.revision = (
+                model_files.name_of(weights),
+                model_files.revision_of(weights),
+            )
+            self._use_template(weights)
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """Return the logprob of each token but the first, given those before it."""
@@ -280,6 +302,11 @@ class Engine(base.Engine):
         gc.collect()
 
     # ---- inside
+
+    def _use_template(self, model: str) -> None:
+        self._template = _template(self._given_template, model, self._tokenizer)
+        self.template = model_files.template_hash(self._template)
+        self._rendered = None
 
     def _add(self, request: Request, *, streaming: bool) -> Failure | None:
         try:
