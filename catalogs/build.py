@@ -190,6 +190,7 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
     for name in _COPIED:
         source = relation(name, TABLES[name].columns)
         if name == "prompt_sources":
+            source = wide.current_sources(source)
             source = f"(SELECT *, left(gold, 200) AS gold_short FROM {source})"
         shown = ", ".join(quoted(c) for c in _columns(con, name))
         con.execute(f"INSERT INTO {name} BY NAME SELECT {shown} FROM {source}")
@@ -217,6 +218,7 @@ def _views(
         name: relation(name, TABLES[name].columns)
         for name in ("traces", "prompts", "prompt_sources")
     }
+    places["prompt_sources"] = wide.current_sources(places["prompt_sources"])
     places["trace_columns"] = ", ".join(quoted(c) for c in wide.TRACE_COLUMNS)
     selects = [
         f"SELECT {literal(p.name)} AS verifier, {literal(p.label.rpartition('@')[2])} AS version, "

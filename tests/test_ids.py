@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 
 MAKE = """
 import random, sys, json
-from factory import ids
+from factory.records import ids
 def value(g, depth=0):
     kind = g.randrange(9 if depth < 3 else 6)
     if kind == 0: return g.randrange(-10**12, 10**12)

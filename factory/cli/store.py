@@ -50,6 +50,9 @@ def import_(args: Namespace) -> int:
     note(
         f"{done.rows} rows: {done.traces} traces, {done.new} new, {done.known} known, "
         f"{done.duplicates} exact duplicates{skipped}; {done.with_gold} rows with a gold"
+        + (f"; {done.corrected} sources corrected" if done.corrected else "")
+        + (f"; more is known of {done.updated} known traces" if done.updated else "")
+        + (f"; {done.replaced} earlier traces replaced" if done.replaced else "")
         + (f"; special tokens cut off {done.cut_tokens} completions" if done.cut_tokens else "")
     )
     return 1 if done.skipped else 0

@@ -75,6 +75,8 @@ class PromptSource:
         verifier: name of the verifier that reads ``gold``, or None where nothing can be checked.
         options: options of that verifier.
         language: ISO 639-1 code of the prompt, where known.
+        meta: all that its row says besides.
+        correction: how often what is said of this prompt, source and item was corrected before.
     """
 
     prompt_id: str
@@ -87,11 +89,15 @@ class PromptSource:
     domain: str | None = None
     level: str | None = None
     language: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    correction: int = 0
 
     @property
     def source_id(self) -> str:
-        """Key: prompt, source and item."""
-        return ids.source_id(prompt_id=self.prompt_id, source=self.source, item=self.item)
+        """Key: prompt, source and item, and which correction it is."""
+        return ids.source_id(
+            prompt_id=self.prompt_id, source=self.source, item=self.item, correction=self.correction
+        )
 
     def row(self, run_id: str) -> dict[str, object]:
         """Return the stored form."""
@@ -108,8 +114,18 @@ class PromptSource:
             "domain": self.domain,
             "level": self.level,
             "language": self.language,
+            "meta": _json_text(self.meta),
+            "correction": self.correction,
             "run_id": run_id,
         }
+
+
+def _json_text(meta: Mapping[str, Any]) -> str | None:
+    import orjson
+
+    # What a row says is no key: its values may be of any type, and stay as they are.
+    option = orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(dict(meta), default=str, option=option).decode() if meta else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

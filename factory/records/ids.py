@@ -139,9 +139,9 @@ def imported_trace_id(*, prompt_id: str, model: str, completion: str) -> str:
     return key_of([prompt_id, f"{model}@imported", f"imported:{text_hash(completion)}", 0])
 
 
-def source_id(*, prompt_id: str, source: str, item: str) -> str:
-    """Return the key of one place that a prompt comes from."""
-    return key_of([prompt_id, source, item])
+def source_id(*, prompt_id: str, source: str, item: str, correction: int = 0) -> str:
+    """Return the key of one place that a prompt comes from, or of its correction."""
+    return key_of([prompt_id, source, item, *([correction] if correction else [])])
 
 
 def verdict_id(*, trace_id: str, gold_hash: str, options_hash: str) -> str:

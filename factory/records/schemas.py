@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2
 
 
 class Kind(NamedTuple):
@@ -94,7 +94,7 @@ TABLES: Mapping[str, TableForm] = {
     "prompt_sources": _form(
         "source_id",
         "source_id prompt_id source item split gold gold_hash verifier options domain level "
-        "language run_id",
+        "language meta correction:int run_id",
     ),
     "samplings": _form(
         "sampling_id",
@@ -105,6 +105,11 @@ TABLES: Mapping[str, TableForm] = {
         "trace_id prompt_id model revision sampling_id sample_index:int completion prefill "
         "finish_reason stop_reason n_prompt_tokens:int n_completion_tokens:int seconds:float "
         "cumulative_logprob:float meta text_hash run_id",
+    ),
+    "trace_updates": _form(
+        "update_id",
+        "update_id trace_id model finish_reason n_completion_tokens:int meta superseded_by "
+        "correction:int run_id",
     ),
     "verdicts": _form(
         "verdict_id",

@@ -351,6 +351,8 @@ class _Plan:
             domain=_plain(self._facts["domain"](row)),
             level=None if not isinstance(level, str | int | float) else str(level),
             language=wishes.language or language_code(self._facts["language"](row)),
+            # An import keeps this with each trace.
+            meta={} if wishes.traces else self._meta(row, 0, -1),
         )
 
     def _options_of(

@@ -17,6 +17,8 @@ import polars as pl
 from factory.records import Sampling, ids
 from factory.sources import columns
 from factory.sources.shape import named
+from factory.stages.earlier import Earlier
+from factory.stages.origins import Origins
 from factory.store import Store
 
 COMMIT_ROWS = 256
@@ -30,6 +32,9 @@ class Imported:
         rows: rows read; traces: completions found in them.
         new: traces appended; duplicates: exact repeats in the input; known: in the store before.
         with_gold: rows with a gold; cut_tokens: completions that ended with special tokens.
+        corrected: sources whose gold, verifier or other facts were corrected.
+        updated: known traces of which more is known now; replaced: traces in whose place a new
+            one stands, because its prompt was read better.
         shapes: file → its shape.
         skipped: reason → rows without a trace.
         trace_ids: the universe: every distinct trace of the input.
@@ -43,6 +48,9 @@ class Imported:
     known: int = 0
     with_gold: int = 0
     cut_tokens: int = 0
+    corrected: int = 0
+    updated: int = 0
+    replaced: int = 0
     shapes: dict[str, str] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     trace_ids: list[str] = field(default_factory=list)
@@ -89,10 +97,10 @@ def import_rows(
         "max_tokens": None, "fields": '"imported"',
     }  # fmt: skip
     store.table("samplings").add(pl.DataFrame([sampling], infer_schema_length=None))
-    traces = store.table("traces")
-    before = set(traces.keys().to_list())
+    origins = Origins(store)
+    earlier = Earlier(store)
     seen: set[str] = set()
-    tables = ("prompts", "prompt_sources", "traces")
+    tables = ("prompts", "prompt_sources", "traces", "trace_updates")
     writers = {name: store.table(name).writer(run_id) for name in tables}
     waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
 
@@ -111,7 +119,10 @@ def import_rows(
                 continue
             result.with_gold += origin.gold is not None
             waiting["prompts"].append(prompt.row(run_id))
-            waiting["prompt_sources"].append(origin.row(run_id))
+            fact = origins.changed(origin)
+            if fact is not None:
+                result.corrected += fact.correction > 0
+                waiting["prompt_sources"].append(fact.row(run_id))
             for reply in found.replies:
                 result.traces += 1
                 trace = columns.trace_of(
@@ -122,11 +133,21 @@ def import_rows(
                     result.duplicates += 1
                     continue
                 seen.add(trace.trace_id)
-                result.trace_ids.append(trace.trace_id)
-                if trace.trace_id in before:
+                known = earlier.known_as(trace)
+                if known is not None:
                     result.known += 1
+                    result.trace_ids.append(known)
+                    update = earlier.update(known, trace, run_id)
+                    if update is not None:
+                        result.updated += 1
+                        waiting["trace_updates"].append(update)
                     continue
+                old = earlier.superseded(trace, origins, origin.source, origin.item)
+                if old is not None:
+                    result.replaced += 1
+                    waiting["trace_updates"].append(earlier.replace(old, trace.trace_id, run_id))
                 result.new += 1
+                result.trace_ids.append(trace.trace_id)
                 waiting["traces"].append(trace.row(run_id))
             if len(waiting["traces"]) >= COMMIT_ROWS:
                 commit()

@@ -24,10 +24,16 @@ def read_pairs(store: Store, source: str | None = None) -> list[tuple[Prompt, Pr
     """Return stored prompts with their sources (of one source, or of all), in a stable order."""
     messages = prompt_messages(store)
     out = []
-    for row in store.table("prompt_sources").read().sort("source", "item").iter_rows(named=True):
+    for row in current_sources(store).sort("source", "item").iter_rows(named=True):
         if source is None or row["source"] == source:
             out.append((Prompt(messages=messages(row["prompt_id"])), source_of(row)))
     return out
+
+
+def current_sources(store: Store) -> pl.DataFrame:
+    """Return what is said of prompts now: of corrected sources the last correction."""
+    found = store.table("prompt_sources").read()
+    return found.sort("correction").unique(["prompt_id", "source", "item"], keep="last")
 
 
 def source_of(row: Mapping[str, Any]) -> PromptSource:
@@ -36,7 +42,12 @@ def source_of(row: Mapping[str, Any]) -> PromptSource:
         "prompt_id", "source", "item", "split", "gold", "verifier", "domain", "level", "language",
     )  # fmt: skip
     fields = {name: row[name] for name in names}
-    return PromptSource(**fields, options=orjson.loads(row["options"] or "{}"))
+    return PromptSource(
+        **fields,
+        options=orjson.loads(row["options"] or "{}"),
+        meta=orjson.loads(row["meta"] or "{}"),
+        correction=row["correction"] or 0,
+    )
 
 
 def prompt_messages(store: Store) -> Callable[[str], tuple[Any, ...]]:
@@ -48,7 +59,7 @@ def prompt_messages(store: Store) -> Callable[[str], tuple[Any, ...]]:
 
 def languages_of(store: Store) -> dict[str, str]:
     """Return the language of each prompt that has one, by prompt id."""
-    frame = store.table("prompt_sources").read(["prompt_id", "language"]).drop_nulls()
+    frame = current_sources(store).select("prompt_id", "language").drop_nulls()
     return dict(frame.sort("prompt_id", "language").iter_rows())
 
 

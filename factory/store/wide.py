@@ -9,7 +9,8 @@ Columns, in this order:
 * of the trace: ``trace_id`` … ``run_id`` (``TRACE_COLUMNS``; no text), and of its sampling;
 * of the prompt's source (``SOURCE_COLUMNS``). A prompt may have several sources: the one taken
   has a gold rather than none, names a verifier rather than none, then comes first by source,
-  item and key. ``n_sources`` says how many there are;
+  item and key. ``n_sources`` says how many there are. Of a corrected source the last correction
+  counts;
 * ``status reward reason extracted decided_by``: the verdict of the verifier that the source
   names; where it names none, of the first verifier by name whose verdict used the source's gold;
 * ``<verifier>_<field>`` of every verifier. Of several verdicts of one version on one trace the
@@ -339,7 +340,9 @@ def wide_of(plugs: Sequence[Plug], relation: Relation, several: Set[str]) -> str
         relation: SQL of a table's rows.
         several: labels of the verifiers to choose one verdict per trace from (``repeated``).
     """
-    base = {name: relation(name, TABLES[name].columns) for name in ("traces", "samplings")}
+    names = ("traces", "samplings", "trace_updates")
+    base = {name: relation(name, TABLES[name].columns) for name in names}
+    base["traces"] = f"({_traces_sql(base['traces'], base['trace_updates'])})"
     sources = relation("prompt_sources", TABLES["prompt_sources"].columns)
     ctes = [f"_source AS ({_source_sql(sources)})"]
     joins = [
@@ -363,6 +366,26 @@ def wide_of(plugs: Sequence[Plug], relation: Relation, several: Set[str]) -> str
     )
 
 
+def _traces_sql(traces: str, updates: str) -> str:
+    """Traces with what is known of them since they were stored, those superseded left out."""
+    updated = [c for c in TABLES["trace_updates"].columns if c in TRACE_COLUMNS]
+    own = ("trace_id", "run_id")
+    shown = ", ".join(f"coalesce(u.{c}, t.{c}) AS {c}" for c in updated if c not in own)
+    return (
+        f"SELECT t.* REPLACE ({shown}) FROM {traces} AS t LEFT JOIN (SELECT * FROM {updates} "
+        "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY correction DESC) = 1) AS u "
+        "USING (trace_id) WHERE u.superseded_by IS NULL"
+    )
+
+
+def current_sources(sources: str) -> str:
+    """Return SQL of the prompt sources that count: of corrected ones the last correction."""
+    return (
+        f"(SELECT * FROM {sources} QUALIFY row_number() OVER "
+        "(PARTITION BY prompt_id, source, item ORDER BY correction DESC NULLS LAST) = 1)"
+    )
+
+
 def _source_sql(sources: str) -> str:
     names = ", ".join(f"{quoted(c)} AS {quoted(w)}" for c, w in SOURCE_COLUMNS.items())
     # A source may name a verifier by the path of its file; its facts go by the file's stem.
@@ -370,7 +393,7 @@ def _source_sql(sources: str) -> str:
     return (
         f"SELECT prompt_id, {names}, {stem} AS _verifier, "
         f"count(*) OVER (PARTITION BY prompt_id) AS n_sources "
-        f"FROM {sources} QUALIFY row_number() OVER (PARTITION BY prompt_id "
+        f"FROM {current_sources(sources)} QUALIFY row_number() OVER (PARTITION BY prompt_id "
         "ORDER BY gold_hash IS NULL, verifier IS NULL, source, item, source_id) = 1"
     )
 

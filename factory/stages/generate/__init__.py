@@ -29,6 +29,7 @@ from factory.stages.generate.policy import Policy
 from factory.stages.generate.price import Price
 from factory.stages.generate.progress import Progress
 from factory.stages.generate.scoring import Scores
+from factory.stages.origins import Origins
 from factory.store import Store
 
 Pair = tuple[Prompt, PromptSource]
@@ -280,16 +281,14 @@ def _record_inputs(
     store: Store, states: Sequence[SampleState], sampling: Sampling, run_id: str
 ) -> None:
     """Store prompts, sources and the sampling; those that are known already add nothing."""
-    for name, make in (("prompts", _prompt_rows), ("prompt_sources", _source_rows)):
-        for begin in range(0, len(states), INPUT_ROWS):
-            rows = make(states[begin : begin + INPUT_ROWS], run_id)
-            store.table(name).add(pl.DataFrame(rows, infer_schema_length=None))
+    origins = Origins(store)
+    for begin in range(0, len(states), INPUT_ROWS):
+        some = states[begin : begin + INPUT_ROWS]
+        prompts = [s.prompt.row(run_id) for s in some]
+        facts = [origins.changed(source) for s in some for source in s.sources]
+        for name, rows in (
+            ("prompts", prompts), ("prompt_sources", [f.row(run_id) for f in facts if f]),
+        ):  # fmt: skip
+            if rows:
+                store.table(name).add(pl.DataFrame(rows, infer_schema_length=None))
     store.table("samplings").add(pl.DataFrame([sampling.row(run_id)]))
-
-
-def _prompt_rows(states: Sequence[SampleState], run_id: str) -> list[dict[str, object]]:
-    return [s.prompt.row(run_id) for s in states]
-
-
-def _source_rows(states: Sequence[SampleState], run_id: str) -> list[dict[str, object]]:
-    return [source.row(run_id) for s in states for source in s.sources]
