@@ -152,6 +152,18 @@ def _import(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.store:import_")
 
 
+def _inspect(p: argparse.ArgumentParser) -> None:
+    p.add_argument("input", metavar="FILE|DATASET", help="file, folder, pattern or a hub dataset")
+    p.add_argument("--rows", type=_count, metavar="N", help="rows shown (default: 3; JSON: all)")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+    p.add_argument("--shape", help="shape of the rows: a name or a .py file (default: what fits)")
+    p.add_argument("--revision", help="a dataset's commit, tag or branch")
+    p.add_argument("--config", help="its configuration")
+    p.add_argument("--split", default="train", help="its split (default: train)")
+    _pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
+    p.set_defaults(run="factory.cli.inspect:inspect")
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
@@ -322,6 +334,7 @@ VERBS: list[tuple[str, str, Adder]] = [
         "sample what a recipe wants and the store lacks, verified while sampling",
         _generate,
     ),
+    ("inspect", "say what would be read out of a file or dataset; write nothing", _inspect),
     ("import", "take existing traces into the store", _import),
     ("verify", "verify completions against their golds (files or store)", _verify),
     (
