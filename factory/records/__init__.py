@@ -24,6 +24,7 @@ from factory.records.schemas import TABLES as TABLES
 from factory.records.schemas import TableForm as TableForm
 from factory.records.schemas import polars_schema as polars_schema
 from factory.records.schemas import score_form as score_form
+from factory.records.schemas import whole as whole
 
 Status = Literal["pass", "fail", "unscored"]
 Message = Mapping[str, Any]

@@ -5,7 +5,9 @@ What Arrow, Polars and SQL call a kind is declared here too, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +34,14 @@ KINDS: Mapping[str, Kind] = {
 }
 """The kinds of columns that a table or a plug-in may declare."""
 SQL_TYPES: Mapping[str, str] = {name: kind.sql for name, kind in KINDS.items()}
+_FITS: Mapping[str, frozenset[type]] = {
+    "text": frozenset({str, type(None)}),
+    "int": frozenset({int, type(None)}),
+    "float": frozenset({float, int, type(None)}),
+    "bool": frozenset({bool, type(None)}),
+}
+_KEY = re.compile("[0-9a-f]{32}")
+_INT_END = 1 << 63
 
 
 def arrow_type(kind: str) -> pa.DataType:
@@ -81,6 +91,71 @@ class TableForm:
     def polars_schema(self) -> pl.Schema:
         """Return the columns with their Polars types."""
         return polars_schema(self.columns)
+
+    def misfit(self, rows: Iterable[Mapping[str, Any]]) -> str | None:
+        """Say what is wrong with the first row that this table cannot hold; None: all fit.
+
+        A column that a row leaves out is null. Exact types count, since a reader would take a
+        number in the wrong form for damage: an ``int`` is no bool and no float, and fits 64 bits.
+
+        >>> TableForm("k", {"k": "text", "n": "int"}).misfit([{"k": "0" * 32, "n": 12.0}])
+        'n is 12.0, which is no int (row 00000000000000000000000000000000)'
+        """
+        columns, key = self.columns, self.key
+        for row in rows:
+            for name, value in row.items():
+                kind = columns.get(name)
+                if kind is None:
+                    return f"there is no column {name!r}"
+                if type(value) not in _FITS[kind] or (
+                    kind in ("int", "float")
+                    and type(value) is int
+                    and not -_INT_END <= value < _INT_END
+                ):
+                    shown = repr(value)[:80]
+                    return f"{name} is {shown}, which is no {kind} (row {row.get(key)})"
+            found = row.get(key)
+            if not isinstance(found, str) or not _KEY.fullmatch(found):
+                return f"{key} is {repr(found)[:80]}, which is no key"
+        return None
+
+    def misfit_frame(self, frame: pl.DataFrame) -> str | None:
+        """Say what is wrong with a frame of rows, as ``misfit`` does with mappings."""
+        import polars as pl
+
+        fits = {
+            "text": lambda t: t == pl.String,
+            "int": lambda t: t.is_integer(),
+            "float": lambda t: t.is_numeric(),
+            "bool": lambda t: t == pl.Boolean,
+        }
+        for name, kind in self.columns.items():
+            found = frame.schema.get(name)
+            if found is None:
+                return f"there is no column {name!r}"
+            if found != pl.Null and not fits[kind](found):
+                return f"{name} is of type {found}, which is no {kind}"
+            if kind == "int" and found == pl.UInt64 and (frame[name] >= _INT_END).any():
+                return f"{name} holds a number beyond 64 bits with a sign"
+        keys = frame[self.key]
+        if keys.null_count() or not keys.cast(pl.String).str.contains("^[0-9a-f]{32}$").all():
+            return f"{self.key} holds what is no key"
+        return None
+
+
+def whole(value: object) -> int | None:
+    """Return a count that somebody else reports as an ``int``; None where it says none.
+
+    >>> whole(12), whole(12.0), whole("12"), whole(12.5), whole(True), whole(2**63), whole(-1)
+    (12, 12, 12, None, None, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and 0 <= value < _INT_END else None
 
 
 def _form(key: str, columns: str) -> TableForm:

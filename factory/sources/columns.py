@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from factory import dialects, plugins
-from factory.records import Prompt, PromptSource, Trace, ids
+from factory.records import Prompt, PromptSource, Trace, ids, whole
 from factory.rows.paths import folded, opened
 from factory.sources import golds, messages, recognise
 from factory.sources.languages import language_code
@@ -459,7 +459,7 @@ def _one(value: Any, position: int) -> str | None:
 def _number(value: Any, position: int) -> int | None:
     if isinstance(value, list):
         value = value[position] if position < len(value) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return whole(value)
 
 
 def _plain(value: Any) -> str | None:

@@ -37,6 +37,7 @@ import xxhash
 import zstandard
 
 from factory.errors import CorruptError, StoreError
+from factory.records.schemas import TableForm
 from factory.records.text import clean_text
 from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir
 
@@ -64,13 +65,15 @@ class SegmentWriter:
 
     Args:
         path: a file that does not exist yet.
+        form: what the rows must fit; None takes them as they are.
 
     Raises:
         StoreError: the file cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: TableForm | None = None) -> None:
         self.path = path
+        self._form = form
         self.n_rows = 0
         """Rows committed so far."""
         self.n_bytes = 0
@@ -86,10 +89,15 @@ class SegmentWriter:
         """Commit rows as one block: when this returns they are on disk, all of them.
 
         Raises:
-            StoreError: the disk is full or gone; no row of this call is kept, earlier ones are.
+            StoreError: a row does not fit the table, or the disk is full or gone; no row of this
+                call is kept, earlier ones are.
         """
         if not rows:
             return
+        # One row in another form would make all of them unreadable, for ever.
+        misfit = self._form.misfit(rows) if self._form is not None else None
+        if misfit is not None:
+            raise StoreError(f"{self.path.parent.name}: {misfit}", "nothing of it is stored")
         # Outside the lock: other threads encode and compress while one waits for the disk.
         block = encode_block(rows)
         with self._lock:

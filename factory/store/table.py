@@ -77,15 +77,23 @@ class Table:
         """Open a segment of one's own; once closed (or its process dead) it can be sealed."""
         check_name(run_id, what="run")
         n = f"{os.getpid():x}{next(_WRITER_COUNT):x}{secrets.token_hex(2)}"
-        return SegmentWriter(self.folder / f"segment-{run_id}-{n}.log")
+        return SegmentWriter(self.folder / f"segment-{run_id}-{n}.log", self.form)
 
     def add(self, frame: pl.DataFrame) -> int:
         """Write rows straight to a part (facts that can be computed again); keys stay unique.
 
         Returns:
             Number of rows that were new.
+
+        Raises:
+            StoreError: a column is not of its kind; nothing is written.
         """
+        misfit = self.form.misfit_frame(frame)
+        if misfit is not None:
+            raise StoreError(f"{self.name}: {misfit}", "nothing of it is stored")
         frame = frame.select(list(self.form.columns)).cast(self.form.polars_schema())
+        floats = [name for name, kind in self.form.columns.items() if kind == "float"]
+        frame = frame.with_columns(pl.col(floats).fill_nan(None))  # undefined, as in a log
         frame = frame.unique(self.form.key, keep="first", maintain_order=True)
         with self._lock():
             new = self.missing_frame(frame)

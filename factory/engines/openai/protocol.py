@@ -16,7 +16,7 @@ import orjson
 from factory.dialects import THINK_OPEN, join_reasoning
 from factory.engines.base import Request
 from factory.engines.openai.settings import Settings
-from factory.records import Trace
+from factory.records import Trace, whole
 
 _CONGESTED = (408, 425, 429, 503, 529)
 _RETRIABLE = (*_CONGESTED, 409, 500, 502, 504)
@@ -172,9 +172,10 @@ class Answer:
             if self.finish_reason == "length"
             else "stop",
             stop_reason=rule or self.stop_reason,
-            n_prompt_tokens=usage.get("prompt_tokens"),
+            n_prompt_tokens=whole(usage.get("prompt_tokens")),
             # Of an aborted stream no usage comes: its pieces are its tokens, or nearly so.
-            n_completion_tokens=usage.get("completion_tokens") or (self.n_pieces if rule else None),
+            n_completion_tokens=whole(usage.get("completion_tokens"))
+            or (self.n_pieces if rule else None),
             seconds=seconds,
         )
 

@@ -7,6 +7,7 @@ Everything here happens on the caller's thread, except commits (``_commit``) and
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ import polars as pl
 
 from factory.engines.base import Engine, Failure, OnPartial, Request
 from factory.errors import FactoryError
-from factory.records import Sampling, Trace, ids
+from factory.records import TABLES, Sampling, Trace, ids
 from factory.stages.generate.budget import CLOSED_AT, Budgeted
 from factory.stages.generate.checks import Checks, SampleState
 from factory.stages.generate.commit import COMMIT_ROWS, Committed, Committer
@@ -34,6 +35,8 @@ TURN_TRACES = COMMIT_ROWS // 2
 """Finished traces after which the loop looks at its other threads, where answers come fast."""
 TURN_S = 0.005
 """Seconds after which it does so anyhow."""
+
+_TRACE_FIELDS = tuple(f.name for f in dataclasses.fields(Trace))
 
 OnProgress = Callable[[Progress], None]
 
@@ -143,7 +146,8 @@ class Loop:
         engine = self.engine
         if self.sampling.thinking_budget is not None:
             engine = Budgeted(engine, self.sampling)
-        for answer in engine.run(self._requests(), on_partial):
+        for given in engine.run(self._requests(), on_partial):
+            answer = _fitting(given)
             if isinstance(answer, Trace):
                 self._committer.put(answer)
                 self._n_spent[0] += answer.n_prompt_tokens or 0
@@ -388,6 +392,16 @@ class Loop:
             self._on_progress = None
             self._report()
         return {**vars(self.progress), "stopped": self.stopped}
+
+
+def _fitting(answer: Trace | Failure | None) -> Trace | Failure | None:
+    """Turn a trace that the store cannot hold into a failure: one odd answer must not end a run."""
+    if not isinstance(answer, Trace):
+        return answer
+    misfit = TABLES["traces"].misfit([{n: getattr(answer, n) for n in _TRACE_FIELDS}])
+    if misfit is None:
+        return answer
+    return Failure(trace_id=answer.trace_id, kind="bad_answer", message=misfit, retriable=False)
 
 
 def failure_row(failure: Failure, attempt: int, run_id: str) -> dict[str, Any]:
