@@ -1,9 +1,11 @@
 r"""How models mark their thinking, their answer, and the end of a completion: one table.
 
-A completion is split in one of two ways. ``split_reasoning`` knows ``<think>`` alone; it is the
-rule that stored columns (``reasoning``, ``answer``) and verdicts follow. ``split`` knows every
-dialect of ``DIALECTS`` and says which one it found. A new family of models is one line of the
-table, and then the format verifier and ``split`` know it.
+A completion is split in one of three ways. ``split_reasoning`` knows ``<think>`` alone; it is the
+rule that stored columns (``reasoning``, ``answer``) follow. ``split`` knows every dialect of
+``DIALECTS`` and says which one it found. ``split_final`` is what verdicts follow: it knows every
+dialect, reads nothing behind the token that ends the completion, and leaves out thinking that is
+opened again behind the answer. A new family of models is one line of the table, and then the
+format verifier, ``split`` and ``split_final`` know it.
 """
 
 from __future__ import annotations
@@ -212,6 +214,67 @@ def _inside(half: str, marks: tuple[str, str]) -> str | None:
         return body
     inside, closed, tail = body.partition(end)
     return inside if closed and not tail.strip() else None
+
+
+def split_final(text: str) -> Halves:
+    r"""Split a completion (with its prefill) into thinking and final answer, for verdicts.
+
+    As ``split``, and besides: role marks before the text are no part of it; what follows the first
+    special token that ends a completion is never read (a model that ran on into a dialogue of its
+    own); special tokens at the end are taken off; thinking that opens again behind the answer
+    belongs to the thinking, closed or not.
+
+    >>> split_final("[THINK]6?[/THINK]\\boxed{7}<|im_end|>\n<|im_start|>user\n\\boxed{8}").answer
+    '\\boxed{7}'
+    >>> split_final("<think>a</think>4<think>or 5").answer
+    '4'
+    """
+    text = strip_end(_ended(text[_START.match(text).end() :])).text  # type: ignore[union-attr]
+    found = split(text)
+    reasoning, answer = found.reasoning, found.answer
+    if found.dialect is None and _HARMONY_FINAL in answer:
+        reasoning, _, answer = answer.rpartition(_HARMONY_FINAL)
+    answer = strip_end(answer).text
+    kept: list[str] = []
+    at = 0
+    for opened in _OPEN.finditer(answer):
+        if opened.start() < at or _is_quoted(answer, opened.start()):
+            continue
+        kept.append(answer[at : opened.start()])
+        close = DIALECTS[_BY_OPEN[opened[0]]].think[1]
+        end = answer.find(close, opened.end())
+        reasoning += answer[opened.end() : end if end >= 0 else len(answer)]
+        at = end + len(close) if end >= 0 else len(answer)
+    return Halves(reasoning, "".join((*kept, answer[at:])))
+
+
+_HARMONY_FINAL = "<|channel|>final<|message|>"
+_START = re.compile(
+    r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|<\|im_start\|>assistant"
+    r"|<\|start_header_id\|>assistant<\|end_header_id\|>|<start_of_turn>model|<｜Assistant｜>"
+    r"|<\|assistant\|>|<pad>|\[PAD\]|<\|pad\|>))*"
+)
+_ENDS = re.compile("|".join(map(re.escape, END_TOKENS)))
+
+
+def _ended(text: str) -> str:
+    """Cut a text behind the first token that ends a completion and is no quotation.
+
+    In harmony ``<|end|>`` ends a message and ``<|call|>`` a call; other messages follow them. A
+    ``</s>`` whose ``<s>`` stands before it strikes text through.
+    """
+    is_harmony = "<|channel|>" in text
+    struck = text.find("<s>") if "</s>" in text else -1
+    for found in _ENDS.finditer(text):
+        token = found[0]
+        if _is_quoted(text, found.start()):
+            continue
+        if is_harmony and token in ("<|end|>", "<|call|>"):
+            continue
+        if token == "</s>" and 0 <= struck < found.start():
+            continue
+        return text[: found.end()]
+    return text
 
 
 def strip_end(text: str) -> Ending:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from factory.dialects import DIALECTS, END_TOKENS, Split, split, split_reasoning, strip_end
+from factory.dialects import (
+    DIALECTS,
+    END_TOKENS,
+    Split,
+    split,
+    split_final,
+    split_reasoning,
+    strip_end,
+)
 from factory.records import Item
 from factory.verifiers import format as form
 
@@ -80,6 +88,39 @@ def test_the_final_channel_alone_is_no_thinking() -> None:
     text = "<|channel|>final<|message|>4<|return|>"
     assert split(text) == Split("", text, None)
     assert form.verify(Item(text=text), dialect="harmony").reason == "no_thinking"
+
+
+FINALS = [
+    # (text, thinking, answer): what a verifier reads
+    ("4", "", "4"),
+    ("<think>a</think>4<|im_end|>", "a", "4"),
+    ("<think>a</think>4<|im_end|>\n<|im_start|>user\nAnd 3+4?<|im_end|>\n7", "a", "4"),
+    ("<think>a</think>4<|eot_id|>more</think>7", "a", "4"),
+    ("<think>never closed<|im_end|></think>7", "never closed", ""),
+    ("The token `<|im_end|>` ends it: 4", "", "The token `<|im_end|>` ends it: 4"),
+    ("<s>41</s> 42", "", "41"),
+    ("not <s>41</s> but 42", "", "not <s>41</s> but 42"),
+    ("<pad><pad><s>4</s>", "", "4"),
+    ("<|im_start|>assistant\n<think>\\boxed{42}", "\\boxed{42}", ""),
+    ("Okay. <think>\\boxed{42}", "\\boxed{42}", ""),
+    ("<think>a</think>4<think>or 5", "aor 5", "4"),
+    ("<think>a</think>4 <reasoning>or 5</reasoning>.", "aor 5", "4 ."),
+    ("<think>a</think>Write `<think>` first: 4", "a", "Write `<think>` first: 4"),
+    ("<think>a</think>The mark is [/THINK].", "a", "The mark is [/THINK]."),
+    ("[THINK]\\boxed{6}[/THINK] done", "\\boxed{6}", " done"),
+    ("<thinking>\\boxed{42}", "\\boxed{42}", ""),
+    ("<reasoning>42</reasoning><answer>41</answer></s>", "42", "41"),
+    (HARMONY + "<|channel|>final<|message|>4<|return|><|start|>user<|message|>5", "add", "4"),
+    ("<|channel|>final<|message|>4<|return|>", "", "4"),
+    ("<|channel|>analysis<|message|>42<|end|>", "42", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reasoning", "answer"), FINALS)
+def test_what_a_verifier_reads(text: str, reasoning: str, answer: str) -> None:
+    assert split_final(text) == (reasoning, answer)
+    item = Item(text=text)
+    assert (item.reasoning, item.answer) == (reasoning, answer)
 
 
 ENDINGS = [

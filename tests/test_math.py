@@ -18,6 +18,15 @@ BOXES = [
     ("5", r"\boxed{1,2,3,4,5}", "fail", "wrong", "a list of guesses"),
     ("1, 2", r"\boxed{2} and \boxed{1}", "pass", None, "boxes in a row are a set"),
     ("5", r"\boxed{1}, \boxed{5}", "fail", "wrong", "two boxes are two answers"),
+    ("5", r"\boxed{4} <!-- \boxed{5} -->", "fail", "wrong", "a comment is not shown"),
+    ("5", r"\boxed{5} <!-- \boxed{4} -->", "pass", None, "a comment is not shown"),
+    ("5", "\\boxed{5}\n% \\boxed{4}", "pass", None, "a comment of LaTeX is not shown"),
+    ("5", r"Give a box, e.g. $\boxed{5}$. I cannot.", "fail", "no_box", "a box as an example"),
+    ("5", "\\boxed{4}\n\nQuestion: 2+3?\n\\boxed{5}", "fail", "wrong", "the next question"),
+    ("5", "Question: 2+3?\nIt is \\boxed{5}", "pass", None, "the question said again"),
+    ("5", r"<think>a</think>\boxed{4}<think>\boxed{5}", "fail", "wrong", "thinking once more"),
+    ("5", r"<think>a</think>\boxed{5}<|im_end|>\boxed{4}", "pass", None, "behind the end"),
+    ("5", r"[THINK]\boxed{5}[/THINK] done", "fail", "no_box", "thinking of another dialect"),
 ]
 
 

@@ -5,8 +5,9 @@ changes. Each table has exactly one key column, 32 hexadecimal characters, named
 
 Text rules. ``prefill`` (such as ``<think>\\n``) is a column of the trace and not part of
 ``completion``; verifiers and scores see prefill + completion, as ``Item.text`` and as the
-``completion`` column of a score's frame. ``reasoning`` and ``answer`` are the halves around the
-last ``</think>``, by offset (``factory.dialects.split_reasoning``).
+``completion`` column of a score's frame. The columns ``reasoning`` and ``answer`` are the halves
+around the last ``</think>``, by offset (``factory.dialects.split_reasoning``); what a verifier
+sees as ``Item.reasoning`` and ``Item.answer`` knows every dialect (``split_final``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from factory.dialects import THINK_CLOSE, split_reasoning
+from factory.dialects import THINK_CLOSE, split_final
 from factory.records import ids
 from factory.records.schemas import SQL_TYPES as SQL_TYPES
 from factory.records.schemas import STORE_FORMAT as STORE_FORMAT
@@ -341,13 +342,13 @@ class Item:
 
     @property
     def reasoning(self) -> str:
-        """The half before the last ``</think>``."""
-        return split_reasoning(self.text).reasoning
+        """The thinking, in whichever dialect it is marked (``factory.dialects.split_final``)."""
+        return split_final(self.text).reasoning
 
     @property
     def answer(self) -> str:
-        """The half after the last ``</think>``; all of the text where there is no thinking."""
-        return split_reasoning(self.text).answer
+        """The final answer: what follows the thinking, up to the end of the completion."""
+        return split_final(self.text).answer
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""

@@ -23,6 +23,11 @@ STYLES = (
 
 _BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_EXAMPLE = re.compile(
+    r"(?:\be\.g\.|\bfor (?:example|instance)|\bsuch as|\bexample|例如|比如)[\s,:：$`*\"'(\\]*\Z",
+    re.IGNORECASE,
+)
+"""Before a box: it shows how a box is written, and is no answer."""
 _BETWEEN = re.compile(
     r"(?:[\s,;，、；&]|\$|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*(?:and|or)\s*)\}"
     r"|\\(?:and|or|land|lor|cup)\b|(?:\b[A-Za-z]+\s+)?\b(?:and|or)\b|和|或|及|与|[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
@@ -39,6 +44,33 @@ class Extracted(NamedTuple):
     parts: tuple[str, ...]
     how: str
     error: str | None = None
+
+
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|^[ \t]*%[^\n]*$", re.DOTALL | re.MULTILINE)
+_RUN_ON = re.compile(
+    r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?:question|q|problem|exercise|human|user"
+    r"|instruction|input|问题|题目)(?:[ \t]*[0-9]{1,3})?(?:\*\*)?[ \t]*[:：]",
+    re.IGNORECASE,
+)
+_GIVEN = re.compile(r"\\boxed|####|\banswer(?:\*\*)?(?:[ \t]+is\b|[ \t]*[:：])|答案", re.IGNORECASE)
+
+
+def own_text(answer: str) -> str:
+    r"""Return a final answer without comments, and without a next question that follows it.
+
+    What a page or a compiler would not show is no answer; a model that runs on after its answer
+    asks itself the next question of a prompt with examples, and answers that.
+
+    >>> own_text("#### 42\n\nQuestion: And 3+4?\n#### 7")
+    '#### 42\n'
+    >>> own_text(r"\boxed{1} <!-- \boxed{2} -->")
+    '\\boxed{1} '
+    """
+    if "<!--" in answer or "%" in answer:
+        answer = _COMMENT.sub("", answer)
+    given = _GIVEN.search(answer)
+    again = _RUN_ON.search(answer, given.end()) if given else None
+    return answer[: again.start()] if again else answer
 
 
 def from_boxes(answer: str, max_chars: int = MAX_ANSWER_CHARS) -> Extracted | None:
@@ -92,10 +124,14 @@ def _last_box(text: str, end: int) -> int:
         if at < 0:
             return -1
         head = _BOX.match(text, at)
-        if head and (
-            text.startswith("{", head.end())
-            or head.end() >= len(text)
-            or _BARE_BOXED.match(text, head.end())
+        if (
+            head
+            and not _EXAMPLE.search(text, max(0, at - 40), at)
+            and (
+                text.startswith("{", head.end())
+                or head.end() >= len(text)
+                or _BARE_BOXED.match(text, head.end())
+            )
         ):
             return at
         end = at

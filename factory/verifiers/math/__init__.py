@@ -31,7 +31,7 @@ from factory.verifiers.math.plain import kind_of, simplify
 from factory.verifiers.math.same import same
 from factory.verifiers.math.value import is_huge, is_undefined
 
-VERSION = 3
+VERSION = 4
 OPTIONS = ("mode", "truncated", "second_opinion")
 FILE_OPTIONS = {"mode": "auto"}
 FITS_ANY_GOLD = True
@@ -181,7 +181,7 @@ def as_completion(
 
 
 def _extracted(item: Item, mode: str) -> answers.Extracted:
-    answer = item.answer
+    answer = answers.own_text(item.answer)
     found = answers.from_boxes(answer)
     if found is not None:
         return found
