@@ -346,9 +346,9 @@ def test_rows_are_read_from_every_export(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.csv", "x", "unknown ending"),
+        ("a.xml", "x", "unknown ending"),
         ("a.jsonl", "{oops", "line 1: no JSON"),
-        ("a.jsonl", "[1]", "line 1: a JSON list, not an object"),
+        ("a.jsonl", "[1]", "line 1: a JSON int, not an object"),
         ("a.jsonl", '{"prompt": "x"}', "a.jsonl row 1"),
     ],
 )
