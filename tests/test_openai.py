@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from factory.engines.openai import Engine
-from factory.engines.openai.protocol import Answer, Fault
+from factory.engines.openai.answers import Answer
+from factory.engines.openai.faults import Fault
 from factory.errors import EngineError, UsageError
 from factory.records import Sampling
 from factory.stages.generate import Generated, generate
@@ -94,7 +95,7 @@ def test_passing_faults_cost_tries_and_nothing_else(
 @pytest.mark.parametrize(
     ("what", "kind", "n_tries"),
     [
-        ("500", "http_500", 3), ("429 0.01", "http_429", 3), ("half", "half_answer", 3),
+        ("500", "http_500", 3), ("half", "half_answer", 3),
         ("empty", "empty_choices", 3), ("two", "wrong_n", 3), ("hang", "stalled", 3),
         ("loris", "stalled", 3), ("blank", "empty_answer", 3), ("400", "http_400", 1),
         ("400 maximum context length is 9", "too_long", 1), ("reset", "broken_off", 3),
@@ -278,7 +279,7 @@ def test_every_sampling_field_is_sent() -> None:
         trace_id="ab", prompt_id=prompt.prompt_id, messages=prompt.messages, model=MODEL,
         revision=REVISION, sampling=sampling, sampling_id=sampling.sampling_id, sample_index=0,
     )  # fmt: skip
-    body = engine_for("http://h/v1", served_as="served").body(request)
+    body = engine_for("http://h/v1", served_as="served", fields="all").body(request)
     expected = {
         "model": "served", "temperature": 0.6, "max_tokens": 99, "top_p": 0.95, "top_k": 20,
         "min_p": 0.1, "min_tokens": 2, "repetition_penalty": 1.1, "presence_penalty": 0.2,
@@ -287,10 +288,21 @@ def test_every_sampling_field_is_sent() -> None:
     }  # fmt: skip
     assert {k: body[k] for k in expected} == expected
     assert body["messages"][-1] == {"role": "assistant", "content": "<think>\n"}
-    plain = engine_for("http://h/v1", fields="standard", prefill="native").body(
-        Request(**{f: getattr(request, f) for f in request.__slots__} | {"sampling": SAMPLING})
-    )
-    assert not {"top_k", "min_p", "continue_final_message", "skip_special_tokens"} & set(plain)
+    usual = Request(**{f: getattr(request, f) for f in request.__slots__} | {"sampling": SAMPLING})
+    plain = engine_for("http://h/v1", prefill="native").body(usual)
+    assert set(plain) == {
+        "model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens",
+        "seed",
+    }  # fmt: skip
+    changed = engine_for(
+        "http://h/v1", prefill="native", drop=["temperature", "stream_options"],
+        rename={"max_tokens": "max_completion_tokens"}, extra_body={"reasoning_effort": "high"},
+        logprobs=2,
+    ).body(usual)  # fmt: skip
+    assert set(changed) == {
+        "model", "messages", "stream", "top_p", "max_completion_tokens", "seed",
+        "reasoning_effort", "logprobs", "top_logprobs",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])

@@ -22,6 +22,9 @@ from factory.records import Message, Sampling, Trace, ids
 OnPartial = Callable[[str, str], str | None]
 """(trace_id, text so far) → name of the rule that ends it, or None to go on."""
 
+STOPPED = "stopped"
+"""Kind of the failure by which ``Engine.drain`` gives back a request; nothing is stored of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -127,6 +130,14 @@ class Engine(Protocol):
         """Forget requests that are under way; they end without a trace."""
         ...
 
+    def drain(self) -> None:
+        """Note that the run ends: what is being answered is finished, what waits is given back.
+
+        A request that is given back ends as a failure of the kind ``STOPPED``. An engine whose
+        requests never wait for something outside of it need not do anything.
+        """
+        return
+
     def rendered_text(self, request: Request) -> str | None:
         """Return the prompt as the model sees it; None where the engine cannot tell."""
         return None
@@ -137,8 +148,8 @@ class Engine(Protocol):
 
 
 _REQUIRED = ("model", "revision", "run", "cancel")
-_OPTIONAL = ("template", "slots", "n_devices", "can_continue", "knows_template", "rendered_text",
-             "close")  # fmt: skip
+_OPTIONAL = ("template", "slots", "n_devices", "can_continue", "knows_template", "drain",
+             "rendered_text", "close")  # fmt: skip
 
 
 def with_defaults(engine: Any) -> Engine:

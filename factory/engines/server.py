@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,12 @@ class Served:
         self._pipe = -1
 
     def ensure(self) -> None:
-        """Start the server, unless it runs, and wait until it answers.
+        """Start the server, unless it runs, and wait until it answers: ``starting`` to its end."""
+        for _ in self.starting():
+            pass
+
+    def starting(self) -> Iterator[None]:
+        """Start the server, unless it runs; yield several times a second until it answers.
 
         Raises:
             EngineError: it ends, or is not healthy in time; with the last lines of its log.
@@ -76,6 +81,7 @@ class Served:
                     f"the server was not healthy after {self.start_s:.0f} s{self._tail()}",
                     f"see {self.log}, or raise serve.start_s",
                 )
+            yield
             time.sleep(_LOOK_S)
 
     def check(self) -> None:
@@ -136,7 +142,7 @@ class Served:
 
         try:
             # No proxy of the environment stands between us and our own machine.
-            with httpx.Client(trust_env=False, timeout=2.0) as client:
+            with httpx.Client(trust_env=False, timeout=1.0) as client:
                 return client.get(f"{self.url}/health").status_code == 200
         except httpx.HTTPError:
             return False

@@ -1,11 +1,17 @@
 """Engine ``openai``: any server that speaks the OpenAI API, hosted or one's own, or several.
 
 The key is read from an environment variable, sent as a header, and nowhere else: no log, no
-message, no record of a run holds it.
+message, no record of a run holds it, nor the user, password and query of a URL.
 
 Every request ends as a trace or as a failure that says why. Within the engine it is tried
-``tries`` times, with jitter; a server that nobody answers at is waited for (``wait_s``), and that
-uses up no try. A refused key, or ``give_up_after`` requests in a row that all failed, end the run.
+``tries`` times, with jitter; a server that nobody answers at is waited for (``wait_s``), and so is
+a rate limit (``rate_limit_wait_s``): neither uses up a try. The same refusal of the first requests
+(a wrong key, a field that the server does not take), or ``give_up_after`` requests in a row that
+all failed, end the run with the server's own words.
+
+What a server sends is read in every form that is known of (``answers``): thinking in fields of
+its own or as parts of the content, finish reasons by several names, counts of tokens as text or
+not at all; these are then estimated, and ``meta`` of the trace says ``tokens_estimated``.
 """
 
 from __future__ import annotations
@@ -18,7 +24,8 @@ from typing import Any
 
 from factory import model_files
 from factory.engines import base
-from factory.engines.base import Failure, Incoming, OnPartial, Request
+from factory.engines.base import STOPPED, Failure, Incoming, OnPartial, Request
+from factory.engines.openai.addresses import Address
 from factory.engines.openai.connection import Connection
 from factory.engines.openai.protocol import body_of
 from factory.engines.openai.settings import Api, Settings
@@ -26,13 +33,17 @@ from factory.engines.server import served
 from factory.errors import EngineError, UsageError
 from factory.records import Trace
 
+DEFAULT_KEY = "OPENAI_API_KEY"
+"""Variable whose key is sent to https servers, where ``key_env`` names no other."""
+
 
 class Engine(base.Engine):
     """Requests to one model behind one or more base URLs.
 
     Args:
         model: the name that enters the keys.
-        base_url: address up to and with ``/v1``; several are balanced.
+        base_url: address up to and with ``/v1``; several are balanced. It may hold a user and
+            password or a query, which are sent and never said.
         revision: label that enters the keys: what version of the model this is.
         serve: start a vLLM server for this run instead, on this machine: ``model`` (folder or hub
             name; default: ``model``), ``args`` of the server, ``start_s``, ``restarts``, ``log``,
@@ -41,11 +52,13 @@ class Engine(base.Engine):
             A prompt that kills its server is set aside only with ``replicas``.
         served_as: the model's name on the server; default: ``model``.
         template: hash of the chat template, where known; enters the keys.
-        key_env: environment variable that holds the API key; None sends none.
+        key_env: environment variable that holds the API key; empty text sends none. Default:
+            ``OPENAI_API_KEY``, where it is set and all URLs are https.
         api: ``chat``, or ``completions`` with the messages joined as plain text; default:
             ``chat``, but ``completions`` where ``serve`` starts a model without a template.
         options: those of ``Settings`` with a default: ``max_concurrency``, ``stream``, the times
-            and tries, ``fields``, ``prefill``, ``extra_body``.
+            and tries, ``requests_per_minute``, ``tokens_per_minute``, ``fields``, ``drop``,
+            ``rename``, ``extra_body``, ``prefill``, ``logprobs``, ``fail_on``, ``strict_model``.
 
     Raises:
         UsageError: an option that cannot be, or a key's variable that is not set.
@@ -75,6 +88,8 @@ class Engine(base.Engine):
             served_as = served_as or path
             if revision is None:
                 revision, model = model_files.revision_of(path), model_files.name_of(path)
+            if "command" not in serve:  # then it is vLLM that we start
+                options.setdefault("fields", "all")
             if template is None and model_files.is_local(path):
                 own = model_files.chat_template(path)
                 api = api or ("completions" if own is None else "chat")
@@ -84,12 +99,15 @@ class Engine(base.Engine):
                 "no revision is given", "give revision: a label of the model's version"
             )
         self.model, self.revision, self.template = model, revision, template
-        if not urls or any(not u.startswith(("http://", "https://")) for u in urls):
-            raise UsageError(f"base_url {urls!r}", "give http(s)://host:port/v1")
+        if not urls:
+            raise UsageError("no base_url is given", "give http(s)://host:port/v1, or serve")
+        addresses = tuple(Address.of(u) for u in urls)
+        name, key = _key(key_env, addresses)
         settings = Settings(
-            urls=tuple(u.rstrip("/") for u in urls),
+            addresses=addresses,
             served_as=served_as or model,
-            key=_key(key_env),
+            key=key,
+            key_env=name,
             api=api or "chat",
             **options,
         )
@@ -100,14 +118,20 @@ class Engine(base.Engine):
         self.can_continue = settings.prefill == "continue"
         self.knows_template = api == "completions"
         self._connection: Connection | None = None
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._is_draining = False
+        for name in ("httpx", "httpcore"):  # they write URLs and headers
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def run(
         self, requests: Iterator[Request | None], on_partial: OnPartial | None = None
     ) -> Iterator[Trace | Failure | None]:
         """Answer requests as the servers have room; yield None when idle."""
+        self._is_draining = False
         if self._served is not None:
-            self._served.ensure()
+            for _ in self._served.starting():
+                yield None
+                if self._is_draining:
+                    return
         connection = self._connection = Connection(self._settings, on_partial)
         incoming = Incoming(requests)
         n_failed = 0
@@ -135,6 +159,12 @@ class Engine(base.Engine):
         if self._connection is not None:
             self._connection.cancel(list(trace_ids))
 
+    def drain(self) -> None:
+        """Give back the requests that wait: for a server, a rate limit or their next try."""
+        self._is_draining = True
+        if self._connection is not None:
+            self._connection.drain()
+
     def close(self) -> None:
         """End the server where one was started."""
         if self._served is not None:
@@ -158,13 +188,24 @@ def identify(model: str, **options: Any) -> base.Identity:
     return base.Identity(engine.model, engine.revision, engine.template)
 
 
-def _key(key_env: str | None) -> str | None:
+def _key(key_env: str | None, addresses: Sequence[Address]) -> tuple[str | None, str | None]:
+    """Return the variable that was looked at and the key in it."""
+    has_login = any(a.headers for a in addresses)
+    name = key_env
     if key_env is None:
-        return None
-    key = os.environ.get(key_env)
-    if not key:
-        raise UsageError(f"the environment variable {key_env} is not set", "put the API key there")
-    return key
+        if has_login or not all(a.is_https for a in addresses):
+            return None, None
+        name = DEFAULT_KEY
+    if not name:
+        return None, None
+    if has_login:
+        raise UsageError("both base_url and key_env say who asks", "leave one out")
+    key = os.environ.get(name, "").strip()
+    if not key and key_env is not None:
+        raise UsageError(f"the environment variable {name} is not set", "put the API key there")
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"the environment variable {name} holds no API key", "correct it")
+    return name, key or None
 
 
 def _count_failures(n: int, answer: Trace | Failure | None) -> int:
@@ -172,5 +213,10 @@ def _count_failures(n: int, answer: Trace | Failure | None) -> int:
         return n
     # What is the request's own fault says nothing about the server.
     if isinstance(answer, Failure):
-        return n if answer.kind in ("too_long", "http_400", "content_filter") else n + 1
+        return n if answer.kind in _OF_THE_REQUEST else n + 1
     return 0
+
+
+_OF_THE_REQUEST = (
+    "too_long", "http_400", "http_422", "content_filter", "unwanted_finish", "bad_request", STOPPED
+)  # fmt: skip

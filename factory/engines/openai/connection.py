@@ -6,16 +6,38 @@ import asyncio
 import queue
 import threading
 import time
+from dataclasses import dataclass
 
-from factory.engines.base import Failure, OnPartial, Request
+from factory.engines.base import STOPPED, Failure, OnPartial, Request
+from factory.engines.openai.addresses import hidden
+from factory.engines.openai.answers import Answer, estimate_of_prompt
 from factory.engines.openai.endpoints import Endpoint, Endpoints, jitter
-from factory.engines.openai.protocol import Answer, Fault, body_of, fault_of_status, read_json
+from factory.engines.openai.exchange import Exchange
+from factory.engines.openai.faults import Fault
+from factory.engines.openai.notices import Notices
+from factory.engines.openai.refusals import Refusals
 from factory.engines.openai.settings import Settings
 from factory.errors import EngineError
 from factory.records import Trace
 
-PARTIAL_EVERY_PIECES = 128
 _IDLE_S = 0.02
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A request and how far it is.
+
+    Attributes:
+        is_sent: whether a server has it now; else it waits for something.
+        n_tried: attempts that counted.
+        limited_since: when it was first put off by a rate limit.
+    """
+
+    request: Request
+    is_sent: bool = False
+    n_tried: int = 0
+    limited_since: float | None = None
+    task: asyncio.Task[None] | None = None
 
 
 class Connection:
@@ -34,9 +56,14 @@ class Connection:
         self.n_open = 0
         self._answers: queue.SimpleQueue[Trace | Failure | BaseException | None]
         self._answers = queue.SimpleQueue()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._ready = threading.Event()
+        self._asked: dict[str, _Asked] = {}
+        self._refusals = Refusals()
+        self._is_draining = False
+        self._n_completions, self._n_completion_tokens = 0, 0
         self._unreachable_since: float | None = None
+        secrets = [s for a in settings.addresses for s in a.secrets]
+        self._secrets = [*secrets, settings.key] if settings.key else secrets
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="openai", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -73,10 +100,21 @@ class Connection:
 
         def forget() -> None:
             for trace_id in trace_ids:
-                if trace_id in self._tasks:
-                    self._tasks[trace_id].cancel()
+                if trace_id in self._asked:
+                    self._end(self._asked[trace_id])
 
         self._loop.call_soon_threadsafe(forget)
+
+    def drain(self) -> None:
+        """Give back what waits, now and from now on; what a server has is waited for."""
+
+        def give_back() -> None:
+            self._is_draining = True
+            for asked in self._asked.values():
+                if not asked.is_sent:
+                    self._end(asked)
+
+        self._loop.call_soon_threadsafe(give_back)
 
     def close(self) -> None:
         """Break off what is under way, and end the thread."""
@@ -94,194 +132,211 @@ class Connection:
         settings, most = self._settings, self._settings.max_concurrency
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        self._endpoints = Endpoints(settings.urls, most=most)
+        self._endpoints = Endpoints(
+            settings.addresses, most=most, requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+        )  # fmt: skip
+        self._notices = Notices(self._endpoints.all, settings, self._secrets)
         headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
         # Times are kept here and not by the client: bytes are no progress, tokens are.
         async with httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(None, connect=settings.connect_s),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=most),
+            # No proxy of the environment stands between us and our own machine.
+            mounts={f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")},
         ) as client:
-            self._client = client
+            self._exchange = Exchange(client, settings, self._on_partial)
+            watching = self._loop.create_task(self._notices.watch(self._counts))
             self._ready.set()
             await self._closing.wait()
-            tasks = list(self._tasks.values())
-            for task in tasks:
+            tasks = [a.task for a in self._asked.values() if a.task is not None]
+            for task in (*tasks, watching):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, watching, return_exceptions=True)
+
+    def _counts(self) -> tuple[int, int]:
+        """Return the requests that wait for something, and those that a server has."""
+        n_sent = sum(a.is_sent for a in self._asked.values())
+        return len(self._asked) - n_sent, n_sent
 
     def _begin(self, request: Request) -> None:
-        task = self._loop.create_task(self._answer(request))
-        self._tasks[request.trace_id] = task
-        task.add_done_callback(lambda t: self._ended(request, t))
+        if self._is_draining and self._endpoints.are_paused(now=self._loop.time()):
+            self._answers.put(_given_back(request))
+            return
+        asked = self._asked[request.trace_id] = _Asked(request)
+        asked.task = self._loop.create_task(self._answer(asked))
+        asked.task.add_done_callback(lambda task: self._ended(request, task))
+
+    def _end(self, asked: _Asked) -> None:
+        if asked.task is not None:
+            asked.task.cancel()
 
     def _ended(self, request: Request, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(request.trace_id, None)
+        self._asked.pop(request.trace_id, None)
         if task.cancelled():
-            self._answers.put(None)
+            self._answers.put(_given_back(request) if self._is_draining else None)
         elif (error := task.exception()) is not None:
             self._answers.put(error)
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, asked: _Asked) -> None:
         """Try until there is an answer or no try is left."""
-        settings = self._settings
+        request = asked.request
         avoid: Endpoint | None = None
-        n_tried = 0
         while True:
-            endpoint = await self._endpoints.acquire(avoid=avoid)
-            begun = self._loop.time()
+            expected = self._expected_tokens(request)
+            endpoint = await self._endpoints.acquire(avoid=avoid, n_tokens=expected)
+            n_taken, begun = 0.0, self._loop.time()
             try:
-                trace = await self._attempt(request, endpoint)
-                endpoint.answered(most=settings.max_concurrency)
-                self._unreachable_since = None
-                self._answers.put(trace)
+                trace = await self._attempt(asked, endpoint)
+                n_taken = (trace.n_prompt_tokens or 0) + (trace.n_completion_tokens or 0)
+                self._answered(endpoint, trace)
                 return
             except Fault as error:
                 fault = error
                 self._note(endpoint, fault, begun)
             finally:
-                await self._endpoints.release(endpoint)
+                asked.is_sent = False
+                await self._endpoints.release(endpoint, n_tokens_more=n_taken - expected)
             avoid = endpoint
-            if fault.fatal:
-                raise EngineError(
-                    f"{endpoint.url} refuses every request with {fault.kind}: "
-                    f"{self._scrubbed(fault.message)}",
-                    "check the address, the model's name and the key",
-                )
-            if fault.is_down:
-                self._check_wait(endpoint)
-                continue
-            n_tried += 1
-            if not fault.retriable or n_tried >= settings.tries:
-                tried = f" ({n_tried} tries)" if n_tried > 1 else ""
-                self._answers.put(
-                    Failure(
-                        trace_id=request.trace_id,
-                        kind=fault.kind,
-                        message=self._scrubbed(fault.message)[:300] + tried,
-                        retriable=False,  # the tries of this run are used up
-                    )
-                )
+            wait_s = self._consider(asked, endpoint, fault)
+            if wait_s is None:
                 return
-            wait = jitter(min(settings.max_backoff_s, settings.backoff_s * 2 ** (n_tried - 1)))
-            await asyncio.sleep(max(wait, fault.retry_after_s or 0.0))
+            if self._is_draining:
+                self._answers.put(_given_back(request))
+                return
+            await asyncio.sleep(wait_s)
+
+    async def _attempt(self, asked: _Asked, endpoint: Endpoint) -> Trace:
+        """Ask once.
+
+        Raises:
+            Fault: what came is not one whole answer.
+        """
+        answer = Answer(keeps_logprobs=self._settings.logprobs is not None)
+        begun = time.monotonic()
+
+        def sent() -> None:
+            asked.is_sent = True
+            self._notices.reached()
+
+        rule = await self._exchange.ask(asked.request, endpoint, answer, sent)
+        settings = self._settings
+        served_as = settings.served_as
+        continues = asked.request.sampling.prefill and settings.prefill == "continue"
+        if continues and settings.fields == "auto" and not endpoint.is_vllm:
+            self._notices.prefill(endpoint)
+        if answer.model not in (None, served_as):
+            if settings.strict_model:
+                words = f"{answer.model!r} answered where {served_as!r} was asked"
+                raise Fault("other_model", words[:300], retriable=False, refuses="all")
+            self._notices.other_model(endpoint, str(answer.model))
+        return answer.trace(
+            asked.request, seconds=time.monotonic() - begun, rule=rule, asked=served_as
+        )
+
+    def _answered(self, endpoint: Endpoint, trace: Trace) -> None:
+        endpoint.answered(now=self._loop.time(), most=self._settings.max_concurrency)
+        self._refusals.has_answers = True
+        self._unreachable_since = None
+        self._n_completions += 1
+        self._n_completion_tokens += trace.n_completion_tokens or 0
+        self._answers.put(trace)
+
+    def _expected_tokens(self, request: Request) -> float:
+        """Return what a request will take, as those before it did."""
+        if self._settings.tokens_per_minute is None:
+            return 0.0
+        n = self._n_completions
+        mean = self._n_completion_tokens / n if n else request.sampling.max_tokens
+        return estimate_of_prompt(request) + mean
 
     def _note(self, endpoint: Endpoint, fault: Fault, begun: float) -> None:
+        """Let the endpoint know, so that other requests do not meet the same."""
         settings, now = self._settings, self._loop.time()
+        wait = fault.retry_after_s
+        if wait is not None and wait > settings.max_retry_after_s:
+            self._notices.long_wait(endpoint, wait)
+            wait = settings.max_retry_after_s
         if fault.is_down:
             endpoint.down(
                 now=now, backoff_s=settings.backoff_s, most_s=min(10.0, settings.max_backoff_s)
             )
+        elif fault.is_limit:
+            endpoint.limited(
+                now=now, begun=begun, retry_after_s=wait, backoff_s=settings.backoff_s,
+                most_s=settings.max_backoff_s,
+            )  # fmt: skip
         elif fault.congested:
-            endpoint.congested(now=now, begun=begun, retry_after_s=fault.retry_after_s)
+            endpoint.congested(now=now, begun=begun, retry_after_s=wait)
 
-    def _check_wait(self, endpoint: Endpoint) -> None:
+    def _consider(self, asked: _Asked, endpoint: Endpoint, fault: Fault) -> float | None:
+        """Return the seconds to wait before the next attempt; None where there is none.
+
+        Raises:
+            EngineError: no request will be answered.
+        """
+        settings, now = self._settings, self._loop.time()
+        if self._refusals.is_for_all(fault, asked.request, n_open=len(self._asked)):
+            raise EngineError(
+                f"{endpoint.name} refuses every request with {fault.kind}: "
+                f"{self._hidden(fault.message)}",
+                self._advice(fault.kind),
+            )
+        if fault.is_down:
+            self._notices.nobody(fault.message)
+            self._check_wait(endpoint, fault)
+            return 0.0
+        if fault.is_limit:
+            asked.limited_since = asked.limited_since or now
+            self._notices.limited(endpoint, fault, until=endpoint.resume_at)
+            if now - max(asked.limited_since, endpoint.answered_at) < settings.rate_limit_wait_s:
+                return 0.0
+        else:
+            asked.n_tried += 1
+            if fault.retriable and asked.n_tried < settings.tries:
+                backoff = settings.backoff_s * 2 ** min(asked.n_tried - 1, 30)
+                asked_for = min(fault.retry_after_s or 0.0, settings.max_retry_after_s)
+                return max(jitter(min(settings.max_backoff_s, backoff)), asked_for)
+        tried = f" ({asked.n_tried} tries)" if asked.n_tried > 1 else ""
+        message = self._hidden(fault.message)[:300] + tried
+        self._notices.given_up(fault.kind, message)
+        # Not retriable: the tries of this run are used up.
+        self._answers.put(
+            Failure(
+                trace_id=asked.request.trace_id, kind=fault.kind, message=message, retriable=False
+            )
+        )
+        return None
+
+    def _check_wait(self, endpoint: Endpoint, fault: Fault) -> None:
         now = self._loop.time()
         if self._unreachable_since is None or not all(e.is_down for e in self._endpoints.all):
             self._unreachable_since = now
         if now - self._unreachable_since > self._settings.wait_s:
             raise EngineError(
-                f"nobody has answered at {endpoint.url} for {self._settings.wait_s:.0f} s",
+                f"nobody has answered at {endpoint.name} for {self._settings.wait_s:.0f} s "
+                f"({self._hidden(fault.message)[:200]})",
                 "start the server; what was committed is kept, run the same command again",
             )
 
-    def _scrubbed(self, message: str) -> str:
-        key = self._settings.key
-        return message.replace(key, "***") if key else message
-
-    async def _attempt(self, request: Request, endpoint: Endpoint) -> Trace:
-        import httpx
-
-        answer = Answer()
-        watch = _Watch(self._settings, endpoint)
-        begun = time.monotonic()
-        try:
-            async with asyncio.timeout(None) as clock:
-                watch.start(clock)
-                rule = await self._exchange(request, endpoint, answer, watch)
-        except TimeoutError:
-            raise Fault(
-                watch.why, f"after {time.monotonic() - begun:.0f} s", congested=True
-            ) from None
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Fault("unreachable", str(error)[:200], is_down=True) from None
-        except httpx.HTTPError as error:
-            raise Fault("broken_off", f"{type(error).__name__}: {error}"[:200]) from None
-        finally:
-            watch.stop()
-        return answer.trace(request, seconds=time.monotonic() - begun, rule=rule)
-
-    async def _exchange(
-        self, request: Request, endpoint: Endpoint, answer: Answer, watch: _Watch
-    ) -> str | None:
-        """Send the request and read its answer; return the rule that ended it, if one did."""
+    def _advice(self, kind: str) -> str:
         settings = self._settings
-        path = "/chat/completions" if settings.api == "chat" else "/completions"
-        body = body_of(request, settings)
-        async with self._client.stream("POST", endpoint.url + path, json=body) as response:
-            if response.status_code != 200:
-                raise fault_of_status(
-                    response.status_code, response.headers, await response.aread()
-                )
-            # Some servers do not stream although they are asked to.
-            kind = response.headers.get("content-type", "")
-            if not body.get("stream") or "event-stream" not in kind:
-                answer.feed(read_json(await response.aread()))
-                watch.token()
-                answer.check()
-                return None
-            async for line in response.aiter_lines():
-                if not line.startswith("data:"):
-                    continue  # comments keep a connection open and are no progress
-                data = line[5:].strip()
-                if data == "[DONE]":
-                    break
-                if not answer.feed(read_json(data.encode())):
-                    continue
-                watch.token()
-                if self._on_partial is not None and answer.n_pieces % PARTIAL_EVERY_PIECES == 0:
-                    rule = self._on_partial(request.trace_id, answer.text(request.sampling.prefill))
-                    if rule:
-                        return rule
-        answer.check()
-        return None
+        if kind == "http_401":
+            if settings.key is None:
+                return "no key was sent; name its environment variable in engine.key_env"
+            return f"the key is that of the environment variable {settings.key_env}"
+        if kind == "other_model":
+            return "correct served_as, or leave strict_model out"
+        if kind == "too_long":
+            return "lower sampling.max_tokens, or take shorter prompts"
+        if kind in ("http_400", "http_422"):
+            return "engine.drop and engine.rename change the fields that are sent"
+        return "check the address, the model's name and the key"
+
+    def _hidden(self, message: str) -> str:
+        return hidden(message, self._secrets)
 
 
-class _Watch:
-    """The clock of one attempt: ends it when no token has come for too long."""
-
-    def __init__(self, settings: Settings, endpoint: Endpoint) -> None:
-        self._settings, self._endpoint = settings, endpoint
-        self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
-        self._last: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.why = "deadline"
-
-    def start(self, clock: asyncio.Timeout) -> None:
-        """Begin to watch; ``clock`` is what ends the attempt."""
-        self._clock = clock
-        self._look()
-
-    def token(self) -> None:
-        """Note that a token came."""
-        self._last = self._endpoint.last_token_at = self._loop.time()
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _look(self) -> None:
-        settings, now = self._settings, self._loop.time()
-        end = self._begun + settings.deadline_s
-        if settings.stream:
-            last = self._last or max(self._begun, self._endpoint.last_token_at)
-            if last + settings.stall_s < end:
-                end, self.why = last + settings.stall_s, "stalled"
-            else:
-                self.why = "deadline"
-        if now >= end:
-            self._clock.reschedule(now)
-        else:
-            self._timer = self._loop.call_at(end, self._look)
+def _given_back(request: Request) -> Failure:
+    return Failure(trace_id=request.trace_id, kind=STOPPED, message="the run ends")

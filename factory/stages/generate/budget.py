@@ -97,6 +97,10 @@ class Budgeted(base.Engine):
         self._again = deque(r for r in self._again if r.trace_id not in gone)
         self._engine.cancel(gone)
 
+    def drain(self) -> None:
+        """Note that the run ends."""
+        self._engine.drain()
+
     # ---- inside
 
     def _parts(self, requests: Iterator[Request | None]) -> Iterator[Request | None]:
@@ -155,7 +159,7 @@ class Budgeted(base.Engine):
             n_prompt_tokens=first.n_prompt_tokens,
             n_completion_tokens=n,
             seconds=sum(seconds) if seconds else None,
-            meta=orjson.dumps({CLOSED_AT: len(first.completion)}).decode() if end else None,
+            meta=_joined_meta(first, second, {CLOSED_AT: len(first.completion)} if end else {}),
         )
 
     def _forget(self, trace_id: str) -> None:
@@ -186,6 +190,15 @@ def closing(text: str, end: str, *, opened: bool = False) -> str:
         if text.endswith(THINK_CLOSE[:n]):
             return end[end.index(THINK_CLOSE) + n :]
     return end
+
+
+def _joined_meta(first: Trace, second: Trace, further: dict[str, int]) -> str | None:
+    """Return the facts of both parts; log probabilities are those of one text."""
+    metas = [orjson.loads(trace.meta) if trace.meta else {} for trace in (first, second)]
+    joined = {**metas[0], **metas[1], **further}
+    if "logprobs" in joined:
+        joined["logprobs"] = [row for meta in metas for row in meta.get("logprobs", [])]
+    return orjson.dumps(joined).decode() if joined else None
 
 
 def _opened(engine: Engine, request: Request) -> bool:

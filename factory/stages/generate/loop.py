@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.engines.base import Engine, Failure, OnPartial, Request
+from factory.engines.base import STOPPED, Engine, Failure, OnPartial, Request
 from factory.errors import FactoryError
 from factory.records import TABLES, Sampling, Trace, ids
 from factory.stages.generate.budget import CLOSED_AT, Budgeted
@@ -98,6 +98,8 @@ class Loop:
         self._ready: deque[SampleState] = deque(states)
         self._again: deque[tuple[SampleState, int]] = deque()
         self._attempts: dict[str, int] = {}
+        self._running: Engine | None = None
+        self._is_draining = False
         self._reported_at = 0.0
         self._on_progress: OnProgress | None = None
 
@@ -146,6 +148,7 @@ class Loop:
         engine = self.engine
         if self.sampling.thinking_budget is not None:
             engine = Budgeted(engine, self.sampling)
+        self._running = engine
         for given in engine.run(self._requests(), on_partial):
             answer = _fitting(given)
             if isinstance(answer, Trace):
@@ -303,6 +306,10 @@ class Loop:
         self._turned_at = time.monotonic()
         self._take_commits(all_of_them=False)
         self._take_verdicts(wait=False)
+        # An engine whose server is gone pulls no request, and would wait for it all the same.
+        if not self._is_draining and self._running is not None and self._must_stop():
+            self._is_draining = True
+            self._running.drain()
         if self._turned_at - self._reported_at >= REPORT_S:
             self._report()
 
@@ -333,6 +340,9 @@ class Loop:
         progress.n_completion_tokens += n_completion
 
     def _failed(self, failure: Failure) -> None:
+        if failure.kind == STOPPED:
+            self._by_trace.pop(failure.trace_id)
+            return
         attempt = self._attempts.get(failure.trace_id, 0) + 1
         self._attempts[failure.trace_id] = attempt
         self._committer.put_failure(failure_row(failure, attempt, self.run_id))
