@@ -53,6 +53,7 @@ class Part:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        plugins.allow(self.verifier)
         if (self.verifier is None) == (self.score is None) or (
             self.score is not None and self.column is None
         ):

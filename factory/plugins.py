@@ -3,6 +3,9 @@
 ``load("verifiers", "math")`` imports ``factory/verifiers/math/__init__.py``;
 ``load("verifiers", "my/check.py")`` imports that file. There is nothing to register.
 
+A file is code. Its path may come from the command line, a recipe or a caller in Python (``allow``);
+a path that only a data row names is never imported.
+
 What a plug-in wants where nobody says otherwise it declares itself, so that a user's own plug-in
 can have it, too; nothing here or elsewhere depends on a plug-in's name. A verifier may declare:
 
@@ -10,6 +13,7 @@ can have it, too; nothing here or elsewhere depends on a plug-in's name. A verif
 - ``FILE_OPTIONS``: options for rows of files and imports, such as ``{"mode": "auto"}``.
 - ``fits_gold(gold)``: whether a gold that nobody named a verifier for is one of its own, or
   ``FITS_ANY_GOLD = True``: it takes those that no other fits.
+- ``MOST_PER_ROW``: the largest numbers that a data row may set an option to.
 - ``DEADLINE_S`` and ``MEMORY_BYTES``: limits of one item in a worker (``factory.stages.checker``).
 """
 
@@ -66,7 +70,19 @@ def _names(kind: Kind) -> tuple[str, ...]:
     return tuple(sorted(n for n, p in found if _MARK[kind].search(p.read_text("utf-8"))))
 
 
-@functools.cache
+_ALLOWED: set[Path] = set()
+
+
+def allow(name: str | None) -> None:
+    """Let a verifier's file be imported: whoever runs the factory has named it, not a data row.
+
+    Verbs call this with what the command line or a recipe says; so does a caller in Python whose
+    own rows name a file. Anything but a path is left aside.
+    """
+    if name is not None and name.endswith(".py"):
+        _ALLOWED.add(Path(name).resolve())
+
+
 def load(kind: Kind, name: str) -> ModuleType:
     """Return the plug-in's module.
 
@@ -75,9 +91,21 @@ def load(kind: Kind, name: str) -> ModuleType:
         name: a name from ``names(kind)``, or a path that ends in ``.py``.
 
     Raises:
-        PluginError: there is none of that name, it cannot be imported, or it lacks a part of its
-            contract; the message says which.
+        PluginError: there is none of that name, it cannot be imported, it lacks a part of its
+            contract, or it is a verifier's file that nobody but a data row has named; the message
+            says which.
     """
+    # Verifiers alone are named by data rows; files of the other kinds come from recipes.
+    if kind == "verifiers" and name.endswith(".py") and Path(name).resolve() not in _ALLOWED:
+        raise PluginError(
+            f"verifier {name!r} is a file that a data row names; it was not run",
+            "where it is yours, name it with --verifier or in the recipe",
+        )
+    return _load(kind, name)
+
+
+@functools.cache
+def _load(kind: Kind, name: str) -> ModuleType:
     module = load_file(Path(name)) if name.endswith(".py") else _from_name(kind, name)
     lacking = [part for part in _NEEDS[kind] if not hasattr(module, part)]
     if lacking:
@@ -126,10 +154,27 @@ def load_file(path: Path) -> ModuleType:
 def label(kind: Kind, name: str) -> str:
     """Return ``name@VERSION``, under which the plug-in's facts are stored.
 
-    A plug-in from outside is named by its file's stem.
+    A plug-in from outside is named by its file's stem; a verifier from outside also bears a digest
+    of its text, ``name@VERSION+digest``: two files of one name are two verifiers.
+
+    Raises:
+        PluginError: a file bears the name of a plug-in that comes with the factory.
+
+    >>> label("verifiers", "math").partition("@")[0]
+    'math'
     """
     module = load(kind, name)
-    return f"{Path(name).stem if name.endswith('.py') else name}@{module.VERSION}"
+    if not name.endswith(".py"):
+        return f"{name}@{module.VERSION}"
+    stem = Path(name).stem
+    if stem in names(kind):
+        raise PluginError(
+            f"{name} bears the name of a {kind[:-1]} that comes with the factory", "rename the file"
+        )
+    if kind != "verifiers":
+        return f"{stem}@{module.VERSION}"
+    digest = hashlib.blake2b(Path(name).read_bytes(), digest_size=4).hexdigest()
+    return f"{stem}@{module.VERSION}+{digest}"
 
 
 # ---- what a verifier declares
@@ -198,6 +243,32 @@ def row_options(name: str, given: object, *, strict: bool = False) -> dict[str, 
     if strict:
         raise ValueError(f"unreadable options: {str(given)[:80]}")
     return {}
+
+
+def bounded(
+    name: str, own: Mapping[str, Any], ours: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a data row's options within what whoever runs the factory allows.
+
+    Args:
+        name: of the verifier, whose ``MOST_PER_ROW`` holds where nobody says less.
+        own: the row's options.
+        ours: options of the recipe or the command line.
+
+    >>> bounded("code", {"cpu_s": 100_000, "prelude": False}, {"cpu_s": 2})
+    {'cpu_s': 2, 'prelude': False}
+    """
+    most = dict(getattr(load("verifiers", name), "MOST_PER_ROW", {}))
+    out = dict(own)
+    for option in most.keys() & out.keys():
+        limit = (ours or {}).get(option, most[option])
+        try:
+            said = float(out[option])
+        except (TypeError, ValueError, OverflowError):
+            continue  # no number: the verifier says so
+        if not 0 <= said <= float(limit):
+            out[option] = limit
+    return out
 
 
 def verifier_of_gold(gold: object) -> str:

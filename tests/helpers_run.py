@@ -6,11 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+from factory import plugins
 from factory.engines.replay import Engine
 from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.store import Store
 
 VERIFIER = str(Path(__file__).with_name("echo_verifier.py"))
+plugins.allow(VERIFIER)
+VERDICTS = "verdicts." + plugins.label("verifiers", VERIFIER)
 SAMPLING = Sampling(temperature=0.7, max_tokens=64, prefill="<think>\n")
 
 

@@ -14,7 +14,7 @@ from factory.stages.generate import Generated, generate, plan
 from factory.stages.generate.policy import Policy
 from factory.stages.score import score
 from factory.store import Store
-from tests.helpers_run import SAMPLING, new_store, problems, replay
+from tests.helpers_run import SAMPLING, VERDICTS, new_store, problems, replay
 
 FIXED = Policy(kind="fixed", n=4)
 UNTIL = Policy(kind="until", passes=2, max_samples=8)
@@ -34,7 +34,7 @@ def test_wanted_samples_are_made_and_verified_and_a_second_run_asks_nothing(tmp_
     assert first.universe.height == 80
     assert first.missing == 0
     assert first.progress.n_pass + first.progress.n_fail == 80
-    assert store.table("verdicts.echo_verifier@1").n_rows() == 80
+    assert store.table(VERDICTS).n_rows() == 80
     again = run(store, 20, FIXED, calls=str(calls))
     assert again.progress.n_new == 0
     assert again.progress.n_have == 80
@@ -67,7 +67,7 @@ def test_the_universe_does_not_depend_on_slots_or_speculation(
 def test_until_stops_at_the_wanted_number_of_passes(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     result = run(store, 25, UNTIL)
-    verdicts = store.table("verdicts.echo_verifier@1").read()
+    verdicts = store.table(VERDICTS).read()
     joined = result.universe.join(verdicts, on="trace_id")
     for (_,), group in joined.sort("sample_index").group_by(["prompt_id"], maintain_order=True):
         statuses = group["status"].to_list()
@@ -79,7 +79,7 @@ def test_until_stops_at_the_wanted_number_of_passes(tmp_path: Path) -> None:
 def test_adaptive_gives_hopeless_prompts_up(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     result = run(store, 25, ADAPTIVE)
-    verdicts = store.table("verdicts.echo_verifier@1").read(["trace_id", "status"])
+    verdicts = store.table(VERDICTS).read(["trace_id", "status"])
     joined = result.universe.join(verdicts, on="trace_id").sort("sample_index")
     for (_,), group in joined.group_by(["prompt_id"], maintain_order=True):
         statuses = group["status"].to_list()
@@ -103,9 +103,9 @@ def test_changed_settings_do_not_reuse_old_answers(tmp_path: Path) -> None:
 def test_traces_without_verdicts_are_verified_by_the_next_run(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     run(store, 10, FIXED, verify=False)
-    assert not store.has("verdicts.echo_verifier@1")
+    assert not store.has(VERDICTS)
     again = run(store, 10, UNTIL)
-    assert store.table("verdicts.echo_verifier@1").n_rows() >= 40
+    assert store.table(VERDICTS).n_rows() >= 40
     assert again.progress.n_have == 40
 
 

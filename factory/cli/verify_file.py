@@ -49,6 +49,7 @@ def verify_file(
         UsageError: wrong paths, unknown verifier or option, colliding columns.
     """
     check_paths(source, out)
+    plugins.allow(verifier)
     if verifier is not None:
         known = set(_checker(verifier, options, n_workers).known)
     else:

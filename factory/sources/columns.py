@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from factory import dialects, plugins
+from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Trace, ids, whole
 from factory.rows.paths import folded, opened
 from factory.sources import golds, messages, recognise
@@ -86,6 +87,19 @@ class Wishes:
     system: str | None = None
     make: Callable[[str], str] | None = None
     """From the text of the last user message to what the model is asked."""
+
+    def __post_init__(self) -> None:
+        plugins.allow(self.verifier)
+        if not self.options:
+            return
+        # They are stored beside the gold, so they have the bounds of everything that is.
+        for name in [self.verifier] if self.verifier else plugins.names("verifiers"):
+            within = plugins.bounded(name, self.options)
+            for option, value in self.options.items():
+                if within[option] != value:
+                    raise UsageError(
+                        f"{option}={value} of {name} is out of bounds", f"most: {within[option]}"
+                    )
 
 
 class Reader:
@@ -372,7 +386,7 @@ class _Plan:
         has_options = isinstance(own, Mapping) and (is_named or bool(set(own) & set(known)))
         has_texts = isinstance(own, list | Mapping) and takes_texts and not texts
         if has_options or has_texts:
-            merged |= plugins.row_options(verifier, own)
+            merged |= plugins.bounded(verifier, plugins.row_options(verifier, own))
         return merged
 
     def _gold_of(

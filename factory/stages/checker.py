@@ -84,19 +84,25 @@ class Checker:
 
     def check_cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
         """Return the verdict that needs no deadline, in this process; None where there is none."""
-        return self._cheap(item, {**self.options, **options})
+        return self._cheap(item, self._merged(options))
 
     def check_hard(
         self, items: Sequence[Item], options: Sequence[Mapping[str, Any]]
     ) -> list[Verdict]:
         """Return the verdicts of items that ``check_cheap`` left open, from the pool."""
-        merged = [{**self.options, **o} for o in options]
+        merged = [self._merged(o) for o in options]
         return self._in_pool(list(zip(items, merged, strict=True)))
+
+    def _merged(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        if not own:
+            return self.options
+        return {**self.options, **plugins.bounded(self.name, own, self.options)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "options": self.options, "n_workers": self.n_workers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        plugins.allow(state["name"])  # the checker that was pickled has been allowed
         self.__init__(state["name"], state["options"], n_workers=state["n_workers"])  # type: ignore[misc]
 
     def _cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
@@ -148,6 +154,7 @@ def verdict_of(outcome: Outcome) -> Verdict:
 def verify_in_worker(payload: tuple[str, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """Run one item in a pool worker; the pool reports what escapes."""
     name, item, options = payload
+    plugins.allow(name)  # by the checker that sent it
     verdict: Verdict = plugins.load("verifiers", name).verify(Item.from_dict(item), **options)
     return verdict.to_dict()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from factory import plugins
 from factory.errors import FactoryError, UsageError
 from factory.records import Prompt, PromptSource
 from factory.stages.checker import Checker, is_no_fact, item_of, verdict_key, verdict_row
@@ -60,6 +61,7 @@ def verify(
     Raises:
         FactoryError: a verifier is unknown or cannot work here, unless that is skipped.
     """
+    plugins.allow(verifier)
     counts = VerifyCounts(store.start_run("verify", {"verifier": verifier}))
     by_prompt: dict[str, list[PromptSource]] = {}
     for _, source in read_pairs(store):
@@ -119,6 +121,7 @@ def verify_shape(
         options: its options.
         trace_ids: only these; None means all.
     """
+    plugins.allow(verifier)
     counts = VerifyCounts(store.start_run("verify", {"verifier": verifier}))
     checker = Checker(verifier, options)
     table = store.table(f"verdicts.{checker.label}")
@@ -194,6 +197,7 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
         Label of the present version, the changed rows (trace_id, before, after, extracted), and
         the number of verdicts that are the same.
     """
+    plugins.allow(verifier)
     checker = Checker(verifier)
     stem = verifier_stem(verifier)
     tables = [t for t in store.tables() if t.startswith(f"verdicts.{stem}@")]
@@ -201,7 +205,7 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
         raise UsageError(
             f"no stored verdicts of {stem!r}", "run `factory verify --store DIR` first"
         )
-    newest = max(tables, key=lambda t: int(t.rpartition("@")[2]))
+    newest = max(tables, key=lambda t: int(t.rpartition("@")[2].partition("+")[0]))
     before = {row["verdict_id"]: row for row in store.table(newest).read().iter_rows(named=True)}
     sources: dict[str, list[tuple[Prompt, PromptSource]]] = {}
     for prompt, source in read_pairs(store):

@@ -131,6 +131,9 @@ def stored_plugs(store: Store) -> list[Plug]:
 
 def declared_plugs(verifiers: Iterable[str], scores: Iterable[str]) -> list[Plug]:
     """Return what plug-ins declare, whether or not a fact of theirs exists."""
+    verifiers = list(verifiers)
+    for name in verifiers:  # named by a recipe or by a caller in Python
+        plugins.allow(name)
     return [
         *(verdict_plug(plugins.label("verifiers", name)) for name in verifiers),
         *(

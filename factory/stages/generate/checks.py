@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import queue
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from factory.errors import PluginError
 from factory.records import Item, Prompt, PromptSource, Verdict, ids
 from factory.stages.checker import (
     Checker,
@@ -20,6 +22,7 @@ from factory.stages.checker import (
 )
 from factory.store import Store
 
+_LOG = logging.getLogger(__name__)
 BATCH = 64
 WRITE_ROWS = 256
 N_THREADS = 2
@@ -94,6 +97,7 @@ class Checks:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._hard: dict[str, list[tuple[Known, Item]]] = {}
         self._checkers: dict[str, Checker] = {}
+        self._unknown: set[str] = set()
         self._writers: dict[str, Any] = {}
         self._error: BaseException | None = None
 
@@ -199,10 +203,17 @@ class Checks:
         self._work.put(work)
 
     def _checker(self, source: PromptSource) -> Checker | None:
-        if source.verifier is None or source.gold is None:
+        if source.verifier is None or source.gold is None or source.verifier in self._unknown:
             return None
         if source.verifier not in self._checkers:
-            self._checkers[source.verifier] = Checker(source.verifier, n_workers=self._n_workers)
+            try:
+                checker = Checker(source.verifier, n_workers=self._n_workers)
+            except PluginError as error:
+                # One row may name what is not here; answers are being paid for, so the run goes on.
+                _LOG.warning("%s/%s is not scored: %s", source.source, source.item, error)
+                self._unknown.add(source.verifier)
+                return None
+            self._checkers[source.verifier] = checker
         return self._checkers[source.verifier]
 
     def _writer(self, checker: Checker) -> Any:

@@ -33,6 +33,7 @@ VERSION = 1
 DEADLINE_S = 300.0
 MEMORY_BYTES = 2 << 30
 OPTIONS = ("cpu_s", "wall_s", "memory_mb", "float_tolerance", "prelude")
+MOST_PER_ROW = {"cpu_s": 60, "wall_s": 600, "memory_mb": 4096, "float_tolerance": 1e-2}
 
 _MAX_PROGRAM_CHARS = 200_000
 _SHOWN_CHARS = 400
