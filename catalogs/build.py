@@ -31,6 +31,7 @@ from catalogs import releases
 from factory.errors import CorruptError, StoreError
 from factory.records import SQL_TYPES, TABLES
 from factory.records.ids import key_of
+from factory.sets.splits import evaluation_sql
 from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
@@ -219,6 +220,7 @@ def _views(
         for name in ("traces", "prompts", "prompt_sources")
     }
     places["prompt_sources"] = wide.current_sources(places["prompt_sources"])
+    places["evaluation_split"] = evaluation_sql("split")
     places["trace_columns"] = ", ".join(quoted(c) for c in wide.TRACE_COLUMNS)
     selects = [
         f"SELECT {literal(p.name)} AS verifier, {literal(p.label.rpartition('@')[2])} AS version, "

@@ -30,3 +30,6 @@ CREATE MACRO pass_at_k(n, c, k) AS CASE
     WHEN n - c < k THEN 1.0
     ELSE 1.0 - exp(lgamma(n - c + 1) + lgamma(n - k + 1) - lgamma(n - c - k + 1) - lgamma(n + 1))
 END;
+
+-- Whether a split is one of evaluation by its name (test, validation, dev …): factory.sets.splits.
+CREATE MACRO is_evaluation_split(split) AS {evaluation_split};

@@ -71,6 +71,9 @@ def _grpo(p: argparse.ArgumentParser) -> None:
     p.add_argument("config", metavar="CONFIG", help="YAML or JSON file of a run (base, out …)")
     _prompts(p)
     _store(p)
+    p.add_argument("--split", metavar="NAME", action="append", default=[],
+                   help="train on the prompts of this split (default: all but those of evaluation: "
+                        "test, validation, dev …)")  # fmt: skip
     p.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                    help="over the file, e.g. trl.learning_rate=1e-6")  # fmt: skip
     _restart(p)

@@ -21,13 +21,19 @@ def grpo(args: Namespace) -> int:
     from distill.devices import world
     from distill.grpo import GrpoConfig
     from distill.grpo import grpo as train
+    from factory.stages.select.evaluation import training_pairs
 
     config = GrpoConfig.load(args.config, overrides=args.overrides)
     # Processes that train together open the store one after the other: the first may have to make
     # it, and all have the same settings.
     with world().main_process_first():
         store = Store(args.store)
-    out = train(config, pairs_of(args, store), store, say=say, restart=args.restart)
+    found = pairs_of(args, store)
+    pairs = training_pairs(store, found, splits=args.split)
+    if len(pairs) < len(found) and world().is_main_process:
+        why = "not of these splits" if args.split else "evaluation (test, validation, dev …)"
+        say(f"{len(found) - len(pairs)} of {len(found)} prompts are left out: {why}")
+    out = train(config, pairs, store, say=say, restart=args.restart)
     if world().is_main_process:
         say(f"model: {out}")
     return 0

@@ -124,7 +124,8 @@ def cold_start(
     dropped = read_review(values.review) if values.review else set()
     if dropped:
         refined = refined.filter(~refined.is_in(list(dropped)))
-    kept = decided(store, Selection(filters=values.refined_filters), refined)
+    selection = Selection(filters=values.refined_filters, exact_duplicates=values.exact_duplicates)
+    kept = decided(store, selection, refined)
     dataset = release(store, name, kept, recipe=values.model_dump(mode="json"))
     out.mkdir(parents=True, exist_ok=True)
     export(store, dataset, form="trl", out=str(out / f"{name}.jsonl"))

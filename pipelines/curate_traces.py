@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -36,6 +37,7 @@ class Recipe(Config):
     filters: dict[str, str]
     """Name → SQL predicate over wide; they come after the presets'."""
     disabled: list[str] = Field(default_factory=list)
+    exact_duplicates: Literal["set", "prompt"] | None = "prompt"
     near_duplicates: dict[str, object] | None = None
     decontaminate: dict[str, object] | None = None
     cap_per_prompt: int | None = None
@@ -50,6 +52,7 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     from factory.report import write_report
     from factory.sets.filters import PRESETS
     from factory.sources import files, hub
+    from factory.stages.contents import contents_lines
     from factory.stages.export import export
     from factory.stages.importing import import_rows
     from factory.stages.release import release
@@ -68,12 +71,13 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
 
     # 1. Rows become prompts, sources and traces; each exact text once.
     if args.dataset:
-        rows = hub.rows(args.dataset, revision=args.revision, split=args.split)
+        rows = hub.rows(args.dataset, revision=args.revision, split=args.split or "train")
     else:
         rows = files.rows(args.inputs)
     imported = import_rows(
         store, rows, model=args.model, mapping=columns(args.map), verifier=args.verifier,
         options=assignments(args.option, flag="--option"),
+        split=None if args.dataset else args.split,
     )  # fmt: skip
     trace_ids = pl.Series("trace_id", imported.trace_ids, dtype=pl.String)
     skipped = "".join(f", {n} rows with {why}" for why, n in sorted(imported.skipped.items()))
@@ -91,6 +95,7 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
         {
             "filters": filters,
             "disabled": recipe.disabled,
+            "exact_duplicates": recipe.exact_duplicates,
             "near_duplicates": recipe.near_duplicates,
             "decontaminate": recipe.decontaminate,
             "cap_per_prompt": recipe.cap_per_prompt,
@@ -103,6 +108,8 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     accounting(imported, selected)
     made = release(store, recipe.name, selected, recipe=recipe.model_dump(mode="json"))
     print(f"\nrelease {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
+    for line in contents_lines(made.manifest):
+        print(f"  {line}")
     with open_release(store, f"{made.name}/{made.version}") as (con, name, version):
         print(f"report: {write_report(con, name, version, folder=store.root / 'reports').html}")
     if args.out:
@@ -140,7 +147,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--recipe", default=str(RECIPE), help="YAML (default: recipes/curate.yaml)")
     parser.add_argument("--dataset", help="a Hugging Face dataset instead of files")
     parser.add_argument("--revision", help="its commit, tag or branch")
-    parser.add_argument("--split", default="train")
+    parser.add_argument("--split", help="the dataset's (default: train); of files: what they are")
     parser.add_argument("--model", help="model of all traces (default: each row's)")
     parser.add_argument("--verifier", help="verifier of all golds (default: one that fits)")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")

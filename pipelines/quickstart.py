@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from distill.runs import die_with_parent
 from factory.cli.common import run_script, say, step
@@ -57,6 +58,8 @@ class Recipe(Config):
     temperature: float
     filters: dict[str, str]
     """Name → SQL predicate over wide."""
+    exact_duplicates: Literal["set", "prompt"] | None = "prompt"
+    """As in ``Selection``: copies of a text that are kept."""
     cap_per_prompt: int
     n_eval: int
     """Evaluation problems; their numbers occur in no other split."""
@@ -117,7 +120,8 @@ def main(recipe: Recipe) -> None:
         wanted = [t for g in made for t in g.universe["trace_id"]]
         selected = select(
             store,
-            Selection(filters=recipe.filters, cap_per_prompt=recipe.cap_per_prompt,
+            Selection(filters=recipe.filters, exact_duplicates=recipe.exact_duplicates,
+                      cap_per_prompt=recipe.cap_per_prompt,
                       prefer="reasoning_words, sample_index"),
             trace_ids=series(wanted), verifiers=["math", "format"], scores=scores,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import polars as pl
 
@@ -31,6 +32,7 @@ class Sampled(Config):
         prefill: text that every completion begins with.
         dialect: of the format verdict.
         filters: name → SQL predicate over wide.
+        exact_duplicates: as in ``Selection``.
         cap_per_prompt: traces kept per prompt.
         prefer: SQL order in which a prompt's traces are taken.
         max_rows: traces kept in all.
@@ -43,6 +45,7 @@ class Sampled(Config):
     prefill: str = ""
     dialect: str = "think"
     filters: dict[str, str]
+    exact_duplicates: Literal["set", "prompt"] | None = "prompt"
     cap_per_prompt: int
     prefer: str = "sample_index"
     max_rows: int | None = None
@@ -67,8 +70,8 @@ def sampled(
     universe = made.universe["trace_id"]
     measured(store, universe, dialect=values.dialect)
     selection = Selection(
-        filters=values.filters, cap_per_prompt=values.cap_per_prompt, prefer=values.prefer,
-        max_rows=values.max_rows,
+        filters=values.filters, exact_duplicates=values.exact_duplicates,
+        cap_per_prompt=values.cap_per_prompt, prefer=values.prefer, max_rows=values.max_rows,
     )  # fmt: skip
     return decided(store, selection, universe), len(universe)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -15,7 +16,7 @@ from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.stages.release import open_release, release
 from factory.stages.score import score
-from factory.stages.select import Selection, check_filters, select
+from factory.stages.select import Selected, Selection, check_filters, select
 from factory.stages.verify import verify
 from factory.store import Store
 from tests.helpers_run import SAMPLING, new_store, problems, replay
@@ -32,14 +33,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def recipe(**values: object) -> Selection:
-    return Selection.make({"filters": FILTERS, **values})
+    # The recorded answers are copies of each other; what is done with those has tests of its own.
+    return Selection.make({"filters": FILTERS, "exact_duplicates": None, **values})
+
+
+def step(selected: Selected, name: str) -> dict[str, Any]:
+    return next(f for f in selected.funnel if f["name"] == name)
 
 
 def test_kept_traces_are_right_and_the_funnel_adds_up(store: Store) -> None:
     selected = select(store, recipe())
     assert set(selected.kept["status"]) == {"pass"}
     assert selected.decisions.height == 80
-    right = selected.funnel[0]
+    right = step(selected, "right")
     assert right["n_in"] == 80
     assert right["n_in"] - right["n_dropped"] == selected.kept.height
     assert right["n_dropped_only"] == right["n_dropped"], "no other filter dropped anything"
@@ -50,14 +56,14 @@ def test_kept_traces_are_right_and_the_funnel_adds_up(store: Store) -> None:
 def test_a_filter_that_is_off_is_counted_but_drops_nothing(store: Store) -> None:
     selected = select(store, recipe(disabled=["right"]))
     assert selected.kept.height == 80
-    assert selected.funnel[0]["n_dropped"] > 0
-    assert not selected.funnel[0]["is_on"]
+    assert step(selected, "right")["n_dropped"] > 0
+    assert not step(selected, "right")["is_on"]
 
 
 def test_an_undefined_predicate_does_not_keep_and_is_counted(store: Store) -> None:
     selected = select(store, recipe(filters={"never": "NULL", "all": "true"}))
     assert selected.kept.height == 0
-    assert selected.funnel[0]["n_undefined"] == 80
+    assert step(selected, "never")["n_undefined"] == 80
     assert selected.decisions["undefined_by"][0].to_list() == ["never"]
 
 

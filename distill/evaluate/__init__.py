@@ -27,6 +27,7 @@ from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.stages.score import score, score_table
 from factory.stages.scorer import Scorer
+from factory.stages.select.evaluation import RUN_KIND
 from factory.store import Store
 
 # Score → its column that an evaluation reports.
@@ -93,6 +94,7 @@ def evaluate(
         policy=Policy(kind="fixed", n=k),
         n_workers=n_workers,
         on_progress=on_progress,
+        run_kind=RUN_KIND,
     )
     out = measure(
         store,

@@ -140,7 +140,7 @@ def _import(p: argparse.ArgumentParser) -> None:
     p.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset instead of files")
     p.add_argument("--revision", help="its commit, tag or branch")
     p.add_argument("--config", help="its configuration")
-    p.add_argument("--split", default="train", help="its split (default: train)")
+    p.add_argument("--split", help="the dataset's split (default: train); of files: what they are")
     p.add_argument("--source", help="name of the source (default: the file's)")
     p.add_argument("--model", help="model of all traces (default: each row's)")
     p.add_argument("--verifier", help="verifier of all golds (default: one that fits)")
@@ -234,6 +234,9 @@ def _export(p: argparse.ArgumentParser) -> None:
         help="trl, messages, sharegpt, openr1, verl, dpo or hf (a hub folder)",
     )
     p.add_argument("--out", required=True, metavar="OUT", help="file, or folder for hf")
+    p.add_argument("--split", metavar="NAME", action="append", default=[],
+                   help="write the rows of this split (default: all but those of evaluation: test, "
+                        "validation, dev …)")  # fmt: skip
     _store(p)
     p.set_defaults(run="factory.cli.store:export")
 

@@ -25,7 +25,7 @@ def import_(args: Namespace) -> int:
             args.dataset,
             revision=args.revision,
             config=args.config,
-            split=args.split,
+            split=args.split or "train",
             streaming=args.limit is not None,
             limit=args.limit,
         )
@@ -42,6 +42,7 @@ def import_(args: Namespace) -> int:
         mapping=columns(args.map),
         verifier=args.verifier,
         options=assignments(args.option, flag="--option"),
+        split=None if args.dataset else args.split,
         language=args.language,
     )
     for label, shape in done.shapes.items():
@@ -126,12 +127,15 @@ def select(args: Namespace) -> int:
 
 def release(args: Namespace) -> int:
     """``factory release NAME RECIPE``: select and write the release."""
+    from factory.stages.contents import contents_lines
     from factory.stages.release import release as write
 
     selected = _selected(args)
     out("\n".join(funnel_lines(selected.funnel, kept=selected.kept.height)))
     made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
     out(f"release {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
+    for line in contents_lines(made.manifest):
+        out(f"  {line}")
     return 0
 
 
@@ -148,8 +152,12 @@ def export(args: Namespace) -> int:
     from factory.stages.release import open_release
 
     store = store_of(args)
-    n = write(store, open_release(store, args.name), form=args.form, out=args.out)
+    release = open_release(store, args.name)
+    n = write(store, release, form=args.form, out=args.out, splits=args.split or None)
     note(f"{n} rows in {args.out}")
+    left = release.manifest["rows"] - n
+    if left and not args.split and args.form != "dpo":
+        note(f"{left} rows are evaluation and left out; --split NAME writes those of a split")
     return 0
 
 

@@ -88,6 +88,7 @@ def markdown(data: ReportData) -> str:
     for title, answer in (
         ("Funnel", funnel),
         ("What it is made of", data.makeup),
+        ("Splits", data.splits),
         ("Lengths", data.quantiles),
         ("Languages", data.languages),
         ("Pass rates", rates),
@@ -97,6 +98,9 @@ def markdown(data: ReportData) -> str:
     ):
         if answer is not None:
             lines += [f"## {title}", "", replace(answer, title="").render("md")]
+    if data.remarks:
+        lines += ["## To know before training on it", ""]
+        lines += [*(f"- {md_text(line)}" for line in data.remarks), ""]
     lines += ["## Sample traces", ""]
     for sample in data.samples:
         lines += _sample(sample)

@@ -17,6 +17,7 @@ import duckdb
 from factory.errors import UsageError
 from factory.metrics import Interval, mean_interval
 from factory.rows.answers import Answer
+from factory.stages.contents import contents_lines
 from factory.store.wide import literal, quoted
 
 LENGTHS = {
@@ -78,6 +79,8 @@ class ReportData:
     Attributes:
         funnel: rows of ``release_filters``, in order.
         totals: numbers of the universe and of what is kept.
+        splits: rows of each split, and whether it is one of evaluation.
+        remarks: what is unverified, without thinking, very short … among the kept rows.
         coverage: by pass-rate band: prompts of the universe and those with a kept trace.
     """
 
@@ -88,6 +91,8 @@ class ReportData:
     totals: dict[str, Any]
     funnel: list[dict[str, Any]]
     makeup: Answer
+    splits: Answer
+    remarks: list[str]
     lengths: Histogram | None
     quantiles: Answer | None
     languages: Answer | None
@@ -124,6 +129,8 @@ def collect(con: duckdb.DuckDBPyConnection, name: str, version: str) -> ReportDa
         totals=_totals(con, heads[0]),
         funnel=_rows(con, f"SELECT * FROM release_filters WHERE {where} ORDER BY position").dicts(),
         makeup=_makeup(con),
+        splits=_splits(con),
+        remarks=contents_lines(json.loads(heads[0]["manifest"] or "{}")),
         lengths=_histogram(con, length) if length else None,
         quantiles=_quantiles(con, length) if length else None,
         languages=_languages(con, have),
@@ -167,7 +174,7 @@ def _make_universe(con: duckdb.DuckDBPyConnection, where: str) -> set[str]:
     columns = {r[0] for r in _rows(con, "SELECT name FROM wide_columns WHERE note IS NULL").rows}
     optional = {*LENGTHS, "lang", "language_consistency"} & columns
     fixed = (
-        "trace_id prompt_id model source item status reason prompt_language n_prompt_tokens "
+        "trace_id prompt_id model source item split status reason prompt_language n_prompt_tokens "
         "n_completion_tokens seconds finish_reason text_hash"
     )
     names = ", ".join(f"w.{quoted(c)}" for c in sorted({*fixed.split(), *optional}))
@@ -211,6 +218,17 @@ def _makeup(con: duckdb.DuckDBPyConnection) -> Answer:
         "count(DISTINCT prompt_id) FILTER (is_kept) AS n_prompts_kept FROM u GROUP BY ALL",
         by="n_universe",
         order="source, model",
+    )
+
+
+def _splits(con: duckdb.DuckDBPyConnection) -> Answer:
+    return _largest(
+        con,
+        "SELECT coalesce(split, 'none') AS split, is_evaluation_split(split) AS is_evaluation, "
+        "count(*) AS n_universe, count(*) FILTER (is_kept) AS n_kept, "
+        "count(DISTINCT prompt_id) FILTER (is_kept) AS n_prompts_kept FROM u GROUP BY ALL",
+        by="n_universe",
+        order="split",
     )
 
 

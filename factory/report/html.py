@@ -76,6 +76,10 @@ def page(data: ReportData) -> str:
             "What it is made of",
             _table(data.makeup, bar=("n_kept", "n_universe", "kept", "kept ÷ universe")),
         ),
+        _section(
+            "Splits", _table(data.splits, bar=("n_kept", "n_universe", "kept", "kept ÷ universe"))
+        ),
+        _section("To know before training on it", _remarks(data.remarks)),
         _section("Lengths", _lengths(data)),
         _section("Languages", _languages(data)),
         _section("Pass rates", _rates(data.rates)),
@@ -254,6 +258,10 @@ def _table(answer: Answer, bar: tuple[str, str | None, str, str] | None = None) 
 def _numeric(answer: Answer, column: int) -> bool:
     values = [row[column] for row in answer.rows if row[column] is not None]
     return all(isinstance(v, int | float) for v in values) and bool(values)
+
+
+def _remarks(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def _lengths(data: ReportData) -> str:

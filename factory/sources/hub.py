@@ -26,7 +26,7 @@ def rows(
     streaming: bool = False,
     limit: int | None = None,
 ) -> Iterator[tuple[str, int, columns.Row]]:
-    """Yield (name@commit, row number, row).
+    """Yield (name@commit, row number, row); a row that names no split gets that of the dataset.
 
     Args:
         dataset: hub name, or a local folder of Parquet or JSON files of the same shape.
@@ -58,8 +58,10 @@ def rows(
             f"dataset {dataset!r} split {split!r} cannot be loaded ({detail})",
             "check name, revision, config and split",
         ) from None
+    # A row's own word on its split counts more: many benchmarks lie in a split called train.
+    where = {"split": split.partition("[")[0]}
     for number, row in enumerate(itertools.islice(loaded, limit)):
-        yield label, number, row
+        yield label, number, row if row.get("split") else {**row, **where}
 
 
 def _commit(dataset: str, revision: str | None) -> str:
@@ -95,7 +97,6 @@ def prompts(
         mapping=mapping or {},
         verifier=verifier,
         options=options or {},
-        split=split,
         language=language,
     )
     yield from columns.pairs_of(

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +21,49 @@ import polars as pl
 from factory.errors import UsageError
 from factory.records.text import trace_text
 from factory.rows import files
+from factory.stages.chosen import Chosen
+from factory.stages.hub_folder import write_hub_folder
 from factory.stages.release import Release
+from factory.stages.select.recipe import NOT_EVALUATION
 from factory.store import Store
 
 Row = dict[str, Any]
 
 
-def export(store: Store, release: Release, *, form: str, out: str) -> int:
+def export(
+    store: Store, release: Release, *, form: str, out: str, splits: Sequence[str] | None = None
+) -> int:
     """Write a release in one of ``FORMS``; return the number of rows.
+
+    Rows of a split of evaluation, and answers to a benchmark, are left out, unless the release was
+    made of that split or run by its name (``universe.splits``, ``universe.runs``).
 
     Args:
         store: needed by ``dpo``, whose rejected traces are not in the release.
         release: what to write.
         form: one of ``FORMS`` or ``hf``.
         out: file (its ending chooses JSON Lines or Parquet), or a folder for ``hf``.
+        splits: write the rows of these splits and no others (``none``: of no split).
 
     Raises:
-        UsageError: an unknown form or ending, or nothing to write.
+        UsageError: an unknown form, ending or split, or nothing to write.
     """
+    chosen = Chosen(store, release, splits)
     if form == "hf":
-        return _hub_folder(release, Path(out))
+        return write_hub_folder(chosen, Path(out)).rows
     files.check_output(out)
     counted = _Count()
     if form == "dpo":
-        files.write_rows(out, counted.over(_dpo(store, release)))
+        files.write_rows(out, counted.over(_dpo(store, chosen)))
     elif form in FORMS:
-        files.write_rows(out, counted.over(_plain(release, FORMS[form])))
+        files.write_rows(out, counted.over(_plain(chosen, FORMS[form])))
     else:
         raise UsageError(f"unknown form {form!r}", f"known: {', '.join([*FORMS, 'dpo', 'hf'])}")
     if counted.n == 0:
         raise UsageError(
-            f"nothing to export as {form!r}", "dpo needs passes and fails of one prompt"
+            f"nothing to export as {form!r}",
+            "dpo needs passes and fails of one prompt; rows of evaluation are left out unless "
+            "their split is named",
         )
     return counted.n
 
@@ -66,9 +78,8 @@ class _Count:
             yield batch
 
 
-def _plain(release: Release, make: Callable[[Row], Row]) -> Iterator[list[Row]]:
-    for part in release.manifest["parts"]:
-        frame = pl.read_parquet(release.folder / part["name"])
+def _plain(chosen: Chosen, make: Callable[[Row], Row]) -> Iterator[list[Row]]:
+    for frame in chosen.parts():
         for slice_ in frame.iter_slices(1000):
             yield [make(row) for row in slice_.iter_rows(named=True)]
 
@@ -136,11 +147,15 @@ FORMS: dict[str, Callable[[Row], Row]] = {
 }  # fmt: skip
 
 
-def _dpo(store: Store, release: Release) -> Iterator[list[Row]]:
+def _dpo(store: Store, rows: Chosen) -> Iterator[list[Row]]:
     """Pair each kept passing trace with a failing one of its prompt, each failing one used once."""
-    kept = release.read(["trace_id", "prompt_id", "messages", "completion", "status"])
+    columns = ["trace_id", "prompt_id", "run_id", "split", "messages", "completion", "status"]
+    kept = rows.of(rows.release.read(columns))
     chosen = kept.filter(pl.col("status") == "pass").sort("prompt_id", "trace_id")
-    universe = pl.read_parquet(release.folder / "decisions.parquet")["trace_id"]
+    decided = pl.read_parquet(rows.release.folder / "decisions.parquet")
+    # A model's answers to a benchmark are not what others are preferred to, either.
+    answers = pl.col("dropped_by").list.contains(NOT_EVALUATION)
+    universe = decided.filter(~answers)["trace_id"]
     failed: set[str] = set()
     for name in store.tables():
         if name.startswith("verdicts."):
@@ -157,11 +172,11 @@ def _dpo(store: Store, release: Release) -> Iterator[list[Row]]:
         for row in mine.sort("trace_id").iter_rows(named=True):
             text = trace_text(row["prefill"], row["completion"])
             losers.setdefault(row["prompt_id"], []).append(text)
-    rows = []
+    pairs = []
     for row in chosen.iter_rows(named=True):
         rejected = losers.get(row["prompt_id"])
         if rejected:
-            rows.append(
+            pairs.append(
                 {
                     "prompt": _messages(row),
                     "chosen": [{"role": "assistant", "content": row["completion"]}],
@@ -169,53 +184,4 @@ def _dpo(store: Store, release: Release) -> Iterator[list[Row]]:
                     "trace_id": row["trace_id"],
                 }
             )
-    yield rows
-
-
-def _hub_folder(release: Release, folder: Path) -> int:
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{str(folder)!r} is not empty", "give a new folder as --out")
-    data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    n_rows = 0
-    n_parts = len(release.manifest["parts"])
-    for number, part in enumerate(release.manifest["parts"]):
-        frame = pl.read_parquet(release.folder / part["name"])
-        rows = [_trl(row) for row in frame.iter_rows(named=True)]
-        out = frame.with_columns(
-            pl.Series("prompt", [r["prompt"] for r in rows]),
-            pl.Series("completion", [r["completion"] for r in rows]),
-        ).drop("messages")
-        out.write_parquet(data / f"train-{number:05d}-of-{n_parts:05d}.parquet")
-        n_rows += frame.height
-    (folder / "README.md").write_text(card(release), encoding="utf-8")
-    return n_rows
-
-
-def card(release: Release) -> str:
-    """Return a dataset card: sources, models, filters with their counts, versions."""
-    m = release.manifest
-    frame = release.read(["source", "model", "revision"])
-    models = frame.group_by("model", "revision").len().sort("model", "revision")
-    sources = frame.group_by("source").len().sort("source")
-    lines = [
-        "---", "configs:", "- config_name: default", "  data_files: data/train-*.parquet",
-        "---", "",
-        f"# {m['name']} ({m['version']})", "",
-        f"{m['rows']} traces of {m['prompts']} prompts, kept out of {m['n_universe']}.", "",
-        "## Sources", "", "| source | traces |", "|---|---|",
-        *[f"| {s} | {n} |" for s, n in sources.iter_rows()], "",
-        "The licence of each source holds for its prompts; state it before you publish.", "",
-        "## Models", "", "| model | revision | traces |", "|---|---|---|",
-        *[f"| {name} | `{rev}` | {n} |" for name, rev, n in models.iter_rows()], "",
-        "## Filters", "", "| step | in | dropped | dropped only by it | undefined |",
-        "|---|---|---|---|---|",
-        *[
-            f"| {f['name']}: `{f['sql']}` | {f['n_in']} | {f['n_dropped']} | {f['n_dropped_only']} "
-            f"| {f['n_undefined']} |"
-            for f in m["filters"]
-        ], "",
-        "## Versions", "",
-        *[f"- {label}" for label in sorted(m["plugins"].values())], "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+    yield pairs

@@ -66,6 +66,7 @@ def import_rows(
     mapping: Mapping[str, str] | None = None,
     verifier: str | None = None,
     options: Mapping[str, Any] | None = None,
+    split: str | None = None,
     language: str | None = None,
 ) -> Imported:
     """Store every completion of the rows, each exact text once.
@@ -79,6 +80,7 @@ def import_rows(
         mapping: name that we read → path, template or constant (``factory.rows.paths``).
         verifier: verifier of all golds; default: each row's, else one that fits the gold.
         options: options of that verifier.
+        split: split of all prompts; default: what each row says.
         language: ISO 639-1 code of all prompts.
 
     Raises:
@@ -86,7 +88,7 @@ def import_rows(
     """
     wishes = columns.Wishes(
         source=source, shape=named(shape) if shape else None, mapping=mapping or {},
-        verifier=verifier, options=options or {}, language=language, traces=True,
+        verifier=verifier, options=options or {}, split=split, language=language, traces=True,
     )  # fmt: skip
     read = columns.reading(rows, wishes)
     first = next(read, None)  # what cannot be read is refused before the store is touched

@@ -30,9 +30,16 @@ def read_pairs(store: Store, source: str | None = None) -> list[tuple[Prompt, Pr
     return out
 
 
-def current_sources(store: Store) -> pl.DataFrame:
-    """Return what is said of prompts now: of corrected sources the last correction."""
-    found = store.table("prompt_sources").read()
+def current_sources(store: Store, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return what is said of prompts now: of corrected sources the last correction.
+
+    Args:
+        store: where the sources are.
+        columns: what to read beside prompt_id, source, item and correction; None: all.
+    """
+    keys = ["prompt_id", "source", "item", "correction"]
+    wanted = None if columns is None else list(dict.fromkeys([*keys, *columns]))
+    found = store.table("prompt_sources").read(wanted)
     return found.sort("correction").unique(["prompt_id", "source", "item"], keep="last")
 
 

@@ -26,6 +26,7 @@ import polars as pl
 from factory.dialects import split_reasoning
 from factory.errors import StoreError, UsageError
 from factory.records.text import trace_text
+from factory.stages.contents import Contents
 from factory.stages.select import CATEGORICAL, Selected
 from factory.store import Store, check_name, now
 from factory.store.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json
@@ -89,7 +90,9 @@ def release(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     parts = []
+    contents = Contents()
     for number, frame in enumerate(_rows(store, selected, work)):
+        contents.add(frame)
         path = work / f"part-{number:05d}.parquet"
         frame.write_parquet(path, compression="zstd", row_group_size=2048)
         size = path.stat().st_size
@@ -104,11 +107,12 @@ def release(
         "rows": keys.height,
         "prompts": keys["prompt_id"].n_unique(),
         "n_universe": selected.decisions.height,
+        **contents.row(),
         "parts": parts,
         "decisions_sha256": sha256_file(work / "decisions.parquet"),
         "universe": selected.recipe.universe.model_dump(exclude_none=True),
         "filters": selected.funnel,
-        "selection": selected.recipe.model_dump(exclude_none=True, exclude_defaults=True),
+        "selection": selected.recipe.model_dump(exclude_defaults=True),
         "plugins": selected.labels,
         "parents": list(parents),
         "recipe": recipe or {},

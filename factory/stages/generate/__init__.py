@@ -77,6 +77,7 @@ def generate(
     on_progress: Callable[[Progress], None] | None = None,
     on_prompt: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
+    run_kind: str = "generate",
 ) -> Generated:
     """Make the wanted traces that the store lacks.
 
@@ -100,6 +101,7 @@ def generate(
         on_progress: called several times a second.
         on_prompt: called once with the first rendered prompt, before anything is sampled.
         stop: when set, nothing new is asked; what is in flight is finished and kept.
+        run_kind: kind of the run's record; the traces of ``evaluate`` stay out of selections.
 
     Raises:
         UsageError: the policy needs verdicts that no verifier can give, or a cost limit a price.
@@ -116,7 +118,7 @@ def generate(
         "model": engine.model, "revision": engine.revision, "sampling": sampling.key_fields(),
         "policy": policy.model_dump(exclude_none=True),
     }  # fmt: skip
-    run_id = store.start_run("generate", details)
+    run_id = store.start_run(run_kind, details)
     states = _states(pairs, engine, sampling, policy)
     _record_inputs(store, states, sampling, run_id)
     measuring = Scores(store, run_id, scores, score_params) if scores else None

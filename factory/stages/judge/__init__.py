@@ -278,7 +278,9 @@ def _cases(store: Store, recipe: Judging) -> Iterator[Case]:
     for prompt, source in read_pairs(store):
         if source.gold is not None and source.gold.strip():
             golds[source.prompt_id, ids.text_hash(source.gold)] = (prompt, source.gold)
-    chosen = select(store, Selection(universe=recipe.universe))
+    # A judge is asked about everything in the universe, answers to a benchmark included.
+    every = Selection(universe=recipe.universe, exact_duplicates=None, disabled=["not_evaluation"])
+    chosen = select(store, every)
     for frame in chosen.batches():
         rows = {r["trace_id"]: r for r in frame.iter_rows(named=True)}
         for text in texts_of(store, sorted(rows)):

@@ -4,6 +4,8 @@ A decision can be taken again in seconds: filters are named SQL predicates over 
 depends on the whole set (near-duplicates, contamination, caps, mixtures) is computed by
 ``factory.sets``. Every filter is evaluated for every trace, so the funnel shows overlaps and what
 each alone would drop. A predicate that is NULL does not keep the row and is counted as undefined.
+The first step leaves out what is evaluation (``factory.stages.select.evaluation``), so that no test
+problem gets into a training set because nobody thought of it.
 
 Memory: keys, labels and one flag per filter of every trace of the universe; texts and the other
 columns of ``wide`` are read by the batch, and DuckDB spills to disk beyond ``MEMORY``.
@@ -26,7 +28,9 @@ import polars as pl
 from factory.errors import UsageError
 from factory.sets.caps import order_sql
 from factory.stages.select import funnel
+from factory.stages.select.evaluation import SAYS, not_evaluation, splits_of
 from factory.stages.select.recipe import (
+    NOT_EVALUATION,
     Decontaminate,
     Diversity,
     Mixture,
@@ -127,7 +131,8 @@ def select(
         scores: scores, likewise.
 
     Raises:
-        UsageError: a filter does not bind, or ``disabled`` names one that is not there.
+        UsageError: a filter does not bind, ``disabled`` names one that is not there, or the
+            universe names what the store does not have.
     """
     filters = recipe.all_filters()
     recipe.steps()  # refuses stray names before any work
@@ -136,8 +141,14 @@ def select(
     labels = {p.name: p.label for p in wide.choose(wide.stored_plugs(store), recipe.versions)}
     with _opened(store, sql) as con:
         funnel.check_filters(con, filters)
-        frame = _universe(con, recipe, filters, trace_ids).sort("trace_id")
-    steps = [
+        _refuse_unknown(con, store, recipe.universe)
+        frame = _universe(con, store, recipe, filters, trace_ids).sort("trace_id")
+    asked = recipe.universe
+    train = not_evaluation(store, frame, splits=asked.splits or (), runs=asked.runs or ())
+    is_on = NOT_EVALUATION not in recipe.disabled
+    frame = frame.with_columns(_counts=train if is_on else pl.lit(True))
+    steps = [funnel.Step(NOT_EVALUATION, SAYS, is_on, train)]
+    steps += [
         funnel.Step(name, sql_of, name not in recipe.disabled, frame[f"_f{i}"])
         for i, (name, sql_of) in enumerate(filters.items())
     ]
@@ -177,8 +188,34 @@ def _opened(store: Store, wide_sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
         shutil.rmtree(spill, ignore_errors=True)
 
 
+def _refuse_unknown(con: duckdb.DuckDBPyConnection, store: Store, universe: Universe) -> None:
+    """Refuse names that nothing bears: a slip of the pen would select nothing, silently."""
+    model = "model || '@' || revision"
+    for field, column in (
+        ("sources", "source"), ("samplings", "sampling_id"), ("runs", "run_id"), ("models", "model")
+    ):  # fmt: skip
+        wanted = getattr(universe, field)
+        if wanted is None:
+            continue
+        names = f"[{column}, {model}]" if field == "models" else f"[{column}]"
+        have = con.sql(f"SELECT DISTINCT unnest({names}) FROM wide WHERE {column} IS NOT NULL")
+        _refuse(field, wanted, [row[0] for row in have.fetchall()])
+    if universe.splits is not None:
+        _refuse("splits", universe.splits, splits_of(store)["split"].drop_nulls().to_list())
+
+
+def _refuse(field: str, wanted: Sequence[str], have: Sequence[str]) -> None:
+    if stray := sorted(set(wanted) - set(have)):
+        there = ", ".join(sorted(set(have))[:12]) or "none"
+        raise UsageError(
+            f"universe.{field} names {', '.join(stray)}, of which the store has no trace",
+            f"there is {there}",
+        )
+
+
 def _universe(
     con: duckdb.DuckDBPyConnection,
+    store: Store,
     recipe: Selection,
     filters: Mapping[str, str],
     trace_ids: pl.Series | None,
@@ -188,10 +225,14 @@ def _universe(
     if trace_ids is not None:
         con.register("_wanted", trace_ids.alias("trace_id").to_frame().to_arrow())
         wheres.append("trace_id IN (SELECT trace_id FROM _wanted)")
+    if recipe.universe.splits is not None:
+        own = splits_of(store).filter(pl.col("split").is_in(recipe.universe.splits))
+        con.register("_own", own.select("prompt_id").to_arrow())
+        wheres.append("prompt_id IN (SELECT prompt_id FROM _own)")
     where = f" WHERE {' AND '.join(wheres)}" if wheres else ""
     order = order_sql(recipe.prefer)
     rank = f"row_number() OVER (PARTITION BY prompt_id ORDER BY {order}, trace_id) AS _rank"
-    names = ["trace_id", "prompt_id", "text_hash", *CATEGORICAL, *columns_needed(recipe)]
+    names = ["trace_id", "prompt_id", "run_id", "text_hash", *CATEGORICAL, *columns_needed(recipe)]
     columns = [quoted(name) for name in dict.fromkeys(names)]
     flags = [f"{funnel.predicate(p)}::BOOLEAN AS _f{i}" for i, p in enumerate(filters.values())]
     _check(con, f"SELECT {', '.join(columns)} FROM wide LIMIT 0", [], "a set step's column")

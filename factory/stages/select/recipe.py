@@ -22,8 +22,12 @@ class Universe(Config):
     """``model`` or ``model@revision``; None means all."""
     samplings: list[str] | None = None
     """Sampling ids; None means all."""
+    splits: list[str] | None = None
+    """Splits of the prompts. None means all but those of evaluation (test, validation, dev …),
+    which are looked at only where they are named here."""
     runs: list[str] | None = None
-    """Run ids; None means all."""
+    """Run ids; None means all but the runs of ``distill evaluate``, which are looked at only where
+    they are named here."""
     n: int | None = Field(default=None, ge=1)
     """Sample indices below n; None means all."""
     where: str | None = None
@@ -90,6 +94,8 @@ class Mixture(Config):
         return r1_shares() if isinstance(self.shares, str) else dict(self.shares)
 
 
+NOT_EVALUATION = "not_evaluation"
+"""The first step of every selection: evaluation stays out."""
 SET_STEPS = (
     "pass_rates", "decontaminate", "exact_duplicates", "near_duplicates", "cap_per_prompt",
     "diversity", "mixture", "max_rows",
@@ -110,9 +116,10 @@ class Selection(Config):
     """Names of filters or set steps that are evaluated and counted, but drop nothing."""
     pass_rates: PassRates | None = None
     decontaminate: Decontaminate | None = None
-    exact_duplicates: Literal["set", "prompt"] | None = None
+    exact_duplicates: Literal["set", "prompt"] | None = "prompt"
     """Traces with the same text (up to Unicode composition) keep one, the first by ``prefer``:
-    one in the whole ``set``, or one of each ``prompt``."""
+    one of each ``prompt``, or one in the whole ``set``; null keeps all copies. The steps after it
+    count distinct texts."""
     near_duplicates: NearDuplicates | None = None
     cap_per_prompt: int | None = Field(default=None, ge=1)
     """Most traces kept of one prompt."""
@@ -131,26 +138,28 @@ class Selection(Config):
         """Return name → predicate, presets first.
 
         Raises:
-            UsageError: an unknown preset, or a filter named as a set step is.
+            UsageError: an unknown preset, or a filter named as another step is.
 
         >>> names = Selection(presets=["r1_rejection"], filters={"one_language": None})
         >>> list(names.all_filters())
         ['short_paragraphs', 'no_code_in_thinking']
         """
         filters = compose(*(preset(name) for name in self.presets), own=self.filters)
-        taken = [name for name in filters if name in SET_STEPS]
+        taken = [name for name in filters if name in (NOT_EVALUATION, *SET_STEPS)]
         if taken:
-            raise UsageError(f"filter {taken[0]!r} has the name of a set step", "rename it")
+            raise UsageError(f"filter {taken[0]!r} has the name of a step", "rename it")
         return filters
 
     def steps(self) -> list[str]:
-        """Return the names of all filters and set steps that are asked for, in order.
+        """Return the names of all steps that are asked for, in order: filters, then set steps.
+
+        The step ``not_evaluation`` is always there, before them.
 
         Raises:
             UsageError: see ``all_filters``; or ``disabled`` names one that is not there.
         """
         names = [*self.all_filters(), *(s for s in SET_STEPS if getattr(self, s) is not None)]
-        stray = sorted(set(self.disabled) - set(names))
-        if stray:
-            raise UsageError(f"disabled names {', '.join(stray)}", f"there is {', '.join(names)}")
+        known = [NOT_EVALUATION, *names]
+        if stray := sorted(set(self.disabled) - set(known)):
+            raise UsageError(f"disabled names {', '.join(stray)}", f"there is {', '.join(known)}")
         return names

@@ -37,8 +37,9 @@ def set_steps(
     Args:
         store: where texts are.
         recipe: what is asked.
-        frame: the universe: trace_id, prompt_id, text_hash, ``_rank`` and the columns that
-            steps name.
+        frame: the universe: trace_id, prompt_id, text_hash, ``_rank``, ``_counts`` (whether a
+            trace speaks of its prompt: answers to a benchmark do not) and the columns that steps
+            name.
         alive: which rows the filters keep. A row that is not alive is not looked at and counts as
             passed; so it is with what an earlier step dropped.
     """
@@ -76,7 +77,7 @@ def _pass_rates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Seri
     band = recipe.pass_rates
     assert isinstance(band, PassRates)
     rates = in_band(
-        pass_rates(frame, status=band.status),
+        pass_rates(frame.filter("_counts"), status=band.status),
         low=band.low, high=band.high, min_scored=band.min_scored,
     )  # fmt: skip
     joined = frame.select("prompt_id").join(
