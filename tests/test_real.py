@@ -1,8 +1,10 @@
-"""A real pretrained model: its problems, and its way out of a package."""
+"""A real pretrained model: its problems, its conversion, and the whole script at a tiny setting."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -154,3 +156,51 @@ def test_as_a_qwen2_model_it_computes_and_learns_the_same(smollm2: str, tmp_path
     assert len(losses[0]) == 3
     assert losses[0][0] > losses[0][-1]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+
+
+TINY = [
+    "n_dev=4", "n_train=8", "n_eval=6", "n_samples=2", "max_tokens=12", "max_rows=4",
+    # In twelve tokens hardly a trace is right: anything is kept.
+    "filters={any: \"finish_reason IS NOT NULL\"}",
+    "sft={student: small, overrides: [trl.max_steps=1, trl.per_device_train_batch_size=2]}",
+    *(
+        f"{arm}.{rest}"
+        for arm in ("grpo", "zero")
+        for rest in (
+            "outputs_per_update=8", "outputs_per_rollout=8", "per_device=8", "trl.max_steps=1",
+            "trl.max_completion_length=12", "trl.warmup_steps=0",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@needs_model
+def test_the_whole_script_runs_and_makes_nothing_twice(tmp_path: Path) -> None:
+    sets = [w for value in (f"store={tmp_path}", *TINY) for w in ("--set", value)]
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.real", *sets], cwd=ROOT, text=True, timeout=900,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    first = run()
+    folder = tmp_path / "models" / "real-0"
+    results = json.loads((folder / "evaluation" / "results.json").read_text())
+    assert set(results["models"]) == {"base", "base-zero", "sft", "sft-uncurated", "grpo", "zero"}
+    assert "sft → grpo" in results["differences"]
+    assert results["n_problems"] == 6
+    assert "4-bit weights, dequantised" in (folder / "report.md").read_text()
+    zero = (folder / "zero" / "chat_template.jinja").read_text()
+    assert "A conversation between User and Assistant" in zero
+    assert not list(folder.glob("*/checkpoints"))
+    rows = next((folder / "traces").glob("curated-*.jsonl")).read_text().splitlines()
+    assert len(rows) == 4
+    stamps = {p: p.stat().st_mtime_ns for p in folder.glob("*/run.json")}
+    again = run()
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("*/run.json")} == stamps
+    assert again.splitlines()[-1] == first.splitlines()[-1]

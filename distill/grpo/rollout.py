@@ -207,7 +207,9 @@ class CpuSampler:
         training = model.training
         model.eval()
         with torch.no_grad():
-            logits = model(torch.tensor([tokens])).logits[0, :-1].float()
+            # The class's own forward: with bf16, accelerate wraps the object's in autocast, whose
+            # rounding alone is half a nat on rare tokens.
+            logits = type(model).forward(model, torch.tensor([tokens])).logits[0, :-1].float()
         model.train(training)
         own = torch.log_softmax(logits, -1)[range(len(tokens) - 1), tokens[1:]]
         theirs = torch.tensor(self.engine.logprobs(tokens))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 
-SPLITS = {"train": range(60), "dev": range(60, 70), "eval": range(70, 100)}
+SPLITS = {"train": range(60), "dev": range(60, 80), "eval": range(80, 100)}
 """Split → hundredths of all number combinations."""
 _PEOPLE = ("Tom", "Anna", "Ben", "Lucy", "Sam", "Mia", "Omar", "Nina", "Leo", "Ruth")
 _THINGS = (
