@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,25 @@ def test_a_server_that_does_not_work_ends_the_run_with_its_last_words(
     assert living(tmp_path) == []
 
 
+def test_the_first_stop_ends_the_wait_for_a_server_that_starts(tmp_path: Path) -> None:
+    stop, stopped_at = threading.Event(), []
+
+    def later() -> None:
+        time.sleep(1.5)
+        stopped_at.append(time.monotonic())
+        stop.set()
+
+    threading.Thread(target=later).start()
+    engine = engine_of(tmp_path, "sleeps")
+    result = generate(
+        new_store(tmp_path), problems(2), engine, sampling=SAMPLING, policy=Policy(n=1), stop=stop
+    )
+    assert time.monotonic() - stopped_at[0] < 3.0
+    engine.close()
+    assert (result.stopped, result.missing) == ("interrupted", 2)
+    assert living(tmp_path) == []
+
+
 def test_a_killed_run_leaves_no_server_behind(tmp_path: Path) -> None:
     code = (
         f"import sys, time; sys.path.insert(0, {ROOT!r})\n"
@@ -126,8 +146,9 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         generate(new_store(tmp_path), problems(1), engine, sampling=SAMPLING, policy=Policy(n=1))
 
 
-def test_settings_become_arguments_of_the_server() -> None:
-    command, _ = vllm_command("some/model", {"max_model_len": 512, "enforce_eager": True})
+def test_settings_become_arguments_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1024}')
+    command, _ = vllm_command(str(tmp_path), {"max_model_len": 512, "enforce_eager": True})
     assert command[command.index("--max-model-len") + 1] == "512"
     assert "--enforce-eager" in command
     assert "--trust-remote-code" not in command

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Served:
     """One server program.
 
     Args:
-        command: program and arguments; ``{port}`` in any of them is replaced.
+        command: program and arguments; ``{port}`` in any of them is replaced. Or what returns
+            them and environment variables, asked at the first start: it may read a model's files.
         start_s: longest time from its start to its first healthy answer.
         restarts: times that it is started again after it died.
         log: file for what it writes; default: one in the temporary folder.
@@ -40,14 +41,14 @@ class Served:
 
     def __init__(
         self,
-        command: Sequence[str],
+        command: Sequence[str] | Callable[[], tuple[list[str], dict[str, str]]],
         *,
         start_s: float = 900.0,
         restarts: int = 3,
         log: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self._command, self._env = list(command), dict(env or {})
+        self._command, self._env = command, dict(env or {})
         self.start_s, self._restarts = start_s, restarts
         self.port = _free_port()
         self.log = Path(log) if log else Path(tempfile.gettempdir(), f"server-{self.port}.log")
@@ -119,6 +120,9 @@ class Served:
     def _start(self) -> subprocess.Popen[bytes]:
         theirs, self._pipe = os.pipe()
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if callable(self._command):
+            self._command, defaults = self._command()
+            self._env = {**defaults, **self._env}
         command = [part.replace("{port}", str(self.port)) for part in self._command]
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
@@ -173,13 +177,13 @@ def served(model: str, options: Mapping[str, Any]) -> Served:
     path, args = str(given.pop("model", model)), dict(given.pop("args", None) or {})
     command = given.pop("command", None)
     env = dict(given.pop("env", None) or {})
-    if command is None:
-        command, defaults = vllm_command(path, args)
-        env = {**defaults, **env}
-    elif args:
+    if any(name.replace("_", "-") == "trust-remote-code" and args[name] for name in args):
+        raise UsageError("serve.args.trust-remote-code", "models run without code of their own")
+    if command is not None and args:
         raise UsageError("serve has both command and args", "write the arguments into command")
     try:
-        return Served([str(part) for part in command], env=env, **given)
+        made = [str(part) for part in command] if command else lambda: vllm_command(path, args)
+        return Served(made, env=env, **given)
     except TypeError as error:
         raise UsageError(
             f"serve: {error}", "it takes model, args, command, start_s, restarts, log, env"
@@ -200,8 +204,7 @@ def vllm_command(model: str, args: Mapping[str, Any]) -> tuple[list[str], dict[s
         env |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         env["TORCHDYNAMO_DISABLE"] = "1"
     settings |= {k.replace("_", "-"): v for k, v in args.items()}
-    if settings.pop("trust-remote-code", False):
-        raise UsageError("serve.args.trust-remote-code", "models run without code of their own")
+    settings.pop("trust-remote-code", None)
     words: list[str] = []
     for name, value in settings.items():
         if value is True:

@@ -260,7 +260,10 @@ class Connection:
             wait = settings.max_retry_after_s
         if fault.is_down:
             endpoint.down(
-                now=now, backoff_s=settings.backoff_s, most_s=min(10.0, settings.max_backoff_s)
+                fault.message,
+                now=now,
+                backoff_s=settings.backoff_s,
+                most_s=min(10.0, settings.max_backoff_s),
             )
         elif fault.is_limit:
             endpoint.limited(

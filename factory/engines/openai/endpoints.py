@@ -31,6 +31,7 @@ class Endpoint:
     last_token_at: float = 0.0
     answered_at: float = 0.0
     n_done: int = 0
+    why_down: str = ""
     is_vllm: bool | None = None
     """Whether the server says so; None where it was not asked yet."""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -73,9 +74,9 @@ class Endpoint:
             self.resume_at = max(self.resume_at, now + wait)
             self._n_limits += 1
 
-    def down(self, *, now: float, backoff_s: float, most_s: float) -> None:
+    def down(self, why: str, *, now: float, backoff_s: float, most_s: float) -> None:
         """Note that nobody listens."""
-        self.limit, self.is_down = 1.0, True
+        self.limit, self.is_down, self.why_down = 1.0, True, why
         self.resume_at = now + jitter(min(most_s, backoff_s * 2 ** min(self._n_down, 10)))
         self._n_down += 1
 

@@ -150,7 +150,7 @@ class Exchange:
         if endpoint.is_vllm is not None:
             return
         if endpoint.is_down and endpoint.resume_at > asyncio.get_running_loop().time():
-            raise Fault("unreachable", "nobody answers", is_down=True)
+            raise Fault("unreachable", endpoint.why_down, is_down=True)
         try:
             models = (await self._get(endpoint, "/models")).get("data") or ()
             owners = {model.get("owned_by") for model in models if isinstance(model, dict)}

@@ -13,7 +13,7 @@ from factory.engines.openai.faults import Fault
 from factory.engines.openai.settings import Settings
 
 LOG = logging.getLogger("factory.engines.openai")
-NOBODY_S = 3.0
+NOBODY_S = 2.0
 """Seconds without any connection after which it is said that nobody answers."""
 SILENT_S = 30.0
 """Seconds without a token from a server that has requests, after which that is said."""
