@@ -86,7 +86,7 @@ OPINIONS = [
     ("off", r"\sqrt{8}", r"2\sqrt{2}", "pass", "value"),
     ("agree", r"\sqrt{8}", r"2\sqrt{2}", "pass", "value"),
     ("agree", "12", "12.0", "pass", "number"),
-    ("agree", "2,3", r"\text{x=3 or x=2}", "fail", "type"),
+    ("agree", "(2,4)", "3", "fail", "type"),
     ("agree", "5 \\text{ m}", "500 \\text{ cm}", "unscored", "second_opinion"),
     ("lift", r"\frac{1}{3}", "0.3333333333333333", "pass", "second_opinion"),
     ("lift", r"\frac{1}{3}", "0.34", "fail", "value"),

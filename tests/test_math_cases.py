@@ -18,9 +18,10 @@ def status(gold: str, answer: str) -> str:
 
 @pytest.mark.parametrize(("gold", "answer", "same"), CASES)
 def test_the_same_answer_in_another_notation(gold: str, answer: str, same: str) -> None:
-    wanted = "pass" if same == "1" else "fail"
+    wanted = "pass" if same[0] == "1" else "fail"
     assert status(gold, answer) == wanted
-    assert status(answer, gold) == wanted
+    if not same.endswith(">"):  # an equation answers a question for a value, and not the other way
+        assert status(answer, gold) == wanted
 
 
 @pytest.mark.parametrize(
@@ -33,5 +34,5 @@ def test_an_answer_that_is_said_without_a_box(gold: str, text: str, wanted: str)
 
 
 def test_the_table_has_positives_and_near_misses() -> None:
-    assert sum(same == "1" for _, _, same in CASES) >= 300
-    assert sum(same == "0" for _, _, same in CASES) >= 100
+    assert sum(same[0] == "1" for _, _, same in CASES) >= 300
+    assert sum(same[0] == "0" for _, _, same in CASES) >= 100

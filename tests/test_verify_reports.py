@@ -44,9 +44,7 @@ def status(row: dict[str, Any]) -> str:
 
 
 @needs_data
-@pytest.mark.parametrize(
-    "verifier", [pytest.param("math", marks=pytest.mark.xfail(reason="kinds are being mended"))]
-)
+@pytest.mark.parametrize("verifier", sorted(EXCEPTIONS))
 def test_verdicts_on_the_reported_kinds(verifier: str) -> None:
     """At least 99 % as expected; nothing that must fail passes; every exception has its reason."""
     rows = reports(verifier)

@@ -22,12 +22,13 @@ from typing import Any
 
 from factory.records import Item, Verdict
 from factory.verifiers import answers
-from factory.verifiers.math import extract, words
+from factory.verifiers.math import dates, extract, words
 from factory.verifiers.math import symbolic as last
 from factory.verifiers.math import text as texts
 from factory.verifiers.math.nodes import Node, ParseError, UndefinedError
 from factory.verifiers.math.parse import parse
 from factory.verifiers.math.plain import kind_of, simplify
+from factory.verifiers.math.results import result_of
 from factory.verifiers.math.same import same
 from factory.verifiers.math.value import is_huge, is_undefined
 
@@ -136,27 +137,45 @@ def _cascade(item: Item, *, mode: str, truncated: str) -> Verdict | None:
         if ours is not None and theirs is not None:
             if ours == theirs:
                 return Verdict.passed(decided_by="number", extracted=shown)
-            return Verdict.failed("wrong", decided_by="number", extracted=shown)
+            if not ("," in gold[0] and "," in shown):  # 100,200,300 may be three numbers
+                return Verdict.failed("wrong", decided_by="number", extracted=shown)
     ours_text, theirs_text = _keys(gold), _keys(found.parts)
     if ours_text == theirs_text:
         return Verdict.passed(decided_by="text", extracted=shown)
-    if len(ours_text) == 1 and len(theirs_text) == 1:
-        word, other = texts.word_of(next(iter(ours_text))), texts.word_of(next(iter(theirs_text)))
-        if word is not None and other is not None:
-            if word == other or words.same_words(texts.in_words(gold[0]), texts.in_words(shown)):
-                return Verdict.passed(decided_by="text", extracted=shown)
-            return Verdict.failed("wrong", decided_by="text", extracted=shown)
-        option = _by_option(gold[0], shown)
+    is_single = len(ours_text) == 1 and len(theirs_text) == 1
+    verdict = _by_words(gold[0], shown) if is_single else None
+    if verdict is None and len(shown) > MAX_PARSED_CHARS:
+        return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])
+    verdict = verdict or _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
+    if verdict is not None and verdict.status == "fail" and extract.is_sentence(gold_text):
+        return Verdict.unscored(
+            "gold_is_a_sentence", decided_by=verdict.decided_by, extracted=shown
+        )
+    return verdict
+
+
+def _by_words(gold: str, shown: str) -> Verdict | None:
+    """Settle answers in words, options with their letters, times and dates."""
+    ours, theirs = texts.word_list(gold), texts.word_list(shown)
+    ours_key, theirs_key = (texts.text_key(texts.ascii_form(t)) for t in (gold, shown))
+    word, other = texts.word_of(ours_key), texts.word_of(theirs_key)
+    is_same: bool | None = None
+    if word is not None and other is not None:
+        is_same = word == other or words.same_words(texts.in_words(gold), texts.in_words(shown))
+    elif ours is not None and theirs is not None:
+        is_same = words.same_words(ours, theirs) or None
+    if is_same is None:
+        option = _by_option(gold, shown)
         if option is not None:
             return option
-        times = words.same_time(next(iter(ours_text)), next(iter(theirs_text)))
-        if times is not None:
-            if times:
-                return Verdict.passed(decided_by="text", extracted=shown)
-            return Verdict.failed("wrong", decided_by="text", extracted=shown)
-    if len(shown) > MAX_PARSED_CHARS:
-        return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])
-    return _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
+        is_same = dates.same_time(ours_key, theirs_key)
+    if is_same is None:
+        is_same = dates.same_date(texts.in_words(gold), texts.in_words(shown))
+    if is_same is None:
+        return None
+    if is_same:
+        return Verdict.passed(decided_by="text", extracted=shown)
+    return Verdict.failed("wrong", decided_by="text", extracted=shown)
 
 
 def clear_caches() -> None:
@@ -183,11 +202,11 @@ def as_completion(
 def _extracted(item: Item, mode: str) -> answers.Extracted:
     answer = answers.own_text(item.answer)
     found = answers.from_boxes(answer)
-    if found is not None:
-        return found
-    if mode == "auto":
-        return extract.from_text(answer)
-    return answers.Extracted((), "none", "no_box")
+    if found is None:
+        if mode != "auto":
+            return answers.Extracted((), "none", "no_box")
+        found = extract.from_text(texts.western_digits(answer))
+    return found._replace(parts=tuple(texts.undressed(part) for part in found.parts))
 
 
 def _gold_text(gold: Any) -> str | None:
@@ -205,17 +224,25 @@ def _gold(text: str) -> tuple[str, ...]:
         return ()
     boxes = answers.from_boxes(text)
     if boxes is not None:
-        return boxes.parts
+        return tuple(texts.undressed(part) for part in boxes.parts)
     if "####" in text:
         text = text.rpartition("####")[2].strip()
+    if extract.is_sentence(text):
+        said = extract.from_text(texts.western_digits(text))
+        if said.parts and said.how not in ("bare", "tag", "json"):
+            return said.parts
     if text.count("{") - text.count("\\{") != text.count("}") - text.count("\\}"):
         return ()
-    text = texts.without_delimiters(text)
+    text = texts.undressed(texts.without_delimiters(text))
     return (text,) if re.search(r"\w", text) else ()
 
 
 def _number(text: str) -> str | None:
-    return texts.plain_number(text if text.isascii() else texts.ascii_form(text))
+    number = texts.plain_number(text if text.isascii() else texts.ascii_form(text))
+    if number is None and text[:1].isalpha() and "\\" not in text:
+        in_words = words.number_in_words(text.strip().rstrip(".").casefold())
+        return None if in_words is None else str(in_words)
+    return number
 
 
 def _keys(parts: tuple[str, ...]) -> frozenset[str]:
@@ -228,6 +255,9 @@ def _by_value(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
     if ours is None or theirs is None:
         return None
     equal = same(ours, theirs)
+    if equal is False and ours[0] != "rel":
+        result = result_of(theirs)
+        equal = same(ours, result) if result is not None else equal
     step = "value"
     if equal is False:
         step = "value" if kind_of(simplify(ours)) == kind_of(simplify(theirs)) else "type"
@@ -243,7 +273,7 @@ def _by_value(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
 def _by_other_commas(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool | None:
     """Try the other readings of a comma: between items where it could group digits, decimal."""
     ours, theirs = _parse_parts(gold, thousands=False), _parse_parts(parts, thousands=False)
-    if ours is not None and theirs is not None and ours[0] == theirs[0] == "list":
+    if ours is not None and theirs is not None and {ours[0], theirs[0]} <= {"list", "set"}:
         return same(ours, theirs)
     for one, other in ((gold, parts), (parts, gold)):
         written = texts.without_delimiters(one[0]) if len(one) == 1 else ""
@@ -254,7 +284,7 @@ def _by_other_commas(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool | No
     return False
 
 
-_DECIMAL_COMMA = re.compile(r"(-?[0-9]{1,9}),([0-9]{1,9})\\?[$€£%]?")
+_DECIMAL_COMMA = re.compile(r"(-?[0-9]{1,9}),([0-9]{1,9})\s*\\?[$€£%]?")
 
 
 @functools.lru_cache(maxsize=8192)
@@ -323,8 +353,17 @@ def _by_sympy(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
         return Verdict.passed(decided_by="sympy", extracted=shown)
     if outcome == "gold_unparsable" and not parsable:
         return Verdict.unscored("gold_unparsable", decided_by="sympy", extracted=shown)
+    if outcome.startswith("checker_") and _is_ours(gold, parts):
+        return Verdict.unscored(outcome, decided_by="sympy", extracted=shown)
     reason = "wrong" if outcome in ("different", "gold_unparsable") else outcome
     return Verdict.failed(reason, decided_by="sympy", extracted=shown)
+
+
+def _is_ours(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    """Tell whether it is the gold that the comparison could not work out, and not the answer."""
+    hard = _parsed(gold) is None or last.is_unevaluated(_joined(gold))
+    easy = _parse_parts(parts) is not None and not last.is_unevaluated(_joined(parts))
+    return hard and easy
 
 
 def _by_caps(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdict | None:
@@ -340,7 +379,11 @@ def _by_caps(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdi
         return Verdict.unscored("gold_unparsable", decided_by="caps", extracted=shown)
     if parsable and (_divides_by_zero(parts) if node is None else is_undefined(node)):
         return Verdict.failed("undefined", decided_by="caps", extracted=shown)
-    if node is None and last.is_malformed(theirs):
+    if not parsable and last.leaves_out(theirs, ours):
+        if last.words_beyond(ours, theirs):
+            return Verdict.failed("wrong", decided_by="caps", extracted=shown)
+        return Verdict.unscored("gold_unparsable", decided_by="caps", extracted=shown)
+    if node is None and (last.is_malformed(theirs) or last.leaves_out(ours, theirs)):
         return Verdict.failed("unparsable", decided_by="caps", extracted=shown)
     if last.is_unevaluated(theirs) and not last.is_unevaluated(ours):
         return Verdict.failed("unevaluated", decided_by="caps", extracted=shown)

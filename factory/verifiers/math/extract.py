@@ -57,13 +57,15 @@ def from_text(answer: str) -> Extracted:
     'no_answer'
     """
     text = _SPECIAL.sub("", answer[-TAIL_CHARS:]).strip()
+    fenced = _FENCE.match(text)
+    text = fenced[1].strip() if fenced else text
     if not text:
         return Extracted((), "none", "no_answer")
     for how, find in _FINDERS:
         found = find(text)
         if found:
             found = _HEDGE.sub("", _QUOTED.sub(r"\1", found.strip().strip("*").strip()))
-            found = found.removeprefix("that ").strip()
+            found = _without_frame(found.removeprefix("that ").strip())
             if (number := number_in_words(found.casefold().rstrip("."))) is not None:
                 found = str(number)
             if len(found) > MAX_ANSWER_CHARS:
@@ -74,6 +76,42 @@ def from_text(answer: str) -> Extracted:
                     return inner
                 return Extracted((found,), how)
     return Extracted((), "none", "no_answer")
+
+
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|has|have|therefore|thus|hence|so|then|the|that|which|equals?|must|can)\b",
+    re.IGNORECASE,
+)
+
+
+_FENCE = re.compile(r"\A\s*```[a-z]*[ \t]*\n?(.*?)\n?```\s*\Z", re.DOTALL)
+
+
+_NAMED = re.compile(
+    r"\$?[A-Za-z](?:_\w+|\([^()]{1,5}\))?\$?\s+(?:is|equals?|is equal to)\s+(\S.*)", re.DOTALL
+)
+
+
+def _without_frame(found: str) -> str:
+    """Take off half a pair of delimiters, and brackets around a whole calculation."""
+    for begin, end in (("\\[", "\\]"), ("\\(", "\\)")):
+        if found.rstrip(". ").endswith(end) and begin not in found:
+            found = found.rstrip(". ")[: -len(end)].strip()
+    named = _NAMED.fullmatch(found)
+    found = named[1] if named else found
+    inside = found.rstrip(". ")
+    if inside[:1] == "(" and inside[-1:] == ")" and "=" in inside and inside.count("(") == 1:
+        return inside[1:-1]
+    return found
+
+
+def is_sentence(text: str) -> bool:
+    """Tell whether a gold is a sentence, which is read, or not scored where it cannot be.
+
+    >>> is_sentence("Therefore, the answer is: 180."), is_sentence("Alice, Bob, Carol and Dave")
+    (True, False)
+    """
+    return len(text) > 15 and len(_words(text)) >= 4 and bool(_SENTENCE.search(text))
 
 
 def _tags(text: str) -> str | None:
@@ -97,6 +135,8 @@ def _cues(text: str) -> str | None:
     heading = answers.last(answers.HEADING, text)
     if heading and (not found or heading.end() > found.end()):
         found = heading
+    if found and _is_denied(text, found):
+        return None
     line = answers.last(_LINE_A, text)
     if line and (not found or line.start() >= found.start()):
         return _narrow(line.group(1))
@@ -109,6 +149,11 @@ def _cues(text: str) -> str | None:
             return _first_group(block)
     stop = _SENTENCE_END.search(rest)
     return _narrow(rest[: stop.start()] if stop else rest)
+
+
+def _is_denied(text: str, cue: re.Match[str]) -> bool:
+    """Tell whether a cue says that there is no answer: "I cannot say that the answer is 5"."""
+    return _DENIED.search(text, max(0, cue.start() - 90), cue.start()) is not None
 
 
 def _bare(text: str) -> str | None:
@@ -144,6 +189,9 @@ def _conclusion(text: str) -> str | None:
     number = answers.last(_NUMBER, sentence)
     if not number:
         return None
+    said = answers.last(answers.CUE, sentence)
+    if said and _is_denied(sentence, said):
+        return None
     cue = _CONCLUDES.search(sentence)
     assert cue is not None
     # "Step 5: the rest" is a heading; "In total: 5" concludes.
@@ -166,6 +214,8 @@ def _narrow(piece: str) -> str:
     """Reduce a piece of a sentence to its formula, or to its number where prose surrounds it."""
     piece = piece.strip().strip("*").strip()
     if not _is_prose(piece):
+        if _UNSURE.search(piece):
+            return piece
         first = _NUMBER.match(piece)
         if first and re.search(r"[^\W\d_]{3,}.*[0-9]", piece[first.end() :]) and "\\" not in piece:
             return first.group()  # "60 dollars for 10 jars"
@@ -175,6 +225,14 @@ def _narrow(piece: str) -> str:
         if begin and re.fullmatch(r"\s*[,;]\s*(?!and\b|or\b)[A-Za-z ]+", piece[begin.end() :]):
             return _first_group(begin)  # "$x$, as wanted"
         return piece
+    if _UNSURE.search(piece):
+        return piece
+    verb = answers.last(_VERB, piece)
+    if verb:
+        said = piece[verb.end() :].lstrip(" :")
+        behind = _MATH.match(said) or _NUMBER.match(said)
+        if behind:
+            return _first_group(behind) if behind.re is _MATH else behind.group()
     formula = _MATH.search(piece)
     if formula and re.search(r"[0-9A-Za-z]", _first_group(formula)):
         return _first_group(formula)
@@ -182,6 +240,16 @@ def _narrow(piece: str) -> str:
     return number.group() if number else piece
 
 
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|equal to|gives?|exactly|est|es|ist|é|è)\b|(?:为|是)",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\b(?:cannot|can not|could not|do not|does not|unable|not sure|not certain|unsure"
+    r"|doubt|deny|wrong|never|whether|if)\b|n't\b)[^.,;:!?\n]{0,60}\Z",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"\A[\"“]([^\"“”]*)[\"”]\Z")
 _HEDGE = re.compile(
     r"\A[?!:\s]*(?:(?:just|about|only|exactly|approximately|around|roughly)\s+)+(?=[0-9$\\-])"
@@ -192,8 +260,13 @@ _ADVERBIAL = re.compile(
 
 
 def _is_prose(piece: str) -> bool:
+    return len(_words(piece)) >= 3
+
+
+def _words(piece: str) -> list[str]:
+    """Return the words of a text that stand outside of formulas."""
     bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}(?:\{[lcr|]*\})?|\\[A-Za-z]+|\$[^$]*\$", " ", piece)
-    return len(re.findall(r"[^\W\d_]{2,}", bare)) >= 3
+    return re.findall(r"[^\W\d_]{2,}", bare)
 
 
 def _first_group(match: re.Match[str]) -> str:

@@ -52,7 +52,7 @@ class Factors(Matrices):
                     node = ("sym", show(node) + "'")
                     continue
                 return node
-            if value == "^":
+            if value in ("^", "**"):
                 self.at += 1
                 if self.take("'") or self.take("prime"):
                     node = ("sym", show(node) + "'")
@@ -112,7 +112,7 @@ class Factors(Matrices):
             inside = [self.next()]
         text = "".join(v for _, v in inside)
         if node[0] == "num" and len(inside) == 1 and inside[0][0] == "num":
-            if node[1].denominator != 1 or not inside[0][1].isdigit():
+            if node[1].denominator != 1 or not inside[0][1].isdigit() or len(inside[0][1]) > 3:
                 raise ParseError("base")
             return ("base", str(node[1].numerator), inside[0][1])
         base = number_in_words(text.casefold())
@@ -219,7 +219,7 @@ class Factors(Matrices):
             if inside[0] in ("sym", "num") and self.tokens[self.at + 2] == ("op", ")"):
                 self.at += 3
                 return ("sym", f"{value}({inside[1]})")
-        if value.isupper() and value not in "CP" and self.peek() == ("op", "(") and self.is_point():
+        if value.isupper() and value != "C" and self.peek() == ("op", "(") and self.is_point():
             return self.bracket(self.next()[1])  # the point A(1, 2)
         return ("sym", value)
 
@@ -281,7 +281,8 @@ class Factors(Matrices):
                 self.at = at + 1
                 items = self.items(("\\}",))
                 self.expect("\\}")
-                return ("builder", tuple(items))
+                whole = next((v for _, v in head if v in ("bbZ", "bbN")), None)
+                return ("builder", tuple(items), whole) if whole else ("builder", tuple(items))
         return None
 
     def command(self, value: str) -> Node:
@@ -306,8 +307,7 @@ class Factors(Matrices):
         if value in ("emptyset", "varnothing"):
             return ("empty",)
         if value.startswith("bb") and len(value) == 3:
-            return ("seq", "(", ")", (("num*", -1), ("const", "inf"))) if value == "bbR" else (
-                "sym", value)  # fmt: skip
+            return self.number_set(value)
         if value == "begin":
             return self.matrix()
         if value == "angle":
@@ -321,6 +321,26 @@ class Factors(Matrices):
         if value in ("ldots", "dots", "cdots"):
             return ("sym", "…")
         raise ParseError(f"unknown command {value}")
+
+    def number_set(self, name: str) -> Node:
+        """Read a set of numbers with the sign that says which of them: ``\\mathbb{N}^*``."""
+        suffix = ""
+        if self.peek()[1] in ("^", "_"):
+            at = self.at + 1
+            end = at + 1
+            if self.tokens[at] == ("op", "{"):
+                end = (
+                    next((i for i in range(at, len(self.tokens)) if self.tokens[i][1] == "}"), at)
+                    + 1
+                )
+            sign = "".join(v for _, v in self.tokens[at:end] if v not in "{}")
+            if sign in ("+", "*", ">0", "-", "<0", "ge0", ">=0", "geq0", "geqslant0", "++"):
+                suffix, self.at = sign, end
+        if name == "bbR" and suffix in ("+", ">0", "++"):
+            return ("seq", "(", ")", (("num", Fraction(0)), ("const", "inf")))
+        if name == "bbR" and not suffix:
+            return ("seq", "(", ")", (("num*", -1), ("const", "inf")))
+        return ("sym", name + suffix)
 
     def named(self, name: str) -> Node:
         """Read the letters behind a command such as ``\\angle`` as a part of the name."""

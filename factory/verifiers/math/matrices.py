@@ -8,7 +8,7 @@ from factory.verifiers.math.nodes import MAX_ITEMS, Node, ParseError, function
 _MATRICES = frozenset(
     (
         "pmatrix", "bmatrix", "Bmatrix", "matrix", "vmatrix", "smallmatrix", "array", "cases",
-        "aligned",
+        "aligned", "dcases", "rcases",
     )
 )  # fmt: skip
 
@@ -16,6 +16,9 @@ _MATRICES = frozenset(
 def transposed(node: Node) -> Node:
     """Return a matrix with rows and columns exchanged; a tuple is a row and a column."""
     return ("mat", tuple(zip(*node[1], strict=True))) if node[0] == "mat" else node
+
+
+_CONDITIONS = frozenset(("if", "when", "for", "where", "若", "当"))
 
 
 class Matrices(Cursor):
@@ -38,13 +41,16 @@ class Matrices(Cursor):
         name = self.environment()
         if name not in _MATRICES:
             raise ParseError(f"environment {name}")
+        if self.take("["):  # pmatrix*[r]
+            while self.next() not in (("op", "]"), ("end", "")):
+                pass
         if name == "array" and self.take("{"):
             while self.next() not in (("op", "}"), ("end", "")):
                 pass
         rows: list[tuple[Node, ...]] = []
         row: list[Node] = []
         while True:
-            if self.take("&"):
+            if self.take("&", ",") or self.takes_condition_word(name):
                 continue
             if self.take("\\\\"):
                 rows.append(tuple(row))
@@ -62,13 +68,20 @@ class Matrices(Cursor):
             if len(row) + len(rows) > MAX_ITEMS:
                 raise ParseError("too many entries")
         rows = [r for r in rows if r]
-        if name == "cases":
+        if name in ("cases", "dcases", "rcases"):
             return ("list", tuple(r[0] for r in rows if len(r) == 1)) if all(
                 len(r) == 1 for r in rows) else ("cases", tuple(rows))  # fmt: skip
         if not rows or len({len(r) for r in rows}) != 1:
             raise ParseError("ragged matrix")
         node: Node = ("mat", tuple(rows))
         return function("det", node) if name == "vmatrix" else node
+
+    def takes_condition_word(self, name: str) -> bool:
+        """Take the "if" before a condition in a row of cases."""
+        kind, value = self.peek()
+        found = name in ("cases", "array") and kind == "text" and value.strip(", ") in _CONDITIONS
+        self.at += found
+        return found
 
     def environment(self) -> str:
         """Read the name of an environment, without its star."""

@@ -22,12 +22,17 @@ from typing import Any
 
 Node = tuple[Any, ...]
 
+INEQUALITIES = frozenset(("<", ">", "<=", ">=", "!="))
 MAX_CHARS = 1024
 MAX_TOKENS = 640
 MAX_DEPTH = 40
 MAX_ITEMS = 64
 MAX_BITS = 50_000
 """Largest exact number, in bits: 2004! has about 19,000."""
+
+
+UNREAD: Node = ("text", "?")
+"""The left side of an equation that the grammar does not know, as in ``\\lim f(x) = 42``."""
 
 
 class ParseError(Exception):

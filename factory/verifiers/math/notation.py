@@ -19,6 +19,18 @@ _DOTTED = re.compile(
 _IN_BRACKETS = re.compile(r"(?<![0-9.])([0-9]+\.[0-9]*)\(([0-9]{1,20})\)(?![0-9.^!(])")
 _FRENCH = re.compile(r"([\[\]])(\s*[^\[\](),;]+[,;][^\[\](),;]+)([\[\]])")
 _SPEED = re.compile(r"([0-9}])\s*((?:[kcm]?m|mi|k?g)/(?:s|h|hr|min|mol|kg)(?:\^\{?[23]\}?)?)\s*$")
+_EXCEPT = re.compile(
+    r"\s*(?:\\text\s*\{)?\s*(?:the set of )?all (?:the )?reals?(?: numbers?| values)?(?: of)?"
+    r"\s*\}?\s*\$?[a-z]?\$?\s*(?:\\text\s*\{)?\s*,?\s*(?:except|other than)"
+    r"(?: for| when| that)?\s*\}?\s*(?:[a-z]\s*=)?\s*"
+    r"([^{}a-z]+|\\[dt]?frac\s*\{[^{}]*\}\s*\{[^{}]*\})\}?\s*",
+    re.IGNORECASE,
+)
+_BASED = re.compile(
+    r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?((?=[0-9A-Fa-f]*[0-9])[0-9A-Fa-f]*[A-Fa-f][0-9A-Fa-f]*)\s*\}?"
+    r"\s*_\s*\{?\s*(1[1-6])\s*\}?\s*"
+)
+_TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _CIRCLED = re.compile("[①-⑳]")
 
 
@@ -32,6 +44,12 @@ def in_plain_notation(text: str) -> str:
         money = _MONEY.fullmatch(text)
         if money:
             return f"{money[2].rstrip('.,')} \\text{{{_CURRENCY[money[1]]}}}"
+    if "except" in text or "other than" in text:
+        text = _EXCEPT.sub(r"\\mathbb{R}\\setminus\\{\1\\}", text)
+    if "_" in text and (based := _BASED.fullmatch(text)):
+        text = f"{based[1].upper()}_{{{based[2]}}}"
+    if "x" in text or "X" in text:
+        text = _TIMES_TEN.sub(r"\\times ", text)
     if "." in text:
         text = _DOTTED.sub(_repeating, text)
         text = _IN_BRACKETS.sub(r"\1\\overline{\2}", text)

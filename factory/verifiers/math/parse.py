@@ -6,22 +6,26 @@ does not know raises ``ParseError`` and goes on to the next step of the cascade.
 
 from __future__ import annotations
 
+from factory.verifiers.math import reading
 from factory.verifiers.math.factors import Factors
 from factory.verifiers.math.nodes import (
+    INEQUALITIES,
     MAX_ITEMS,
+    UNREAD,
     Node,
     ParseError,
+    UndefinedError,
     add,
     divide,
     is_mixed,
     multiply,
     negate,
-    power,
     show,
     signed,
 )
 from factory.verifiers.math.tokens import RELATIONS, Token, tokenize
 
+_SEPARATORS = frozenset((("op", ","), ("op", ";"), ("op", "or")))
 _NOT_FACTORS = frozenset(
     (
         "cdot", "times", "ast", "bullet", "div", "pm", "mp", "cup", "cap", "setminus", "backslash",
@@ -50,10 +54,44 @@ def parse(text: str, *, thousands: bool = True) -> Node:
     if not tokens:
         raise ParseError("empty")
     try:
-        return Parser(tokens).whole()
+        return _read(tokens)
     except (RecursionError, ValueError, OverflowError) as error:
         # Python refuses to write integers of more than 4,300 digits, for one.
         raise ParseError(str(error)) from error
+
+
+def _read(tokens: list[Token]) -> Node:
+    """Parse an answer, first as it stands, then without what stands around it."""
+    try:
+        plain = reading.without_label(tokens)
+        if reading.says_another_number(plain):
+            raise ParseError("two numbers")
+        plain = reading.without_qualifier(plain, lambda part: Parser(part).whole())
+        return Parser(plain).whole()
+    except UndefinedError:
+        raise
+    except ParseError:
+        side = _right_side(plain)
+        if side is None:
+            raise
+        return ("rel", (UNREAD, Parser(side).whole()), ("=",))
+
+
+def _right_side(tokens: list[Token]) -> list[Token] | None:
+    """Return what stands behind the last ``=`` outside of brackets, where names stand before it."""
+    depth, at = 0, -1
+    for here, (kind, value) in enumerate(tokens):
+        if kind not in ("op", "cmd"):
+            continue
+        depth += (value in ("(", "[", "{", "\\{")) - (value in (")", "]", "}", "\\}"))
+        if depth == 0 and value == "=":
+            at = here
+        elif depth == 0 and (RELATIONS.get(value, "=") != "=" or value in ("not", "or", ",")):
+            return None
+    head = tokens[:at]
+    if at < 1 or at + 1 == len(tokens) or any(k == "text" and reading.denies(v) for k, v in head):
+        return None
+    return tokens[at + 1 :] if any(k in ("sym", "cmd") for k, _ in head) else None
 
 
 class Parser(Factors):
@@ -79,9 +117,11 @@ class Parser(Factors):
     def items(self, stops: tuple[str, ...]) -> list[Node]:
         """Parse relations between commas, until a stop sign (not taken) or the end."""
         out: list[Node] = []
+        groups: list[int] = []  # how many items stood before each "or"
         while True:
-            while self.take(",", ";"):
-                pass
+            while self.peek()[0] == "op" and self.peek()[1] in (",", ";", "or"):
+                if self.next()[1] == "or" and out and (not groups or groups[-1] < len(out)):
+                    groups.append(len(out))
             kind, value = self.peek()
             if kind == "end" or (kind != "text" and value in stops):
                 break
@@ -91,11 +131,11 @@ class Parser(Factors):
             kind, value = self.peek()
             if kind == "end" or (kind != "text" and value in stops):
                 break
-            if not self.take(",", ";"):
+            if self.peek() not in _SEPARATORS:
                 raise ParseError(f"unexpected {value}")
         if not out:
             raise ParseError("empty")
-        return out
+        return _alternatives(out, groups) if groups else out
 
     def relation(self) -> Node:
         """Parse sides with ``=``, ``<``, ``∈`` and the like between them."""
@@ -186,13 +226,9 @@ class Parser(Factors):
         left = self.factor()
         while True:
             kind, value = self.peek()
-            if (kind == "op" and value in ("*", "**")) or (kind == "cmd" and value in (
+            if (kind == "op" and value == "*") or (kind == "cmd" and value in (
                 "cdot", "times", "ast", "bullet",
             )):  # fmt: skip
-                if value == "**":
-                    self.at += 1
-                    left = power(left, self.factor())
-                    continue
                 self.at += 1
                 left = multiply(left, self.signed_factor())
             elif (kind == "op" and value == "/") or (kind == "cmd" and value == "div"):
@@ -204,7 +240,10 @@ class Parser(Factors):
                     left = ("unit", left, f"/{self.unit_text()}")
                     continue
                 left = divide(left, self.signed_factor())
-            elif kind in ("text", "unit1"):
+            elif kind in ("text", "unit1", "letter"):
+                if kind == "letter" and self.tokens[self.at + 1][0] in ("sym", "num"):
+                    self.tokens[self.at] = ("sym", value)
+                    continue
                 if kind == "unit1" and left[0] != "num":
                     self.at += 1
                     left = multiply(left, self.postfix(("sym", value)))
@@ -271,7 +310,7 @@ class Parser(Factors):
         parts: list[str] = []
         while True:
             kind, value = self.peek()
-            if kind in ("text", "unit1"):
+            if kind in ("text", "unit1", "letter"):
                 parts.append(value)
                 self.at += 1
             elif value == "^" and kind == "op" and parts:
@@ -280,9 +319,30 @@ class Parser(Factors):
             elif (
                 kind in ("op", "cmd")
                 and value in ("/", "cdot")
-                and self.tokens[self.at + 1][0] in ("text", "unit1")
+                and self.tokens[self.at + 1][0] in ("text", "unit1", "letter")
             ):
                 parts.append("/" if value == "/" else "*")
                 self.at += 1
             else:
                 return " ".join(parts)
+
+
+def _alternatives(items: list[Node], groups: list[int]) -> list[Node]:
+    """Join what stands between "or"s: inequalities are a union, other alternatives a list."""
+    ends = [*groups, len(items)]
+    parts = [items[a:b] for a, b in zip([0, *groups], ends, strict=True) if b > a]
+    if not any(n[0] == "rel" and INEQUALITIES & set(n[2]) for n in items):
+        solutions = [_solution(p) for p in parts]
+        return items if None in solutions else [s for s in solutions if s is not None]
+    if not all(n[0] in ("rel", "seq", "set", "builder", "union") for n in items):
+        return items
+    return [("union", tuple(p[0] if len(p) == 1 else ("builder", tuple(p)) for p in parts))]
+
+
+def _solution(items: list[Node]) -> Node | None:
+    """Write one of several solutions ``x = 5, y = 8`` as the equation of two tuples."""
+    named = all(n[0] == "rel" and n[2] == ("=",) and n[1][0][0] == "sym" for n in items)
+    if not named or len({n[1][0] for n in items}) != len(items) or len(items) < 2:
+        return None
+    sides = (("seq", "(", ")", tuple(n[1][at] for n in items)) for at in (0, 1))
+    return ("rel", tuple(sides), ("=",))

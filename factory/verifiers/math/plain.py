@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import re
 from fractions import Fraction
 
-from factory.verifiers.math.nodes import Node, ParseError, add, negate
+from factory.verifiers.math.nodes import INEQUALITIES, Node, ParseError, add, negate
 from factory.verifiers.math.numbers import Peak, Unsettled, approximate, symbols
 from factory.verifiers.math.words import NO_SOLUTION, REALS, number_in_words, word_form
 
@@ -67,7 +68,14 @@ def _simplify_words(node: Node) -> Node:
     if form == REALS:
         return ALL_REALS
     number = number_in_words(form)
-    return node if number is None else ("num", Fraction(number))
+    if number is not None:
+        return ("num", Fraction(number))
+    words = form.split(" ")
+    for n in range(min(len(words) - 1, 8), 0, -1):  # "seven apples"
+        counted = number_in_words(" ".join(words[:n]))
+        if counted is not None:
+            return ("unit", ("num", Fraction(counted)), " ".join(words[n:]))
+    return node
 
 
 def _is_nested(node: Node) -> bool:
@@ -81,7 +89,12 @@ def _is_nested(node: Node) -> bool:
 
 def _simplify_list(node: Node) -> Node:
     out: list[Node] = []
-    for item in node[1]:
+    items = _without_conditions(node[1]) if node[0] == "list" else node[1]
+    if sum(_is_named_tuple(i) for i in items) > 1:
+        items = tuple(
+            _in_order_of_names(i[1][0], i[1][1]) if _is_named_tuple(i) else i for i in items
+        )
+    for item in _in_short(items):
         if _is_side_condition(item) and len(node[1]) > 1:
             continue
         plain = simplify(item)
@@ -94,13 +107,62 @@ def _simplify_list(node: Node) -> Node:
     return (node[0], tuple(out))
 
 
+def _is_named_tuple(item: Node) -> bool:
+    return bool(
+        item[0] == "rel"
+        and item[2] == ("=",)
+        and all(s[0] == "seq" and s[1] + s[2] == "()" for s in item[1])
+        and len(item[1][0][3]) == len(item[1][1][3])
+        and all(n[0] == "sym" for n in item[1][0][3])
+    )
+
+
+def _in_order_of_names(names: Node, values: Node) -> Node:
+    """Write one of several solutions ``(x, y) = (5, 8)`` as the tuple (5, 8)."""
+    pairs = sorted(zip(names[3], values[3], strict=True), key=lambda pair: str(pair[0][1]))
+    return ("seq", "(", ")", tuple(value for _, value in pairs))
+
+
+def _without_conditions(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Leave out ``n >= 1`` behind the one answer in n that it goes with."""
+    answers = [i for i in items if not (i[0] == "rel" and INEQUALITIES & set(i[2]))]
+    if len(answers) != 1 or len(items) == 1 or kind_of(answers[0]) not in ("value", "rel"):
+        return items
+    if answers[0][0] == "rel" and set(answers[0][2]) != {"="}:
+        return items
+    names = symbols(answers[0])
+    conditions = [i for i in items if i is not answers[0]]
+    if all(any(s[0] == "sym" and s[1] in names for s in i[1]) for i in conditions):
+        return (answers[0],)
+    return items
+
+
+def _in_short(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Write ``1, 2, 3, …, 2024`` with two members before the dots."""
+    dots = ("sym", "…")
+    if dots not in items:
+        return items
+    at = items.index(dots)
+    head = items[:at]
+    if len(head) < 3 or any(i[0] != "num" for i in head):
+        return items
+    step = head[1][1] - head[0][1]
+    if any(b[1] - a[1] != step for a, b in itertools.pairwise(head)):
+        return items
+    return (*head[:2], *items[at:])
+
+
 def _is_side_condition(item: Node) -> bool:
     """Tell whether an item only says what a name stands for: ``k ∈ ℤ``."""
     return bool(
         item[0] == "rel"
         and item[2] == ("in",)
         and item[1][0][0] == "sym"
-        and (item[1][1] == ALL_REALS or str(item[1][1][-1]) in ("bbZ", "bbN", "Z", "N"))
+        and (
+            item[1][1] == ALL_REALS
+            or str(item[1][1][-1]) in ("Z", "N", "R")
+            or str(item[1][1][-1]).startswith(("bbZ", "bbN", "bbR"))
+        )
     )
 
 
@@ -155,7 +217,7 @@ def strip(node: Node) -> tuple[Node, str, str]:
         low = unit.strip().lower().rstrip("s.")
         if low in ("degree", "度", "°"):
             return inner, "deg", ""
-        if low in ("percent", "per cent"):
+        if low in ("percent", "per cent", "pct"):
             return inner, "pct", ""
         return inner, kind or "unit", f"{text} {unit}".strip()
     if node[0] in ("deg", "pct"):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-
-from factory.verifiers.math.nodes import Node
+from factory.verifiers.math.nodes import Node, add, multiply
 from factory.verifiers.math.numbers import has_constant, symbols
 from factory.verifiers.math.plain import float_of, with_name
-from factory.verifiers.math.units import unit_factor
+from factory.verifiers.math.units import factor, measure, temperatures
 from factory.verifiers.math.value import equal
 
 
@@ -29,23 +26,51 @@ _INTEGERS = frozenset("klmn")
 _CONSTANTS = frozenset(("C", "c", "K", "k", "C_1", "c_1"))
 
 
-def close(x: Node, y: Node, factor: float) -> bool | None:
-    """Tell whether x · factor is y up to rounding; None where one has no value."""
-    value, other = float_of(x), float_of(y)
-    if value is None or other is None:
-        return None
-    return math.isclose(value * factor, other, rel_tol=1e-9)
+def same_units(x: Node, x_unit: str, y: Node, y_unit: str) -> bool | None:
+    """Compare two numbers by value, each with the words of its unit."""
+    ratio = factor(x_unit, y_unit)
+    if ratio is not None:
+        return equal(x if ratio == 1 else multiply(("num", ratio), x), y)
+    degrees = temperatures(x_unit, y_unit)
+    if degrees is None:
+        return False
+    slope, shift = (("num", part) for part in degrees)
+    return equal(add([multiply(slope, x), shift]), y)
+
+
+def same_without_unit(x: Node, unit: str, bare: Node) -> bool | None:
+    """Compare a number that has a unit with one that has none.
+
+    A plain unit says nothing: the question may have named it. "2 million" is 2,000,000; it is the
+    bare 2.5 of "2.5 million", too, whose fraction shows that the question counts in millions.
+    """
+    words = measure(unit)
+    if words.changes:
+        return False
+    if words.scale == 1:
+        if symbols(bare) == {unit} and not symbols(x):
+            return equal(multiply(x, ("sym", unit)), bare)  # "5 m" is the formula 5m
+        return equal(x, bare)
+    scaled = equal(multiply(("num", words.scale), x), bare)
+    if scaled is False and bare[0] == "num" and bare[1].denominator != 1:
+        return equal(x, bare)
+    return scaled
 
 
 def quantity(items: list[Node]) -> Node | None:
     """Add up a quantity given in several units of one measure: ``2 hours 30 minutes``."""
-    total, last = 0.0, None
+    total: Node | None = None
+    last = ""
     for item in items:
-        if item[0] != "unit" or (value := float_of(item[1])) is None:
+        if item[0] not in ("unit", "deg") or float_of(item[1]) is None:
             return None
-        unit = str(item[2])
-        if last is not None and (unit_factor(last, unit) or 0.0) <= 1.0:
-            return None  # not from the larger to the smaller unit
-        total = total * (unit_factor(last, unit) or 0.0) + value if last is not None else value
+        unit = str(item[2]) if item[0] == "unit" else "degree"
+        if total is None:
+            total = item[1]
+        else:
+            ratio = factor(last, unit)
+            if ratio is None or ratio <= 1:
+                return None  # not from the larger to the smaller unit
+            total = add([multiply(("num", ratio), total), item[1]])
         last = unit
-    return ("unit", ("num", Fraction(total).limit_denominator(10**6)), last)
+    return None if total is None else ("unit", total, last)

@@ -6,12 +6,10 @@ import itertools
 import math
 from fractions import Fraction
 
-from factory.verifiers.math.nodes import Node, negate
+from factory.verifiers.math.nodes import INEQUALITIES, MAX_ITEMS, Node, negate
 from factory.verifiers.math.numbers import NotRational, Unsettled, exact, point, symbols
 from factory.verifiers.math.plain import INF, difference, float_of, kind_of, simplify, strip
 from factory.verifiers.math.value import N_POINTS, equal
-
-INEQUALITIES = frozenset(("<", ">", "<=", ">=", "!="))
 
 Interval = tuple[Node, bool, Node, bool]
 """Lower end, whether it belongs to it, upper end, whether it belongs to it."""
@@ -52,16 +50,21 @@ def _merged(found: list[Interval]) -> list[Interval]:
         if out:
             last = out[-1]
             end, begin = float_of(last[2]), float_of(interval[0])
-            if (
-                end is not None
-                and end == begin
-                and (last[3] or interval[1])
-                and abs(end) < math.inf
-            ):
-                out[-1] = (last[0], last[1], interval[2], interval[3])
+            touches = end == begin and (last[3] or interval[1])
+            if end is not None and begin is not None and (begin < end or touches):
+                out[-1] = _span(last, interval)
                 continue
         out.append(interval)
     return out
+
+
+def _span(x: Interval, y: Interval) -> Interval:
+    """Join two intervals that overlap, x the one that begins first."""
+    low_in = x[1] or (y[1] and float_of(x[0]) == float_of(y[0]))
+    end, other = float_of(x[2]) or 0.0, float_of(y[2]) or 0.0
+    if end == other:
+        return x[0], low_in, x[2], x[3] or y[3]
+    return (x[0], low_in, x[2], x[3]) if end > other else (x[0], low_in, y[2], y[3])
 
 
 def _intervals(node: Node) -> list[Interval] | None:
@@ -166,6 +169,8 @@ def variables(node: Node) -> frozenset[str]:
 def _solved(node: Node) -> list[Interval] | None:
     """Solve a chain of linear inequalities in one symbol."""
     sides, operators = node[1], node[2]
+    if operators == ("=",) and sides[0][0] == "sym" and not symbols(sides[1]):
+        return [(sides[1], True, sides[1], True)]
     if not set(operators) <= INEQUALITIES or len(variables(node)) != 1:
         return None
     result: list[Interval] = [(MINUS_INF, False, INF, False)]
@@ -260,3 +265,20 @@ def same_intervals(ours: list[Interval], theirs: list[Interval]) -> bool | None:
                 return False
             unknown = unknown or verdict is None
     return None if unknown else True
+
+
+def listed(node: Node) -> Node:
+    """Write a builder of whole numbers between two bounds as the set of them."""
+    if node[0] != "builder" or len(node) == 2:
+        return node
+    found = intervals(node[:2])
+    members: list[Node] = []
+    for low, low_in, high, high_in in found or []:
+        begin, end = float_of(low), float_of(high)
+        if begin is None or end is None or not end - begin <= MAX_ITEMS:
+            return ("builder", (*node[1], ("rel", (("sym", "?"), ("sym", node[2])), ("in",))))
+        first, last = math.ceil(begin), math.floor(end)
+        first += first == begin and not low_in
+        last -= last == end and not high_in
+        members += [("num", Fraction(n)) for n in range(first, last + 1)]
+    return ("set", tuple(members)) if members else ("empty",)

@@ -11,7 +11,7 @@ import math
 import re
 from fractions import Fraction
 
-from factory.verifiers.math.nodes import Node, ParseError, divide, multiply
+from factory.verifiers.math.nodes import UNREAD, Node, ParseError, divide, multiply
 from factory.verifiers.math.numbers import (
     NotRational,
     Unsettled,
@@ -31,9 +31,20 @@ from factory.verifiers.math.plain import (
     strip,
     with_name,
 )
-from factory.verifiers.math.quantities import close, equal_but_for_a_constant, quantity
-from factory.verifiers.math.regions import intervals, is_region, same_intervals, variables
-from factory.verifiers.math.units import scale_of, unit_factor
+from factory.verifiers.math.quantities import (
+    equal_but_for_a_constant,
+    quantity,
+    same_units,
+    same_without_unit,
+)
+from factory.verifiers.math.regions import (
+    intervals,
+    is_region,
+    listed,
+    same_intervals,
+    variables,
+)
+from factory.verifiers.math.units import factor, measure
 from factory.verifiers.math.value import N_POINTS, equal
 from factory.verifiers.math.words import word_form
 
@@ -49,7 +60,7 @@ def same(a: Node, b: Node) -> bool | None:
     """
     if a == b:
         return True
-    a, b = simplify(a), simplify(b)
+    a, b = (listed(simplify(n)) for n in (a, b))
     if a == b:
         return True
     a_kind, b_kind = kind_of(a), kind_of(b)
@@ -77,7 +88,7 @@ def same(a: Node, b: Node) -> bool | None:
     if a_kind == "seq" and b_kind == "seq":
         return _sequences(a, b)
     if a_kind == b_kind == "cases":
-        return _all_same([x for row in a[1] for x in row], [x for row in b[1] for x in row])
+        return _same_members([_row(r) for r in a[1]], [_row(r) for r in b[1]])
     if a_kind != b_kind:
         return False
     if a_kind != "value":
@@ -94,22 +105,18 @@ def _values(a: Node, b: Node) -> bool | None:
     if x[0] in STRUCTURES or y[0] in STRUCTURES:
         return same(x, y)
     if x_kind == y_kind == "unit":
-        if scale_of(x_unit) != scale_of(y_unit):
-            a_scale, b_scale = (("num", Fraction(scale_of(u))) for u in (x_unit, y_unit))
-            return equal(multiply(a_scale, x), multiply(b_scale, y))
-        factor = unit_factor(x_unit, y_unit)
-        if factor is None:
-            return False
-        return equal(x, y) if factor == 1 else close(x, y, factor)
+        return same_units(x, x_unit, y, y_unit)
     if x_kind and y_kind and x_kind != y_kind:
         return False  # 20 % is not 20 cm^2
+    if x_unit and y_unit and factor(x_unit, y_unit) is None:
+        return False  # 20 % more is not 20 % less
+    if measure(x_unit).changes != measure(y_unit).changes:
+        return False
+    if {x_kind, y_kind} == {"unit", ""}:
+        return same_without_unit(x, x_unit, y) if x_kind else same_without_unit(y, y_unit, x)
     plain = equal(x, y)
     if plain is False and symbols(x) != symbols(y):
         plain = equal_but_for_a_constant(x, y)
-    if plain is False and {x_kind, y_kind} == {"unit", ""}:
-        # "2 million" is 2,000,000, and also 2 where the question names the unit.
-        scale = ("num", Fraction(scale_of(x_unit or y_unit)))
-        return equal(multiply(scale, x), y) if x_kind else equal(x, multiply(scale, y))
     if plain is not False or x_kind == y_kind:
         return plain
     if "pct" in (x_kind, y_kind):
@@ -162,7 +169,7 @@ def _lists(a: Node, b: Node) -> bool | None:
     if (a[0] == "list") != (b[0] == "list"):
         x, y = quantity(ours), quantity(theirs)
         if x is not None and y is not None:
-            return _values(x, y)
+            return same_units(x[1], str(x[2]), y[1], str(y[2]))
     return _same_members(ours, theirs)
 
 
@@ -243,6 +250,10 @@ def _matrices(a: Node, b: Node) -> bool | None:
     if [len(r) for r in ours] != [len(r) for r in theirs]:
         return False
     return _all_same([x for row in ours for x in row], [x for row in theirs for x in row])
+
+
+def _row(cells: tuple[Node, ...]) -> Node:
+    return ("seq", "(", "|", cells)  # in order, and no interval
 
 
 def _rows(node: Node) -> list[tuple[Node, ...]] | None:
@@ -360,6 +371,8 @@ def _assigned(node: Node) -> Node | None:
 
 def _equations(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> bool | None:
     """Hold two equations the same when one is the other times a constant."""
+    if UNREAD in (ours[0], theirs[0]):
+        return same(ours[1], theirs[1])
     theirs = _renamed(theirs, ours)
     if is_name(ours[0]) and ours[0] == theirs[0]:
         return same(ours[1], theirs[1])

@@ -86,6 +86,77 @@ def is_malformed(text: str) -> bool:
     )
 
 
+_COMMANDS = frozenset((
+    "frac", "dfrac", "tfrac", "cfrac", "sqrt", "cdot", "times", "div", "pm", "mp", "left",
+    "right", "middle", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "sin", "cos", "tan", "cot",
+    "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "lg",
+    "exp", "pi", "infty", "sum", "prod", "int", "iint", "lim", "to", "binom", "dbinom",
+    "tbinom", "begin", "end", "text", "textbf", "textit", "textrm", "mathrm", "mathbf",
+    "mathbb", "mathcal", "mathit", "operatorname", "cup", "cap", "in", "emptyset", "varnothing",
+    "setminus", "backslash", "lfloor", "rfloor", "lceil", "rceil", "langle", "rangle", "lbrace",
+    "rbrace", "lvert", "rvert", "vert", "mid", "ldots", "dots", "cdots", "circ", "angle", "vec",
+    "overline", "bar", "hat", "quad", "qquad", "boxed", "displaystyle",
+    "limits", "nolimits", "land", "lor", "wedge", "vee", "le", "leq", "leqslant", "ge", "geq",
+    "geqslant", "lt", "gt", "ne", "neq", "approx", "equiv", "alpha", "beta", "gamma", "delta",
+    "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "kappa", "lambda", "mu", "nu",
+    "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta",
+    "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell", "prime", "dagger", "degree",
+    "mathbin", "over", "forall", "exists", "rightarrow",
+))  # fmt: skip
+"""Commands that math-verify understands; it skips any other, and what was negated is not."""
+_SIGNS = re.compile(r"\\(?:n(?:eq?|le|ge|lt|gt)|le|leq|leqslant|ge|geq|geqslant|lt|gt|in|approx)"
+                    r"(?![a-zA-Z])|[<>]=?|!=")  # fmt: skip
+_SAID = re.compile(
+    r"\\(?:text[a-z]*|mbox|mathrm|operatorname)\s*\{([^{}]*)\}|(?<![\\A-Za-z])[A-Za-z]{4,}"
+)
+_SMALL_WORDS = frozenset((
+    "and", "or", "if", "for", "where", "when", "otherwise", "is", "are", "the", "with", "odd",
+    "even", "sqrt",
+))  # fmt: skip
+
+
+def leaves_out(gold: str, answer: str) -> bool:
+    r"""Tell whether math-verify would skip a part of the answer that the gold has not.
+
+    Unknown commands, relation signs at an end or other ones than the gold's, words.
+
+    >>> leaves_out("42", r"\\neq 42"), leaves_out("42", r"\\xcancel{42}"), leaves_out("x", "x+1")
+    (True, True, False)
+    """
+    commands = set(re.findall(r"\\([a-zA-Z]+)", answer)) - set(re.findall(r"\\([a-zA-Z]+)", gold))
+    if not commands <= _COMMANDS:
+        return True
+    signs = [sorted(_SIGNS.findall(t)) for t in (gold, answer)]
+    if signs[0] != signs[1] and (not signs[0] or not signs[1]) and not _is_set(gold, answer):
+        return True
+    if signs[1] and (_SIGNS.match(answer.strip()) or _ends_with_sign(answer)):
+        return True
+    return words_beyond(answer, gold)
+
+
+def words_beyond(text: str, other: str) -> bool:
+    """Tell whether a text says words in prose that the other has not."""
+    return not _words_of(text) <= _words_of(other) | _SMALL_WORDS
+
+
+def _is_set(gold: str, answer: str) -> bool:
+    return any(
+        c in t for c in ("\\cup", "\\infty", "\\setminus", "\\{", "[") for t in (gold, answer)
+    )
+
+
+def _ends_with_sign(text: str) -> bool:
+    found = None
+    for found in _SIGNS.finditer(text):  # noqa: B007 - only the last one is wanted
+        pass
+    return found is not None and not text[found.end() :].strip()
+
+
+def _words_of(text: str) -> set[str]:
+    said = " ".join(m[1] if m[1] is not None else m[0] for m in _SAID.finditer(text))
+    return set(re.findall(r"[a-z]{2,}", said.lower()))
+
+
 def is_unevaluated(text: str) -> bool:
     r"""Tell whether a text holds a sum, product, integral or limit that is still to be worked out.
 

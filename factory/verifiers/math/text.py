@@ -63,9 +63,63 @@ def ascii_form(text: str) -> str:
     text = text.translate(_TABLE)
     if text.isascii():
         return text
-    return "".join(
-        unicodedata.normalize("NFKC", c) if 0xFF00 <= ord(c) <= 0xFFEF else c for c in text
+    return western_digits(
+        "".join(unicodedata.normalize("NFKC", c) if 0xFF00 <= ord(c) <= 0xFFEF else c for c in text)
     )
+
+
+def western_digits(text: str) -> str:
+    """Write the digits of other scripts as 0 to 9; styled digits of mathematics stay foreign.
+
+    >>> western_digits("১২০"), western_digits("१२.५")
+    ('120', '12.5')
+    """
+    if not _DIGITS.search(text):
+        return text
+    text = text.replace("٫", ".").replace("٬", ",").replace("٪", "%")
+    return _DIGITS.sub(lambda m: str(unicodedata.decimal(m.group())), text)
+
+
+_DIGITS = re.compile(r"(?![0-9\U0001D7CE-\U0001D7FF\uFF10-\uFF19])\d")
+_DRESS = (
+    ('"', '"'), ("“", "”"), ("„", "“"), ("‘", "’"), ("«", "»"), ("``", "''"), ("`", "`"),
+    ("`", "'"), ("'", "'"), ("**", "**"), ("__", "__"), ("「", "」"),
+    ("\\textquotedblleft", "\\textquotedblright"),
+)  # fmt: skip
+_DRESSED = re.compile(r"\s*[\"“„‘«`'*_「<\\]")
+_DRESSED_TEXT = re.compile(
+    r"(\\text(?:tt|bf|it|rm)?\s*\{)\s*[\"“„‘«`']+([^{}\"“”‘’«»`']+)[\"”’»'`]+\s*\}"
+)
+_TAGGED = re.compile(
+    r"<\s*(answer|final_answer|output|b|strong|code)\s*>(.*)<\s*/\s*\1\s*>",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def undressed(text: str) -> str:
+    r"""Take off the quotation marks, Markdown and tags that hold all of an answer.
+
+    >>> undressed('"3.14"'), undressed("**42**"), undressed("<ANSWER>1</ANSWER>")
+    ('3.14', '42', '1')
+    """
+    if not _DRESSED.match(text):
+        return text
+    for _ in range(3):
+        text = text.strip()
+        tagged = _TAGGED.fullmatch(text)
+        if tagged:
+            text = tagged[2].strip()
+        for begin, end in _DRESS:
+            inner = text[len(begin) : -len(end)]
+            if (
+                text.startswith(begin)
+                and text.endswith(end)
+                and inner.strip()
+                and begin not in inner
+            ):
+                text = inner.strip()
+                break
+    return _DRESSED_TEXT.sub(r"\1\2}", text)
 
 
 def plain_number(text: str) -> str | None:
@@ -150,7 +204,18 @@ def in_words(text: str) -> str:
 
 
 _LONE = re.compile(r"\{([0-9A-Za-z])\}")
-_WORD = re.compile(r"\(?([^\W\d_](?:[^\W\d_]|[-' ])*)\)?\.?")
+_WORD = re.compile(r"\(?([^\W\d_](?:[^\W\d_]|[-' ])*)\)?(?:\.|(?<=[^\W\d_]{2})[!.,;]+)?")
+_WORDS = re.compile(r"[^\W\d_]{2,}(?:(?:[-' ,;&、，]|\.\s)+[^\W\d_]{2,})*[.!]?")
+
+
+def word_list(text: str) -> str | None:
+    r"""Return an answer that is words alone, joined by commas or "and"; None for anything else.
+
+    >>> word_list(r"\text{Alice and Bob}"), word_list("Alice, Bob"), word_list("x, y")
+    ('Alice and Bob', 'Alice, Bob', None)
+    """
+    plain = in_words(text)
+    return plain if _WORDS.fullmatch(plain) else None
 
 
 def word_of(key: str) -> str | None:

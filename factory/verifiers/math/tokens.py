@@ -6,7 +6,7 @@ import re
 
 from factory.verifiers.math.nodes import MAX_CHARS, MAX_TOKENS, ParseError
 from factory.verifiers.math.notation import in_plain_notation
-from factory.verifiers.math.units import UNITS
+from factory.verifiers.math.units import is_unit
 
 FUNCTIONS = frozenset(
     (
@@ -29,7 +29,30 @@ GREEK = frozenset(
 )  # fmt: skip
 _PLAIN_NAMES = ("pi", "inf", "infinity", "oo", "theta", "alpha", "beta", "gamma", "lambda", "omega")
 _WORDS = FUNCTIONS | frozenset(ALIAS) | frozenset(_PLAIN_NAMES)
+
+
+def _arc_form(found: re.Match[str]) -> str:
+    """Write the minutes and seconds of an angle as quantities."""
+    seconds = f" {found[2]} \\text{{arcsecond}}" if found[2] else ""
+    return f" \\text{{degree}} {found[1]} \\text{{arcminute}}{seconds}"
+
+
 _PREPARE = (
+    (re.compile(r"\\\\\s*\[\s*-?[0-9.]+\s*[a-z]{2}\s*\]|\\(?:cr|newline|tabularnewline)(?![a-zA-Z])"),
+     r"\\\\"),  # the space below a row
+    (re.compile(r"\{([:.=+<>-])\}"), r"\1"),
+    (re.compile(r"\+/-"), r"\\pm "),
+    (re.compile(r"(?<=[0-9])\s*\^\s*\{?\s*\\(?:text|mathrm|rm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?"),
+     ""),
+    (re.compile(r"\\(?:tiny|small|[lL]arge|LARGE|[hH]uge|ensuremath|bfseries|rmfamily)(?![a-zA-Z])"),
+     " "),
+    (re.compile(r"\\lnot(?![a-zA-Z])|\\neg(?![a-zA-Z])"), r"\\not "),
+    (re.compile(r"\\(?:mathrm|text|rm)\s*\{([^{}]*\^\{?[^{}]*\}?[^{}]*)\}"),
+     lambda m: _unit_form(m[1])),
+    (re.compile(r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}"
+                r"\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}"), r"\\text{\1/\2}"),
+    (re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*"), r"\\text{u"),
+    (re.compile(r"(?<=[0-9}])((?:\\[ ,;:!]|~|\s)*)([kM]?)\\Omega\s*$"), r"\1\\text{\2ohm}"),
     (re.compile(r"\\\\(?=[a-zA-Z(){}])(?!.*\\begin)"), r"\\"),  # escaped once too often
     (re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=[\W_a-z0-9]|$)"), " "),
     (re.compile(r"(?<=[0-9])(?:\{,\}|,?\\[!,;: ]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
@@ -41,17 +64,21 @@ _PREPARE = (
     (re.compile(r"\\[dt]binom"), r"\\binom"),
     (re.compile(r"\\\$|\$|€|£|¥"), " "),
     (re.compile(r"\\%|％"), "%"),
+    (re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb)\s*\{\s*(-?[0-9][0-9.,]*)\s*\}"), r"\1"),
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\textdegree"), " ° "),
-    (re.compile(r"°\s*([CFK])(?![a-zA-Z])"), r"\\text{deg\1}"),
+    (re.compile(r"°\s*([0-9.]+)\s*(?:\^\s*\{?\s*\\prime\s*\}?|')"
+                r"(?:\s*([0-9.]+)\s*(?:\^\s*\{?\s*\\prime\s*\\prime\s*\}?|''|\"))?"), _arc_form),
+    (re.compile(r"°\s*(?:\\(?:text|mathrm|rm)\s*\{?\s*)?([CFK])(?![a-zA-Z])\s*\}?"),
+     r"\\text{deg\1}"),
     (re.compile(r"\\(?:mathbb|mathcal|mathscr|mathfrak)\s*\{?\s*([A-Za-z])\s*\}?"), r" \\bb\1 "),
     (re.compile(r"\\(?:vec|overrightarrow|overline|bar|hat|widehat|mathbf|boldsymbol|bm|tilde)\s*"
                 r"\{\s*([A-Za-z]{1,2})\s*\}"), r"\\vec_\1 "),
-    (re.compile(r"\bbase\s+(?=[0-9]+$)"), "_"),
+    (re.compile(r"\\text\{\s*\(?(?:in )?base\s*\}\s*|\b(?:in )?base\s+(?=[0-9]+\)?$)"), "_"),
 )  # fmt: skip
 _TOKEN = re.compile(
     r"\s*(?:"
     r"(?P<num>[0-9]+(?:\.[0-9]+)?(?:\.(?![0-9]))?|\.[0-9]+)"
-    r"|\\(?:text|textbf|textit|textrm|mbox|rm|textnormal|hbox)\s*\{(?P<text>[^{}]*)\}"
+    r"|\\(?:text(?:bf|it|rm|tt|sf|sc|normal|md|up)?|mbox|rm|hbox|texttt)\s*\{(?P<text>[^{}]*)\}"
     r"|\\(?:mathrm|operatorname\*?|mathit|mathsf)\s*\{(?P<roman>[^{}]*)\}"
     r"|\\vec_(?P<vec>[A-Za-z]{1,2})"
     r"|\\(?P<cmd>[a-zA-Z]+)|(?P<esc>\\.)"
@@ -66,10 +93,16 @@ RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "lt": "<", "gt": ">",
     "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
     "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "in": "in", "equiv": "=", ":=": "=",
-    "to": "~", "rightarrow": "~", "implies": "~", "Rightarrow": "~",
+    "to": "->", "rightarrow": "->", "implies": "->", "Rightarrow": "->", "mapsto": "->",
 }  # fmt: skip
-_OPENING = frozenset((("op", "("), ("op", "{"), ("op", ","), ("op", "\\{"), ("op", "[")))
-_JOINERS = frozenset(("and", "or", "且", "和", "或", "及", "与"))
+_OPENING = frozenset(
+    (("op", "or"), ("op", "("), ("op", "{"), ("op", ","), ("op", "\\{"), ("op", "["))
+)
+_JOINERS = {
+    "and": ",", "or": "or", "且": ",", "和": ",", "或": "or", "及": ",", "与": ",", "&": ",",
+    "and/or": "or", "或者": "or", "lor": "or", "vee": "or", "land": ",", "wedge": ",", "以及": ",",
+}  # fmt: skip
+"""Words and commands between alternatives or parts → the sign that the grammar knows."""
 _SILENT = frozenset(["about", "approximately", "exactly", "only", "is", "are", "the"])
 
 Token = tuple[str, str]
@@ -86,13 +119,14 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         or "~" in text
         or "%" in text
         or "base" in text
+        or "+/-" in text
         or "{,}" in text
         or not text.isascii()
     ):
         for pattern, replacement in _PREPARE:
             text = pattern.sub(replacement, text)
-    if thousands and "," in text and not any(c in text for c in "([{"):
-        text = _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
+    if thousands and "," in text:
+        text = _grouped(text)
     text = _ORDINAL.sub("", text)
     tokens: list[Token] = []
     at = 0
@@ -115,6 +149,8 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
             tokens.append(("sym", f"vec {value}"))
         elif kind == "esc":
             tokens.append(("op", value))
+        elif kind == "cmd" and value in _JOINERS:
+            tokens.append(("op", _JOINERS[value]))
         else:
             tokens.append((kind, value))
         if len(tokens) > MAX_TOKENS:
@@ -122,22 +158,39 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
     return tokens
 
 
+def _grouped(text: str) -> str:
+    """Join the digit groups of numbers, but between brackets, where commas are between items."""
+    if not any(c in text for c in "([{"):
+        return _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
+    out: list[str] = []
+    at = depth = 0
+    for found in re.finditer(r"\\\{|\\\}|[()\[\]]", text):
+        if depth == 0:
+            out.append(
+                _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text[at : found.start()])
+            )
+        else:
+            out.append(text[at : found.start()])
+        at = found.start()
+        depth = max(0, depth + (1 if found.group() in ("(", "[", "\\{") else -1))
+    rest = text[at:]
+    out.append(rest if depth else _THOUSANDS.sub(lambda m: m.group().replace(",", ""), rest))
+    return "".join(out)
+
+
 def _cut_word(word: str, tokens: list[Token], spaced: bool) -> None:
     lower = word.lower()
     if lower in _JOINERS:
-        tokens.append(("op", ","))
+        tokens.append(("op", _JOINERS[lower]))
     elif word in _WORDS or (lower in ("infinity", "sqrt", "pi") and len(word) > 1):
         tokens.append(("cmd", word if word in _WORDS else lower))
     elif len(word) == 1:
-        tokens.append(("sym", word))
+        is_unit_sign = spaced and word in _UNIT_LETTERS and tokens and tokens[-1][0] == "num"
+        tokens.append(("letter" if is_unit_sign else "sym", word))
     elif tokens and tokens[-1][0] == "text":
         tokens[-1] = ("text", f"{tokens[-1][1]} {word}")
     elif (
-        (
-            tokens
-            and lower in UNITS
-            and (tokens[-1][0] == "num" or tokens[-1][1] in ("}", ")", "pi"))
-        )
+        (tokens and is_unit(word) and (tokens[-1][0] == "num" or tokens[-1][1] in ("}", ")", "pi")))
         or len(word) >= 4
         or (spaced and len(word) == 3 and tokens and tokens[-1][0] == "num")
     ):
@@ -147,16 +200,32 @@ def _cut_word(word: str, tokens: list[Token], spaced: bool) -> None:
 
 
 def _cut_text(value: str, tokens: list[Token]) -> None:
-    words = value.strip().strip(".").strip()
+    words = value.strip().strip(".!").strip()
     core = words.strip(",").strip().lower()
     if core in _JOINERS or core in ("", ";"):
         if core or "," in value or ";" in value:
-            tokens.append(("op", ","))
+            tokens.append(("op", _JOINERS.get(core, ",")))
+    elif _MIXED.search(words) and not _NUMBER.fullmatch(words):
+        _cut_prose(words, tokens)
+    elif words.strip("() ").lower() in _SILENT:
+        return
+    elif words.count("(") != words.count(")") or (words[0] == "(" and words[-1] == ")" and tokens):
+        for piece in re.findall(r"[()]|[^()]+", words):
+            if piece in "()":
+                tokens.append(("op", piece))
+            else:
+                _cut_text(piece, tokens)
+    elif words[:1] in ",;" or words[-1:] in ",;:":
+        for piece in re.findall(r"[,;:]|[^,;:]+(?:[,;:]+[^,;:]+)*", words):
+            if piece in ",;:":
+                tokens.append(("op", piece))
+            else:
+                _cut_text(piece, tokens)
     elif core == "to" and tokens and tokens[-1][0] == "num":
         tokens.append(("op", ":"))
     elif core in _SILENT:
         return
-    elif re.fullmatch(r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?", words):
+    elif _NUMBER.fullmatch(words):
         tokens.append(("num", words.replace(",", "")))
     elif re.fullmatch(r"[A-Za-z]", words):
         # "5 \\text{ m}" has a unit; "\\text{B}" alone is a letter.
@@ -164,6 +233,39 @@ def _cut_text(value: str, tokens: list[Token]) -> None:
         tokens.append(("text" if after else "sym", words))
     else:
         tokens.append(("text", words))
+
+
+_UNIT_LETTERS = frozenset("mgshLlJNWVAKCF")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?")
+_MIXED = re.compile(r"(?:^|[\s(=:$+-])[0-9.]*[0-9]")
+_PROSE = re.compile(
+    r"(?P<num>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?)"
+    r"|(?P<words>[^\W\d_][^\W\d_.'’]*(?:[\s.'’/-]*[^\W\d_]+|\^[0-9]+)*)|(?P<op>[^\s$])"
+)
+
+
+def _cut_prose(text: str, tokens: list[Token]) -> None:
+    """Cut words with numbers among them: ``There are 12 ways``, ``1,500 people``, ``x = 13``."""
+    for found in _PROSE.finditer(text):
+        value = found.group()
+        if found["num"]:
+            tokens.append(("num", value.replace(",", "")))
+        elif found["op"]:
+            if value != ".":
+                tokens.append(("op", value))
+        elif len(value) == 1:
+            is_unit_sign = value in _UNIT_LETTERS and bool(tokens) and tokens[-1][0] == "num"
+            tokens.append(("letter" if is_unit_sign else "sym", value))
+        else:
+            for piece in re.split(r"\s+(and|or)\s+|^(and|or)\s+", value):
+                if piece:
+                    _cut_text(piece, tokens)
+
+
+def _unit_form(inside: str) -> str:
+    r"""Write a unit with exponents, as in ``\\mathrm{m\\,s^{-1}}``, without inner braces."""
+    plain = re.sub(r"\\[,;:! ]|~", " ", inside).replace("\\cdot", "*")
+    return "\\text{" + re.sub(r"\^\s*\{?\s*(-?[0-9]+)\s*\}?", r" ^\1 ", plain) + "}"
 
 
 def _cut_roman(value: str, tokens: list[Token]) -> None:

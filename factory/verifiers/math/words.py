@@ -1,4 +1,4 @@
-"""Answers in words: no solution, days of the week, times of day (math)."""
+"""Answers in words: no solution, names, numbers (math)."""
 
 from __future__ import annotations
 
@@ -61,20 +61,46 @@ _TENS = {
 }  # fmt: skip
 
 
+_ORDERS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+
+
 def number_in_words(form: str) -> int | None:
-    """Return a number below one hundred that is written as a word.
+    """Return a whole number that is written in words.
 
     >>> number_in_words("five"), number_in_words("twenty-one"), number_in_words("fife")
     (5, 21, None)
+    >>> number_in_words("one hundred and twenty"), number_in_words("two thousand five")
+    (120, 2005)
     """
-    if form in _ONES:
-        return _ONES.index(form)
-    tens, _, ones = form.replace("-", " ").partition(" ")
-    if tens not in _TENS:
+    if len(form) > 120:
         return None
-    if not ones:
-        return _TENS[tens]
-    return _TENS[tens] + _ONES.index(ones) if ones in _ONES[1:10] else None
+    sign = -1 if form.startswith(("negative ", "minus ")) else 1
+    words = form.removeprefix("negative ").removeprefix("minus ").replace("-", " ").split()
+    if not words or words[0] == "and" or words[-1] == "and":
+        return None
+    total = part = 0
+    last = 10**12
+    room = 10**12  # what may still be added to the part: "five two" is no number
+    for at, word in enumerate(words):
+        if word == "and":
+            if words[at - 1] not in _ORDERS:
+                return None
+        elif word in _ORDERS:
+            order = _ORDERS[word]
+            if order == 100:
+                if not 0 < part < 10:
+                    return None
+                part, room = part * 100, 100
+            else:
+                if order >= last or not part:
+                    return None
+                total, part, last, room = total + part * order, 0, order, 10**12
+        else:
+            value = _TENS.get(word, _ONES.index(word) if word in _ONES else -1)
+            if value < 0 or value >= room or (value == 0 and len(words) > 1):
+                return None
+            part, room = part + value, 10 if word in _TENS else 0
+    return sign * (total + part)
 
 
 def _without_spaces(pattern: re.Pattern[str]) -> re.Pattern[str]:
@@ -88,33 +114,3 @@ _SQUEEZED = {
     REALS: _without_spaces(_REALS),
 }
 """The same for texts whose spaces are gone (``text_key``)."""
-
-_CLOCK = re.compile(
-    r"([0-9]{1,2}):([0-5][0-9])(?::([0-5][0-9]))?([ap])?\.?(?:m\.?)?(?:o'?clock)?", re.IGNORECASE
-)
-
-
-def same_time(ours: str, theirs: str) -> bool | None:
-    """Compare two times of day in ``text_key`` form; None where they are no such thing.
-
-    Two plain numbers around a colon are a ratio, unless a minute has a leading zero.
-
-    >>> same_time("3:30PM", "3:30a.m."), same_time("15:30", "3:30pm"), same_time("1:2", "2:4")
-    (False, True, None)
-    """
-    a, b = _CLOCK.fullmatch(ours), _CLOCK.fullmatch(theirs)
-    if a is None or b is None:
-        return None
-    if not (a[4] or b[4] or a[3] or b[3] or a[2][0] == b[2][0] == "0"):
-        return None
-    if a.group(2, 3) != b.group(2, 3):
-        return False
-    x, y = _hours(a), _hours(b)
-    return bool(x & y)
-
-
-def _hours(clock: re.Match[str]) -> set[int]:
-    hour = int(clock[1])
-    if clock[4] is None:
-        return {hour, hour + 12} if 0 < hour < 12 else {hour % 24, 12 if hour == 12 else hour % 24}
-    return {hour % 12 + (12 if clock[4].lower() == "p" else 0)}

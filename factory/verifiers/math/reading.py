@@ -1,0 +1,155 @@
+r"""What stands around an answer: labels before it, qualifiers and conditions behind it (math).
+
+``\text{The maximum is }12``, ``2^{n-1} \text{ for } n \ge 1``, ``12, \text{ attained at } x = 3``:
+the answer is 12, 2^{n-1}, 12. Words that make it another answer ("not", "multiples of", "for even
+n") are never left out: then the grammar does not know the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from factory.verifiers.math.nodes import Node, ParseError
+from factory.verifiers.math.tokens import RELATIONS, Token
+from factory.verifiers.math.units import measure
+from factory.verifiers.math.words import number_in_words
+
+_LABEL = re.compile(
+    r".*\b(?:is|are|be|equals?|equal to|was|were|has|have|had|gives?|yields?|gets?|got|needs?|total"
+    r"|answer|ans|result|solution|value|minimum|maximum|probability|area|perimeter|volume|sum"
+    r"|exactly|about|approximately)\s*(?:exactly|about|only|approximately)?"
+    r"|.*(?:答案|为|是|等于|有|共)",
+    re.IGNORECASE | re.DOTALL,
+)
+_QUALIFIER = re.compile(
+    r"\W*(?:for|where|with|when|whenever|as|at|such that|s\.t\.|attained|achieved|reached|occurs?"
+    r"|occurring|is (?:the|a|an|our)|which|since|because|by|i\.?\s?e|that is|provided|given|on"
+    r"|其中|当|因为|when)\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_OTHERWISE = re.compile(
+    r"\b(?:if|even|odd|unless|except|otherwise|not|no|never|only|or|wrong|incorrect|false"
+    r"|impossible)\b|n't\b",
+    re.IGNORECASE,
+)
+Parse = Callable[[list[Token]], Node]
+
+
+def denies(words: str) -> bool:
+    """Tell whether words make what stands beside them another answer: "not", "multiples of"."""
+    return bool(measure(words).changes or _OTHERWISE.search(words))
+
+
+def without_label(tokens: list[Token]) -> list[Token]:
+    """Take off what names the answer: words with a colon or a verb, ``l:`` before an equation."""
+    while len(tokens) > 1 and tokens[0][0] == "text":
+        label = tokens[0][1]
+        if denies(label):
+            break
+        if tokens[1] == ("op", ":") or tokens[1][1] in ("=", "approx"):
+            tokens = tokens[2:]
+        elif label.rstrip().endswith((":", "：")) or _LABEL.fullmatch(label.strip()):
+            tokens = tokens[1:]
+        else:
+            break
+    is_named = len(tokens) > 3 and tokens[0][0] == "sym" and tokens[1] == ("op", ":")
+    if is_named and any(t[1] == "=" for t in tokens[2:]):
+        return tokens[2:]
+    return tokens
+
+
+def without_qualifier(tokens: list[Token], parse: Parse) -> list[Token]:
+    """Take off what only says where the answer holds or what it is.
+
+    Args:
+        tokens: of the whole answer.
+        parse: reads tokens as an answer, or raises ``ParseError``.
+    """
+    begin = _words_behind(tokens)
+    if begin:
+        rest = tokens[begin:]
+        if _is_harmless(rest, parse):
+            return _without_comma(tokens[:begin])
+        return tokens
+    begin = _bracket_behind(tokens)
+    if begin and _is_remark(tokens[begin + 1 : -1]):
+        return _without_comma(tokens[:begin])
+    return tokens
+
+
+def _without_comma(tokens: list[Token]) -> list[Token]:
+    while len(tokens) > 1 and tokens[-1] in (("op", ","), ("op", ";"), ("op", ".")):
+        tokens = tokens[:-1]
+    return tokens
+
+
+def _words_behind(tokens: list[Token]) -> int:
+    """Return where words begin a qualifier outside of brackets, or 0."""
+    depth = 0
+    for at, (kind, value) in enumerate(tokens):
+        if kind == "text" and at and depth == 0 and _QUALIFIER.fullmatch(value):
+            return at
+        if kind == "op":
+            depth += (value in ("(", "[", "{", "\\{")) - (value in (")", "]", "}", "\\}"))
+    return 0
+
+
+def _is_harmless(rest: list[Token], parse: Parse) -> bool:
+    """Tell whether a qualifier is a condition on names, or nothing but words."""
+    words = " ".join(v for k, v in rest if k == "text")
+    if _OTHERWISE.search(words) or sum(k == "text" and bool(_QUALIFIER.fullmatch(v))
+                                       for k, v in rest) > 2:  # fmt: skip
+        return False
+    if any(t == ("op", "or") for t in rest):
+        return False
+    body = [t for t in rest if t[0] != "text"]
+    while body and body[-1] in (("op", "."), ("op", ")"), ("op", ",")):
+        body.pop()
+    while body and body[0] in (("op", "("), ("op", ",")):
+        del body[0]
+    if not body or all(kind == "sym" for kind, _ in body):
+        return True
+    if re.match(r"\W*(?:i\.?\s?e|that is|since|because|by)\b", rest[0][1], re.IGNORECASE):
+        return True
+    try:
+        node = parse(body)
+    except ParseError:
+        return False
+    items = node[1] if node[0] == "list" else (node,)
+    return all(n[0] in ("rel", "sym") for n in items)
+
+
+def _bracket_behind(tokens: list[Token]) -> int:
+    """Return where a bracket opens that closes at the end, or 0."""
+    if not tokens or tokens[-1] != ("op", ")"):
+        return 0
+    depth = 0
+    for at in range(len(tokens) - 1, 0, -1):
+        if tokens[at][0] == "op":
+            depth += (tokens[at][1] == ")") - (tokens[at][1] == "(")
+            if depth == 0:
+                return at
+    return 0
+
+
+def _is_remark(inside: list[Token]) -> bool:
+    """Tell whether a bracket behind an answer holds a condition or words, and no factor."""
+    words = " ".join(v for k, v in inside if k == "text")
+    if denies(words):
+        return False
+    if any(t == ("op", "or") for t in inside):
+        return False
+    if inside and inside[0][0] == "text":
+        return len(inside) == 1 or bool(_QUALIFIER.fullmatch(inside[0][1]))
+    signs = {RELATIONS.get(v) for k, v in inside if k in ("op", "cmd")}
+    return bool(signs & {"in", "<", ">", "<=", ">=", "!="})
+
+
+def says_another_number(tokens: list[Token]) -> bool:
+    """Tell whether a bracket repeats the number before it in words, but another one."""
+    begin = _bracket_behind(tokens)
+    if begin != 1 or tokens[0][0] != "num" or len(tokens) != 4 or tokens[2][0] != "text":
+        return False
+    number = number_in_words(tokens[2][1].casefold())
+    return number is not None and tokens[0][1] != str(number)
