@@ -64,7 +64,8 @@ class Prompt:
         """Return the stored form."""
         messages = ids.canonical_json(list(self.messages))
         return {
-            "prompt_id": self.prompt_id, "messages": messages, "text": self.text, "run_id": run_id
+            "prompt_id": ids.key_of_json(messages), "messages": messages, "text": self.text,
+            "run_id": run_id,
         }  # fmt: skip
 
 

@@ -28,12 +28,10 @@ Kind = None | str | list[Any] | dict[str, Any]
 _INT64 = 1 << 63
 _BATCH_ROWS = 1024
 _GROUP_BYTES = 64 << 20
-# orjson reads an integer of more than 64 bits as a float.
-_LONG_INTEGER = re.compile(rb"[\[:,]\s*-?\d{19}")
 
 
 def loads(line: bytes) -> Any:
-    """Read JSON with its integers as they are.
+    """Read JSON with its integers as they are; orjson makes floats of those beyond 64 bits.
 
     Raises:
         ValueError: it is no JSON.
@@ -41,11 +39,36 @@ def loads(line: bytes) -> Any:
     >>> loads(b'[18446744073709551617, 1.5]')
     [18446744073709551617, 1.5]
     """
-    if not _LONG_INTEGER.search(line):
-        return orjson.loads(line)
     import json
 
+    try:
+        found = orjson.loads(line)
+    except ValueError:
+        if not _LONG_INTEGER.search(line):
+            raise
+    else:
+        if not _has_long(found):
+            return found
+
     return json.loads(line)
+
+
+def _has_long(value: Any) -> bool:
+    """Tell whether a number is so large that it may have been an integer of more than 64 bits.
+
+    Looking at the values costs less than looking for digits in all the text.
+    """
+    if type(value) is float:
+        return abs(value) >= _INT64
+    if type(value) is dict:
+        return any(_has_long(v) for v in value.values() if type(v) in _MAY_HOLD_LONG)
+    if type(value) is list:
+        return any(_has_long(v) for v in value if type(v) in _MAY_HOLD_LONG)
+    return False
+
+
+_MAY_HOLD_LONG = (float, dict, list)
+_LONG_INTEGER = re.compile(rb"[\[:,]\s*-?\d{19}")
 
 
 def kind_of(value: object) -> Kind:

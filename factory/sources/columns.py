@@ -545,7 +545,7 @@ def pairs_of(
         raise nothing
 
 
-def trace_of(prompt: Prompt, reply: Reply, *, model: str, item: str) -> Trace:
+def trace_of(prompt_id: str, reply: Reply, *, model: str, item: str) -> Trace:
     """Return an imported trace: a content hash stands for its sampling."""
     meta = {**reply.meta, "item": item}
     if reply.dialect is not None:
@@ -553,10 +553,8 @@ def trace_of(prompt: Prompt, reply: Reply, *, model: str, item: str) -> Trace:
     if reply.ending:
         meta["cut_tokens"] = list(reply.ending)
     return Trace(
-        trace_id=ids.imported_trace_id(
-            prompt_id=prompt.prompt_id, model=model, completion=reply.text
-        ),
-        prompt_id=prompt.prompt_id,
+        trace_id=ids.imported_trace_id(prompt_id=prompt_id, model=model, completion=reply.text),
+        prompt_id=prompt_id,
         model=model,
         revision="imported",
         sampling_id=ids.key_of("imported"),

@@ -34,12 +34,9 @@ def rows(
     """
     found = files.expanded([paths] if isinstance(paths, str) else paths)
     for path in found:
+        name = stem(path)
         for number, row in enumerate(itertools.islice(files.read_rows(path), limit)):
-            yield (
-                stem(path),
-                number,
-                row if isinstance(row, dict) else {columns.MALFORMED: row.why},
-            )
+            yield name, number, row if isinstance(row, dict) else {columns.MALFORMED: row.why}
 
 
 def prompts(

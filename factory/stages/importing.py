@@ -21,7 +21,8 @@ from factory.stages.earlier import Earlier
 from factory.stages.origins import Origins
 from factory.store import Store
 
-COMMIT_ROWS = 256
+COMMIT_CHARS = 64 << 20
+COMMIT_ROWS = 50_000
 
 
 @dataclass
@@ -103,62 +104,61 @@ def import_rows(
     earlier = Earlier(store)
     seen: set[str] = set()
     tables = ("prompts", "prompt_sources", "traces", "trace_updates")
-    writers = {name: store.table(name).writer(run_id) for name in tables}
     waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
+    size = 0
 
     def commit() -> None:
+        # Straight to parts: what a kill loses is read again, and a log would be written twice.
         for name in tables:  # prompts before their traces
-            writers[name].append(waiting[name])
+            if waiting[name]:
+                table = store.table(name)
+                table.add(pl.DataFrame(waiting[name], schema=table.form.polars_schema()))
             waiting[name] = []
 
-    try:
-        for reader, _, _, found in itertools.chain([first] if first else [], read):
-            result.rows += 1
-            result.shapes.setdefault(reader.label, reader.shape.name)
-            prompt, origin = found.prompt, found.source
-            if prompt is None or origin is None or not found.replies:
-                result.skipped[found.why or "no_completion"] += 1
+    for reader, _, _, found in itertools.chain([first] if first else [], read):
+        result.rows += 1
+        result.shapes.setdefault(reader.label, reader.shape.name)
+        prompt, origin = found.prompt, found.source
+        if prompt is None or origin is None or not found.replies:
+            result.skipped[found.why or "no_completion"] += 1
+            continue
+        result.with_gold += origin.gold is not None
+        waiting["prompts"].append(prompt.row(run_id))
+        fact = origins.changed(origin)
+        if fact is not None:
+            result.corrected += fact.correction > 0
+            waiting["prompt_sources"].append(fact.row(run_id))
+        for reply in found.replies:
+            result.traces += 1
+            trace = columns.trace_of(
+                origin.prompt_id, reply, model=model or reply.model or "unknown", item=origin.item
+            )
+            result.cut_tokens += bool(reply.ending)
+            if trace.trace_id in seen:
+                result.duplicates += 1
                 continue
-            result.with_gold += origin.gold is not None
-            waiting["prompts"].append(prompt.row(run_id))
-            fact = origins.changed(origin)
-            if fact is not None:
-                result.corrected += fact.correction > 0
-                waiting["prompt_sources"].append(fact.row(run_id))
-            for reply in found.replies:
-                result.traces += 1
-                trace = columns.trace_of(
-                    prompt, reply, model=model or reply.model or "unknown", item=origin.item
-                )
-                result.cut_tokens += bool(reply.ending)
-                if trace.trace_id in seen:
-                    result.duplicates += 1
-                    continue
-                seen.add(trace.trace_id)
-                known = earlier.known_as(trace)
-                if known is not None:
-                    result.known += 1
-                    result.trace_ids.append(known)
-                    update = earlier.update(known, trace, run_id)
-                    if update is not None:
-                        result.updated += 1
-                        waiting["trace_updates"].append(update)
-                    continue
-                old = earlier.superseded(trace, origins, origin.source, origin.item)
-                if old is not None:
-                    result.replaced += 1
-                    waiting["trace_updates"].append(earlier.replace(old, trace.trace_id, run_id))
-                result.new += 1
-                result.trace_ids.append(trace.trace_id)
-                waiting["traces"].append(trace.row(run_id))
-            if len(waiting["traces"]) >= COMMIT_ROWS:
-                commit()
-        commit()
-    finally:
-        for writer in writers.values():
-            writer.close()
-    for name in tables:
-        store.table(name).seal()
+            seen.add(trace.trace_id)
+            known = earlier.known_as(trace)
+            if known is not None:
+                result.known += 1
+                result.trace_ids.append(known)
+                update = earlier.update(known, trace, run_id)
+                if update is not None:
+                    result.updated += 1
+                    waiting["trace_updates"].append(update)
+                continue
+            old = earlier.superseded(trace, origins, origin.source, origin.item)
+            if old is not None:
+                result.replaced += 1
+                waiting["trace_updates"].append(earlier.replace(old, trace.trace_id, run_id))
+            result.new += 1
+            result.trace_ids.append(trace.trace_id)
+            waiting["traces"].append(trace.row(run_id))
+            size += len(trace.completion)
+        if size >= COMMIT_CHARS or len(waiting["prompts"]) >= COMMIT_ROWS:
+            commit()
+            size = 0
+    commit()
     counts = {k: v for k, v in vars(result).items() if k not in ("trace_ids", "run_id")}
     store.end_run(run_id, counts | {"skipped": dict(result.skipped)})
     return result

@@ -27,34 +27,32 @@ class Origins:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, dict[tuple[str, str], PromptSource]] = {}
-        self._mine: set[tuple[str, str, str]] = set()
+        self._mine: dict[str, str | None] = {}
 
     def changed(self, source: PromptSource) -> PromptSource | None:
         """Return the fact to append: the source, its correction, or None where nothing is new.
 
         A gold goes with its verifier and options; what the new word leaves out stays as it was.
         """
-        known = self._of(source.source)
-        before = known.get((source.prompt_id, source.item))
-        mine = (source.source, source.prompt_id, source.item)
-        if mine in self._mine and before is not None:
+        key = source.source_id
+        if key in self._mine:
             # Two words of one run contradict each other: none is a correction, an audit finds both.
-            if source.gold is None or source.gold == before.gold:
+            if source.gold is None or source.gold == self._mine[key]:
                 return None
             return self.changed(dataclasses.replace(source, item=f"{source.item} (other gold)"))
-        self._mine.add(mine)
-        if before is not None:
-            merged = _merged(before, source)
-            if merged == before:
-                return None
-            source = dataclasses.replace(merged, correction=before.correction + 1)
-        known[source.prompt_id, source.item] = source
-        return source
+        self._mine[key] = source.gold
+        before = self._of(source.source).get((source.prompt_id, source.item))
+        if before is None:
+            return source
+        merged = _merged(before, source)
+        self._mine[key] = merged.gold
+        if merged == before:
+            return None
+        return dataclasses.replace(merged, correction=before.correction + 1)
 
     def has(self, name: str, prompt_id: str, item: str) -> bool:
         """Tell whether the store had, before this run, this prompt from this item of a source."""
-        key = (name, prompt_id, item)
-        return (prompt_id, item) in self._of(name) and key not in self._mine
+        return (prompt_id, item) in self._of(name)
 
     def _of(self, name: str) -> dict[tuple[str, str], PromptSource]:
         if name not in self._known:
