@@ -119,14 +119,14 @@ def connect(store: Store, *, refresh: bool = True) -> duckdb.DuckDBPyConnection:
 def fingerprint(store: Store) -> str:
     """Return a key of all that a catalog is built from; an equal one means nothing to do."""
     runs = sorted((store.root / "runs").glob("*/run.json"))
-    manifests = releases.manifest_paths(store)
+    files = (*runs, *releases.manifest_paths(store))
     return key_of(
         {
             "format": CATALOG_FORMAT,
             "root": str(path_of(store)),
             "parts": {n: [p.name for p in paths] for n, paths in wide.part_lists(store).items()},
             "revoked": sorted(store.excluded_runs()),
-            "files": [[str(p), p.stat().st_mtime_ns] for p in (*runs, *manifests)],
+            "files": [[str(p), p.stat().st_mtime_ns if p.exists() else None] for p in files],
         }
     )
 

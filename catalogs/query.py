@@ -121,10 +121,15 @@ def _answered(
         raise _explained(error, timeout_s) from None
     finally:
         stop.cancel()
-    note = ""
+    notes = []
     if max_rows is not None and len(rows) > max_rows:
         rows = rows[:max_rows]
-        note = f"only the first {max_rows} rows are shown; --limit N shows more, 0 all"
+        notes = [f"only the first {max_rows} rows are shown; --limit N shows more, 0 all"]
+    problems = con.execute(
+        "SELECT release, version, problem FROM catalog.releases WHERE problem IS NOT NULL"
+    ).fetchall()
+    notes += [f"release {name}/{version} is left out: {why}" for name, version, why in problems]
+    note = "; ".join(notes)
     return Answer(columns, rows, note=note, seconds=time.perf_counter() - start)
 
 

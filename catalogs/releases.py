@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from factory.errors import CorruptError
 from factory.store import Store
 from factory.store.durable import TMP_PREFIX
 
@@ -26,6 +27,7 @@ class ReleaseFiles:
         row: its row of ``releases``.
         filters: its rows of ``release_filters``.
         parts: Parquet files with its rows, one ``trace_id`` each.
+        sequence: the higher, the newer.
         decisions: Parquet file of ``trace_id, is_kept, dropped_by, undefined_by``, where written.
     """
 
@@ -33,25 +35,27 @@ class ReleaseFiles:
     filters: list[dict[str, Any]] = field(default_factory=list)
     parts: list[Path] = field(default_factory=list)
     decisions: Path | None = None
+    sequence: int = 0
 
 
 def manifest_paths(store: Store) -> list[Path]:
     """Return the manifests of all releases; one without manifest was never finished."""
     found = (store.root / "releases").glob("*/*/manifest.json")
-    return sorted(p for p in found if not p.parent.name.startswith(TMP_PREFIX))
+    there = {p for p in found if not p.parent.name.startswith(TMP_PREFIX)}
+    return sorted({*there, *store.ledger.expected("releases")})
 
 
 def read_releases(store: Store) -> list[ReleaseFiles]:
     """Read all releases, oldest first; the latest version of each name is marked."""
-    found = [_read(path) for path in manifest_paths(store)]
-    found.sort(key=lambda r: (r.row["created_at"] or "", r.row["version"]))
+    found = [_read(store, path) for path in manifest_paths(store)]
+    found.sort(key=lambda r: (r.sequence, r.row["created_at"] or "", r.row["version"]))
     latest = {r.row["release"]: r.row["version"] for r in found}
     for release in found:
         release.row["is_latest"] = release.row["version"] == latest[release.row["release"]]
     return found
 
 
-def _read(path: Path) -> ReleaseFiles:
+def _read(store: Store, path: Path) -> ReleaseFiles:
     name, version = path.parts[-3], path.parts[-2]
     row: dict[str, Any] = {
         "release": name, "version": version, "n_rows": None, "n_universe": None,
@@ -59,29 +63,35 @@ def _read(path: Path) -> ReleaseFiles:
         "manifest": None, "problem": None,
     }  # fmt: skip
     try:
-        data = orjson.loads(path.read_bytes())
-        if not isinstance(data, dict):
-            raise orjson.JSONDecodeError("no object", "", 0)
-    except (OSError, orjson.JSONDecodeError) as error:
-        return ReleaseFiles({**row, "problem": f"manifest.json cannot be read ({error})"})
+        data = store.ledger.read_json(path)
+    except (OSError, CorruptError) as error:
+        return ReleaseFiles({**row, "problem": f"{error}"})
     row |= {
         "n_rows": data.get("rows"),
         "n_universe": data.get("n_universe"),
         "created_at": data.get("created_at"),
-        "manifest": path.read_text("utf-8"),
+        "manifest": orjson.dumps(data).decode(),
     }
     for key in ("universe", "parents", "recipe"):
         if data.get(key) is not None:
             row[key] = orjson.dumps(data[key]).decode()
     parts = [path.parent / str(p["name"]) for p in data.get("parts", []) if "name" in p]
     parts = parts or sorted(path.parent.glob("part-*.parquet"))
-    missing = [p.name for p in parts if not p.is_file()]
-    if missing:
-        row["problem"] = f"missing {', '.join(missing)}"
-        parts = []
     decisions = path.parent / "decisions.parquet"
+    digests = {path.parent / str(p["name"]): p.get("sha256") for p in data.get("parts", [])}
+    digests[decisions] = data.get("decisions_sha256")
+    try:
+        for file in [*parts, *([decisions] if digests[decisions] else [])]:
+            if digests.get(file):
+                store.ledger.vouch(file, digests[file])
+            elif not file.is_file():
+                raise CorruptError(f"{file} is missing")
+    except CorruptError as error:
+        row["problem"] = str(error)
+        parts, decisions = [], path.parent / "none"
     filters = _filters(data.get("filters"), name, version)
-    return ReleaseFiles(row, filters, parts, decisions if decisions.is_file() else None)
+    files = decisions if decisions.is_file() else None
+    return ReleaseFiles(row, filters, parts, files, data.get("sequence", 0))
 
 
 def _filters(found: Any, name: str, version: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import pytest
 from factory.stages.generate.commit import COMMIT_ROWS
 from factory.stages.generate.policy import Policy
 from factory.store import Store
+from factory.store.repair import check
 from tests.helpers_kill import N_PROMPTS, N_SAMPLES, SLOTS, Runner
 from tests.helpers_run import SAMPLING
 from tests.helpers_server import Server, recorded
@@ -96,7 +97,7 @@ def _rounds(
         asked = server.asked if server is not None else (folder / "calls").read_text().split()
         n_repeated += len(asked) - len(set(asked))
         assert len(asked) <= len(set(asked)) + n_here * (SLOTS + COMMIT_ROWS)
-        assert not store.check()
+        assert not check(store)
         n_kills += n_here
     print(json.dumps({"kills": n_kills, "rounds": number, "stages": stages,
                       "repeated": n_repeated}))  # fmt: skip

@@ -206,8 +206,8 @@ def test_a_release_that_cannot_be_read_says_so(store: Store, tmp_path: Path) -> 
     folder = made.make_release(other)
     (folder / "part-00000.parquet").unlink()
     data = collect(other, "sums")
-    assert "missing part-00000.parquet" in (data.problem or "")
-    assert "missing part-00000.parquet" in page(data)
+    assert "part-00000.parquet is missing" in (data.problem or "")
+    assert "part-00000.parquet is missing" in page(data)
 
 
 def test_an_empty_release_divides_by_nothing(tmp_path: Path) -> None:

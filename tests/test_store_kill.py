@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from factory.store import Store
+from factory.store.repair import check
 from tests.helpers_store import FORM
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +59,7 @@ def test_committed_rows_are_all_there_and_none_twice_after_many_kills(tmp_path: 
         process.kill()
         process.communicate()
     store = Store(root)
-    assert store.check() == []
+    assert check(store) == []
     found = store.table("t").read(["k", "n"])
     assert found["k"].is_unique().all()
     acknowledged = {

@@ -289,6 +289,11 @@ def _diff(p: argparse.ArgumentParser) -> None:
 def _check(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gold", action="store_true", help="every gold must pass its own verifier")
     p.add_argument("--audit", action="store_true", help="run the catalog's audits")
+    p.add_argument(
+        "--repair",
+        action="store_true",
+        help="bring back what is whole; what is damaged moves to damaged/",
+    )
     _store(p)
     p.set_defaults(run="factory.cli.store:check")
 

@@ -6,7 +6,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from factory.cli.common import assignments, columns, funnel_lines, note, out, score_params, store_of
+from factory.cli.common import (
+    assignments,
+    columns,
+    folder_of,
+    funnel_lines,
+    note,
+    out,
+    score_params,
+    store_of,
+)  # fmt: skip
 from factory.config import read_yaml
 from factory.errors import UsageError
 from factory.store import Store
@@ -178,11 +187,21 @@ def report(args: Namespace) -> int:
 def check(args: Namespace) -> int:
     """``factory check``: hashes of every file; with ``--gold`` and ``--audit`` more."""
     from catalogs.show import audit
+    from factory.stages.release_repair import check_releases, repair_releases
+    from factory.store import check as check_files
+    from factory.store import repair
 
+    if args.repair:
+        for line in repair(Path(folder_of(args))):
+            out(line)
+        for line in repair_releases(store_of(args)):
+            out(line)
     store = store_of(args)
-    bad = store.check()
+    bad = [*check_files(store), *check_releases(store)]
     for line in bad:
         out(line)
+    if bad and not args.repair:
+        out("`factory check --repair` brings back what is whole; nothing is deleted")
     if args.gold:
         from factory.stages.verify import check_golds
 

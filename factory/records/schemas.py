@@ -137,10 +137,17 @@ class TableForm:
                 return f"{name} is of type {found}, which is no {kind}"
             if kind == "int" and found == pl.UInt64 and (frame[name] >= _INT_END).any():
                 return f"{name} holds a number beyond 64 bits with a sign"
-        keys = frame[self.key]
-        if keys.null_count() or not keys.cast(pl.String).str.contains("^[0-9a-f]{32}$").all():
-            return f"{self.key} holds what is no key"
-        return None
+        return self.misfit_keys(frame)
+
+    def misfit_keys(self, frame: pl.DataFrame) -> str | None:
+        """Say what is wrong with the keys of a frame, where it holds them."""
+        import polars as pl
+
+        if self.key not in frame.columns:
+            return None
+        fits = pl.col(self.key).cast(pl.String).str.contains("^[0-9a-f]{32}$").fill_null(False)
+        bad = frame.lazy().filter(~fits).select(self.key).head(1).collect()
+        return None if bad.is_empty() else f"{self.key} is {bad.item()!r}, which is no key"
 
 
 def whole(value: object) -> int | None:

@@ -38,8 +38,8 @@ class Chosen:
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """Yield the chosen rows, one part of the release at a time."""
-        for part in self.release.manifest["parts"]:
-            yield self.of(pl.read_parquet(self.release.folder / part["name"]))
+        for frame in self.release.parts():
+            yield self.of(frame)
 
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return those of some rows of the release that are chosen."""

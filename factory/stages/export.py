@@ -24,8 +24,9 @@ from factory.rows import files
 from factory.stages.chosen import Chosen
 from factory.stages.hub_folder import write_hub_folder
 from factory.stages.release import Release
+from factory.stages.select import open_wide
 from factory.stages.select.recipe import NOT_EVALUATION
-from factory.store import Store
+from factory.store import Store, wide
 
 Row = dict[str, Any]
 
@@ -152,16 +153,23 @@ def _dpo(store: Store, rows: Chosen) -> Iterator[list[Row]]:
     columns = ["trace_id", "prompt_id", "run_id", "split", "messages", "completion", "status"]
     kept = rows.of(rows.release.read(columns))
     chosen = kept.filter(pl.col("status") == "pass").sort("prompt_id", "trace_id")
-    decided = pl.read_parquet(rows.release.folder / "decisions.parquet")
+    decided = rows.release.decisions()
     # A model's answers to a benchmark are not what others are preferred to, either.
     answers = pl.col("dropped_by").list.contains(NOT_EVALUATION)
     universe = decided.filter(~answers)["trace_id"]
-    failed: set[str] = set()
-    for name in store.tables():
-        if name.startswith("verdicts."):
-            verdicts = store.table(name).read(["trace_id", "status"])
-            failed |= set(verdicts.filter(pl.col("status") == "fail")["trace_id"].to_list())
-    wanted = universe.filter(universe.is_in(list(failed)))
+    store.seal()
+    # Judged as the release's own rows were: by the verifier that the prompt's source names, in
+    # the version that the release pins. What another one says makes no answer a rejected one.
+    labels = rows.release.manifest["plugins"]
+    known = {plug.name for plug in wide.stored_plugs(store)}
+    pins = {name: labels.get(name) for name in known}
+    with open_wide(store, wide.wide_sql(store, pins)) as con:
+        con.register("_universe", universe.to_frame().to_arrow())
+        found = con.execute(
+            "SELECT trace_id FROM wide WHERE status = 'fail' "
+            "AND trace_id IN (SELECT trace_id FROM _universe)"
+        ).fetchall()
+    wanted = pl.Series([row[0] for row in found], dtype=pl.String)
     losers: dict[str, list[str]] = {}
     prompts = chosen["prompt_id"].unique()
     for batch in store.table("traces").batches(["trace_id", "prompt_id", "prefill", "completion"]):

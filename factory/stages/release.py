@@ -12,14 +12,17 @@ in which the store holds them, so that each text is read once however many parts
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
 import polars as pl
 
@@ -29,7 +32,8 @@ from factory.records.text import trace_text
 from factory.stages.contents import Contents
 from factory.stages.select import CATEGORICAL, Selected
 from factory.store import Store, check_name, now
-from factory.store.durable import TMP_PREFIX, fsync_dir, sha256_file, write_json
+from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir, locked, sha256_file
+from factory.store.ledger import Ledger
 
 PART_ROWS = 20_000
 PART_TEXT_BYTES = 96 << 20
@@ -44,14 +48,30 @@ class Release:
     version: str
     folder: Path
     manifest: dict[str, Any]
+    ledger: Ledger
 
     def read(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return its rows, sorted by trace_id."""
-        paths = [self.folder / p["name"] for p in self.manifest["parts"]]
-        if not paths:
+        """Return its rows, sorted by trace_id.
+
+        Raises:
+            CorruptError: a part is damaged or lost; the message names it.
+        """
+        frames = list(self.parts(columns))
+        if not frames:
             return pl.DataFrame(schema=dict.fromkeys(columns or ["trace_id"], pl.String))
-        frames = [pl.read_parquet(p, columns=list(columns) if columns else None) for p in paths]
         return pl.concat(frames, how="diagonal_relaxed")
+
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield its parts, each seen to be whole, in the order of their keys."""
+        for part in self.manifest["parts"]:
+            path = self.ledger.vouch(self.folder / part["name"], part["sha256"])
+            yield pl.read_parquet(path.read_bytes(), columns=list(columns) if columns else None)
+
+    def decisions(self) -> pl.DataFrame:
+        """Return one row per trace of the universe: trace_id, is_kept, dropped_by, undefined_by."""
+        path = self.folder / "decisions.parquet"
+        self.ledger.vouch(path, self.manifest["decisions_sha256"])
+        return pl.read_parquet(path.read_bytes())
 
 
 def release(
@@ -73,6 +93,7 @@ def release(
 
     Raises:
         UsageError: a name that cannot be used, or nothing was kept.
+        StoreError: the disk is full or cannot be written; nothing of it is left.
     """
     check_name(name, what="release")
     keys = selected.keys
@@ -87,20 +108,51 @@ def release(
     if (folder / "manifest.json").exists():
         return open_release(store, name, version)
     work = folder.parent / f"{TMP_PREFIX}{version}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    parts = []
-    contents = Contents()
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        manifest = _write_files(store, name, version, selected, work)
+        manifest |= {
+            "universe": selected.recipe.universe.model_dump(exclude_none=True),
+            "selection": selected.recipe.model_dump(exclude_defaults=True),
+            "parents": list(parents),
+            "recipe": recipe or {},
+            "running": store.living_runs(),
+            "code_version": importlib.metadata.version("r1-factory") if _installed() else "source",
+        }
+        publish(store, manifest, work)
+    except _WRITE_ERRORS as error:
+        raise disk_error(as_os_error(error), folder, "nothing of the release is there") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return open_release(store, name, version)
+
+
+_WRITE_ERRORS = (OSError, pl.exceptions.ComputeError, duckdb.IOException)
+
+
+def as_os_error(error: Exception) -> OSError:
+    """Return what a library says of a failed write as the error of the system that it was.
+
+    >>> as_os_error(ValueError("No space left on device (os error 28)")).errno
+    28
+    """
+    if isinstance(error, OSError) and error.errno:
+        return error
+    code = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+    return OSError(code, os.strerror(code))
+
+
+def _write_files(
+    store: Store, name: str, version: str, selected: Selected, work: Path
+) -> dict[str, Any]:
+    """Write parts and decisions into ``work``; return what the manifest says of them."""
+    keys, contents, parts = selected.keys, Contents(), []
     for number, frame in enumerate(_rows(store, selected, work)):
         contents.add(frame)
-        path = work / f"part-{number:05d}.parquet"
-        frame.write_parquet(path, compression="zstd", row_group_size=2048)
-        size = path.stat().st_size
-        parts.append(
-            {"name": path.name, "rows": frame.height, "bytes": size, "sha256": sha256_file(path)}
-        )
+        parts.append(write_part(work, number, frame))
     selected.decisions.write_parquet(work / "decisions.parquet", compression="zstd")
-    manifest = {
+    return {
         "name": name,
         "version": version,
         "created_at": now(),
@@ -110,24 +162,53 @@ def release(
         **contents.row(),
         "parts": parts,
         "decisions_sha256": sha256_file(work / "decisions.parquet"),
-        "universe": selected.recipe.universe.model_dump(exclude_none=True),
         "filters": selected.funnel,
-        "selection": selected.recipe.model_dump(exclude_defaults=True),
         "plugins": selected.labels,
-        "parents": list(parents),
-        "recipe": recipe or {},
-        "code_version": importlib.metadata.version("r1-factory") if _installed() else "source",
     }
-    write_json(work / "manifest.json", manifest)
-    fsync_dir(work)
-    try:
+
+
+def write_part(folder: Path, number: int, frame: pl.DataFrame) -> dict[str, Any]:
+    """Write one part of a release; return its entry in the manifest."""
+    path = folder / f"part-{number:05d}.parquet"
+    frame.write_parquet(path, compression="zstd", row_group_size=2048)
+    size = path.stat().st_size
+    return {"name": path.name, "rows": frame.height, "bytes": size, "sha256": sha256_file(path)}
+
+
+def publish(store: Store, manifest: dict[str, Any], work: Path) -> None:
+    """Give a finished folder its manifest, its number and its name: from then on it exists."""
+    releases = store.root / "releases" / manifest["name"]
+    folder = releases / manifest["version"]
+    with locked(releases / ".lock"):
+        if (folder / "manifest.json").exists():
+            return  # another process was first with the same version
+        numbers = [m.get("sequence", 0) for _, m in manifests(store, manifest["name"])]
+        numbered = {**manifest, "sequence": 1 + max(numbers, default=0)}
+        store.ledger.write_json(work / "manifest.json", numbered, at=folder / "manifest.json")
+        for path in work.iterdir():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+        fsync_dir(work)
         work.rename(folder)
-    except OSError:
-        if not (folder / "manifest.json").exists():
-            raise
-        shutil.rmtree(work, ignore_errors=True)  # another process was first with the same version
-    fsync_dir(folder.parent)
-    return open_release(store, name, version)
+        fsync_dir(releases)
+        store.ledger.note([folder / "manifest.json"], there=True)
+
+
+def manifests(store: Store, name: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the manifests of all versions of a release, oldest first.
+
+    Raises:
+        CorruptError: one is damaged or lost; the message names it.
+    """
+    folder = store.root / "releases" / name
+    paths = {*folder.glob("*/manifest.json"), *store.ledger.expected(f"releases/{name}")}
+    found = [
+        (path, store.ledger.read_json(path))
+        for path in sorted(paths)
+        if not path.parent.name.startswith(TMP_PREFIX)
+    ]
+    # Numbers, since a clock may be set back; releases of earlier versions have none.
+    return sorted(found, key=lambda f: (f[1].get("sequence", 0), f[1].get("created_at") or ""))
 
 
 def _installed() -> bool:
@@ -166,19 +247,17 @@ def open_release(store: Store, name: str, version: str | None = None) -> Release
     name, _, inside = name.partition("/")
     version = version or inside or None
     check_name(name, what="release")
-    found = []
-    for path in (store.root / "releases" / name).glob("*/manifest.json"):
-        if path.parent.name.startswith(TMP_PREFIX):
-            continue
-        manifest = orjson.loads(path.read_bytes())
-        if version is None or manifest["version"] == version:
-            found.append((manifest["created_at"], path))
+    found = [
+        (path, manifest)
+        for path, manifest in manifests(store, name)
+        if version is None or manifest["version"] == version
+    ]
     if not found:
         have = sorted(p.name for p in (store.root / "releases").glob("*") if p.is_dir())
         wanted = f"{name}/{version}" if version else name
         raise StoreError(f"no release {wanted!r}", f"there is: {', '.join(have) or 'none yet'}")
-    path = max(found)[1]
-    return Release(name, path.parent.name, path.parent, orjson.loads(path.read_bytes()))
+    path, manifest = found[-1]
+    return Release(name, path.parent.name, path.parent, manifest, store.ledger)
 
 
 def _rows(store: Store, selected: Selected, work: Path) -> Iterator[pl.DataFrame]:

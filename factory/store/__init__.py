@@ -5,7 +5,8 @@
 []
 """
 
+from factory.store.repair import check, repair
 from factory.store.store import Store, new_run_id, now
 from factory.store.table import Table, check_name
 
-__all__ = ["Store", "Table", "check_name", "new_run_id", "now"]
+__all__ = ["Store", "Table", "check", "check_name", "new_run_id", "now", "repair"]

@@ -36,10 +36,11 @@ import orjson
 import xxhash
 import zstandard
 
-from factory.errors import CorruptError, StoreError
+from factory.errors import CorruptError, FactoryError, StoreError
 from factory.records.schemas import TableForm
 from factory.records.text import clean_text
 from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir
+from factory.store.ledger import REPAIR, Ledger
 
 MAGIC = b"R1\xff\x03"
 LEVEL = 1
@@ -48,6 +49,7 @@ _HEAD = struct.Struct("<4sIQ")
 _CHECK = struct.Struct("<I")
 _HEAD_BYTES = _HEAD.size + _CHECK.size
 _END = b"\n"
+ROLL_BYTES = 64 << 20
 _SECTOR = 512
 _SEARCH_BYTES = 1 << 20
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
@@ -66,24 +68,48 @@ class SegmentWriter:
     Args:
         path: a file that does not exist yet.
         form: what the rows must fit; None takes them as they are.
+        ledger: is told that the file is there.
 
     Raises:
         StoreError: the file cannot be made.
     """
 
-    def __init__(self, path: Path, form: TableForm | None = None) -> None:
+    def __init__(
+        self, path: Path, form: TableForm | None = None, ledger: Ledger | None = None
+    ) -> None:
         self.path = path
-        self._form = form
+        """The file; a long run goes on in further ones, each of at most about ``ROLL_BYTES``."""
+        self._form, self._ledger = form, ledger
+        self._n_files = 1
         self.n_rows = 0
         """Rows committed so far."""
         self.n_bytes = 0
-        """Bytes committed so far: the size of the file."""
+        """Bytes committed so far to the present file: its size."""
         self._lock = threading.Lock()
+        self._fd: int | None = self._opened(path)
+
+    def _opened(self, path: Path) -> int:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd: int | None = _new_locked(path)
+            fd = _new_locked(path)
         except OSError as error:
-            raise disk_error(error, path, "nothing was written") from error
+            raise disk_error(error, path, f"{self.n_rows} rows are kept") from error
+        try:
+            if self._ledger is not None:
+                self._ledger.note([path], there=True)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _roll(self) -> None:
+        """Go on in a new file, so that a reader of a long run never has much to go through."""
+        path = self.path.with_name(f"{self.path.stem.partition('.')[0]}.{self._n_files}.log")
+        fd = self._opened(path)
+        assert self._fd is not None
+        os.close(self._fd)
+        self.path, self._fd, self.n_bytes = path, fd, 0
+        self._n_files += 1
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Commit rows as one block: when this returns they are on disk, all of them.
@@ -103,6 +129,8 @@ class SegmentWriter:
         with self._lock:
             if self._fd is None:
                 raise StoreError(f"{self.path} is closed", "open another writer")
+            if self.n_bytes >= ROLL_BYTES:
+                self._roll()
             try:
                 _write_all(self._fd, block, self.n_bytes)
                 os.fdatasync(self._fd)
@@ -128,7 +156,9 @@ class SegmentWriter:
             if self._fd is None:
                 return
             if self.n_rows == 0:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, FactoryError):
+                    if self._ledger is not None:
+                        self._ledger.note([self.path], there=False)
                     self.path.unlink()
             os.close(self._fd)
             self._fd = None
@@ -164,7 +194,7 @@ def encode_block(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join((head, _CHECK.pack(_low_half(head)), payload, _END))
 
 
-def read_lines(handle: BinaryIO, path: Path) -> Iterator[bytes]:
+def read_lines(handle: BinaryIO, path: Path, size: int | None = None) -> Iterator[bytes]:
     """Yield the JSON Lines of every block, in order; stop at a torn tail.
 
     The writer may be at work meanwhile: what was committed before the call is yielded.
@@ -172,18 +202,21 @@ def read_lines(handle: BinaryIO, path: Path) -> Iterator[bytes]:
     Raises:
         CorruptError: committed rows are damaged; the message names the file and the place.
     """
-    for found in scan(handle):
+    for found in scan(handle, size):
         if isinstance(found, Damage):
-            raise CorruptError(
-                f"{path} is damaged at byte {found.start}",
-                "restore the file from a copy, or move it away: its rows then count as missing",
-            )
+            raise CorruptError(f"{path} is damaged at byte {found.start}", REPAIR)
         yield found
 
 
-def scan(handle: BinaryIO) -> Iterator[bytes | Damage]:
-    """Yield the JSON Lines of every whole block of a segment, and the damage between them."""
-    size = os.fstat(handle.fileno()).st_size
+def scan(handle: BinaryIO, size: int | None = None) -> Iterator[bytes | Damage]:
+    """Yield the JSON Lines of every whole block of a segment, and the damage between them.
+
+    Args:
+        handle: the open segment.
+        size: read no further than this byte; default: to the end.
+    """
+    if size is None:
+        size = os.fstat(handle.fileno()).st_size
     unpack = zstandard.ZstdDecompressor().decompress
     offset = 0
     while offset < size:

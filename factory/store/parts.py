@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from factory.errors import CorruptError
 from factory.records.schemas import TableForm
 from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir, sha256_file
+from factory.store.ledger import REPAIR
 
 NARROW_ROWS = 65_536
 TEXT_ROWS = 2_048
@@ -102,10 +103,10 @@ def read_part(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
                 assert isinstance(frame, pl.DataFrame)
                 yield frame.select(columns)
     except FileNotFoundError:
-        raise CorruptError(f"{path} is missing", "restore it from a copy") from None
+        raise CorruptError(f"{path} is missing", REPAIR) from None
     except (OSError, pa.ArrowException) as error:
         detail = " ".join(str(error).split())[:160]
-        raise CorruptError(f"{path} is damaged ({detail})", "restore it from a copy") from None
+        raise CorruptError(f"{path} is damaged ({detail})", REPAIR) from None
 
 
 def halves_of(keys: pl.Series) -> pl.DataFrame:

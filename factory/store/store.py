@@ -3,6 +3,7 @@
 ::
 
     data/store.json                                     format of the store
+    data/ledger.log                                     files that must be there (.ledger)
     data/tables/<table>/table.json                      key column and columns
     data/tables/<table>/manifest.json                   parts with SHA-256; sealed segments
     data/tables/<table>/part-<sha16>.parquet            sealed, immutable
@@ -25,12 +26,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from factory.errors import CorruptError, StoreError
 from factory.records.ids import key_of
 from factory.records.schemas import STORE_FORMAT, TABLES, TableForm
-from factory.store.durable import TMP_PREFIX, write_json
+from factory.store.durable import TMP_PREFIX
+from factory.store.ledger import REPAIR, Ledger
+from factory.store.log import is_closed
 from factory.store.table import Table, check_name, open_form
 
 __all__ = ["Store", "Table", "check_name", "new_run_id", "now"]
@@ -55,10 +56,13 @@ class Store:
     def __init__(self, root: Path | str, *, create: bool = True) -> None:
         self.root = Path(root)
         self._forms: dict[str, TableForm] = {}
+        self.ledger = Ledger(self.root)
         marker = self.root / "store.json"
         try:
-            text = marker.read_bytes()
+            data = self.ledger.read_json(marker)
         except FileNotFoundError:
+            if (self.root / "tables").is_dir():
+                raise CorruptError(f"{marker} is missing", REPAIR) from None
             if not create:
                 raise StoreError(
                     f"no store at {str(self.root)!r}",
@@ -69,14 +73,10 @@ class Store:
                     f"{str(self.root)!r} holds other files",
                     "give an empty or new folder as --store",
                 ) from None
-            write_json(marker, {"format": STORE_FORMAT})
-            return
-        except NotADirectoryError:
-            raise StoreError(f"{str(self.root)!r} is a file", "give a folder as --store") from None
-        try:
-            found = orjson.loads(text).get("format")
-        except (orjson.JSONDecodeError, AttributeError):
-            raise CorruptError(f"{marker} is no JSON object", "restore it from a copy") from None
+            data = {"format": STORE_FORMAT, "ledger": True}
+            self.ledger.write_json(marker, data)
+        self.ledger.must_exist = data.get("ledger") is True
+        found = data.get("format")
         if found != STORE_FORMAT:
             raise StoreError(
                 f"store {str(self.root)!r} has format {found}, this version reads {STORE_FORMAT}",
@@ -95,7 +95,7 @@ class Store:
         folder = self.root / "tables" / name
         declared = form or TABLES.get(name.partition(".")[0])
         if name not in self._forms:
-            self._forms[name] = open_form(folder, name, declared)
+            self._forms[name] = open_form(folder, name, declared, self.ledger)
         stored = self._forms[name]
         if declared is not None and dict(stored.columns) != dict(declared.columns):
             raise StoreError(
@@ -104,15 +104,26 @@ class Store:
             )
         # What says which runs are revoked is itself never revoked.
         revoked = self.excluded_runs if name != "exclusions" else list
-        return Table(name, folder, stored, revoked=revoked)
+        return Table(name, folder, stored, self.ledger, revoked=revoked)
 
     def tables(self) -> list[str]:
-        """Return the names of all tables that exist."""
-        return sorted(p.parent.name for p in (self.root / "tables").glob("*/table.json"))
+        """Return the names of all tables that exist.
+
+        Raises:
+            CorruptError: a table's ``table.json`` is lost; the message names it.
+        """
+        folder = self.root / "tables"
+        found = {p.parent.name for p in folder.glob("*/table.json")}
+        files = [*self.ledger.expected("tables"), *folder.glob("*/manifest.json")]
+        for path in files:
+            if path.parent.name not in found:
+                lost = path.with_name("table.json")
+                raise CorruptError(f"{lost} is missing, says {self.ledger.path}", REPAIR)
+        return sorted(found)
 
     def has(self, name: str) -> bool:
         """Tell whether the table exists."""
-        return (self.root / "tables" / name / "table.json").exists()
+        return name in self.tables()
 
     def seal(self) -> int:
         """Seal what closed writers left behind in any table; return the number of rows moved."""
@@ -140,26 +151,33 @@ class Store:
         """Record the start of a run and return its id."""
         run_id = new_run_id()
         record = {"run_id": run_id, "kind": kind, "started_at": now(), "details": details}
-        write_json(self.root / "runs" / run_id / "run.json", record)
+        self.ledger.write_json(self.root / "runs" / run_id / "run.json", record)
         return run_id
 
     def end_run(self, run_id: str, results: Mapping[str, Any]) -> None:
         """Record the end of a run. A run without an end was killed."""
         path = self.root / "runs" / run_id / "run.json"
-        record = orjson.loads(path.read_bytes())
-        write_json(path, {**record, "ended_at": now(), "results": results})
+        record = self.ledger.read_json(path)
+        self.ledger.write_json(path, {**record, "ended_at": now(), "results": results})
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return the records of all runs, oldest first."""
-        paths = sorted((self.root / "runs").glob("*/run.json"))
-        return [orjson.loads(p.read_bytes()) for p in paths]
+        """Return the records of all runs, oldest first.
 
-    def check(self) -> list[str]:
-        """Re-hash every part and re-read every segment; return one line per damaged file."""
-        return [line for name in self.tables() for line in self.table(name).check()]
+        Raises:
+            CorruptError: a record is damaged or lost; the message names it.
+        """
+        found = (self.root / "runs").glob("*/run.json")
+        paths = sorted({*found, *self.ledger.expected("runs")})
+        return [self.ledger.read_json(p) for p in paths]
+
+    def living_runs(self) -> list[str]:
+        """Return the ids of the runs that hold a segment open at the moment."""
+        paths = (self.root / "tables").glob("*/segment-*.log")
+        runs = {(p, p.name.removeprefix("segment-").rpartition("-")[0]) for p in paths}
+        return sorted({run for path, run in runs if path.exists() and not is_closed(path)})
 
     def gc(self) -> int:
-        """Remove temporary files and parts that no manifest names; return bytes freed."""
+        """Remove temporary files and parts whose rows others hold; return bytes freed."""
         freed = sum(self.table(name).gc() for name in self.tables())
         for tmp in self.root.glob(f"**/{TMP_PREFIX}*"):
             with contextlib.suppress(FileNotFoundError):  # finished meanwhile by its writer

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,15 +18,35 @@ import polars as pl
 
 from factory.errors import CorruptError, StoreError, UsageError
 from factory.records.schemas import TableForm, polars_schema
-from factory.store.durable import locked, sha256_file, write_json
+from factory.store.durable import locked
 from factory.store.key_sets import absent, first_of_each
+from factory.store.ledger import REPAIR, Ledger
 from factory.store.log import SegmentWriter, is_closed, read_lines
 from factory.store.parts import Part, PartWriter, halves_of, read_part
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 BATCH_BYTES = 32 << 20
 PART_BYTES = 512 << 20
+SMALL_BYTES = 1 << 20
+MANY_SMALL = 32
+KEPT_S = 3600.0
+"""How long a part stays after others took in its rows: a reader may still have its name."""
 _WRITER_COUNT = itertools.count()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in force in a table's folder.
+
+    Attributes:
+        parts: the sealed parts.
+        sealed: segments whose rows are in the parts; they may still be there.
+        superseded: parts whose rows are all in others → seconds since 1970 of when that was so.
+    """
+
+    parts: list[Part]
+    sealed: list[str] = field(default_factory=list)
+    superseded: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,15 +80,23 @@ class Table:
         name: of the table.
         folder: where its files are.
         form: key and columns.
+        ledger: of the store.
         revoked: returns the runs whose facts do not count at the moment.
     """
 
     def __init__(
-        self, name: str, folder: Path, form: TableForm, *, revoked: Callable[[], list[str]]
+        self,
+        name: str,
+        folder: Path,
+        form: TableForm,
+        ledger: Ledger,
+        *,
+        revoked: Callable[[], list[str]],
     ) -> None:
         self.name = name
         self.folder = folder
         self.form = form
+        self.ledger = ledger
         self._revoked = revoked
 
     # ---- writing
@@ -77,7 +105,7 @@ class Table:
         """Open a segment of one's own; once closed (or its process dead) it can be sealed."""
         check_name(run_id, what="run")
         n = f"{os.getpid():x}{next(_WRITER_COUNT):x}{secrets.token_hex(2)}"
-        return SegmentWriter(self.folder / f"segment-{run_id}-{n}.log", self.form)
+        return SegmentWriter(self.folder / f"segment-{run_id}-{n}.log", self.form, self.ledger)
 
     def add(self, frame: pl.DataFrame) -> int:
         """Write rows straight to a part (facts that can be computed again); keys stay unique.
@@ -95,31 +123,39 @@ class Table:
         floats = [name for name, kind in self.form.columns.items() if kind == "float"]
         frame = frame.with_columns(pl.col(floats).fill_nan(None))  # undefined, as in a log
         frame = frame.unique(self.form.key, keep="first", maintain_order=True)
-        with self._lock():
+        with self.lock():
             new = self.missing_frame(frame)
             if new.height:
-                part = self._write_part([new])
-                parts, sealed = self._manifest()
-                self._write_manifest([*parts, part], sealed)
+                found = self._begun()
+                part = self.write_part([new])
+                self.write_manifest(replace(found, parts=[*found.parts, part]))
         return new.height
 
     def seal(self) -> int:
         """Move closed segments into parts, each key once; return the number of rows moved.
 
-        Segments of living writers are left alone. A kill at any moment leaves either the segments
-        or the parts in force, never both and never neither.
+        Committed rows of living writers are copied, so that what reads parts alone (SQL, select)
+        has them; their segments stay until they are closed. A kill at any moment leaves either
+        the segments or the parts in force, never both and never neither.
         """
-        if not any(self.folder.glob("segment-*.log")):
+        if not any(self.folder.glob("segment-*.log")) or not os.access(self.folder, os.W_OK):
             return 0
-        with self._lock():
-            parts, sealed = self._manifest()
-            self._drop_sealed(sealed)
-            closed = [p for p in self._segment_paths() if is_closed(p)]
-            if not closed:
+        with self.lock():
+            found = self._begun()
+            self._drop_sealed(found.sealed)
+            # Sizes first: a segment that is closed now was whole then.
+            segments = [(p, p.stat().st_size) for p in self.segment_paths()]
+            segments = [(p, size) for p, size in segments if size]
+            closed = {p for p, _ in segments if is_closed(p)}
+            if not segments:
                 return 0
-            keep = self._first_of_each_key(parts, closed)
-            new_parts, n_rows = self._write_parts(closed, keep)
-            self._write_manifest([*parts, *new_parts], [p.name for p in closed])
+            keep = self._first_of_each_key(found.parts, segments, closed)
+            new_parts, n_rows = self._write_parts(segments, keep)
+            if not closed and not new_parts:
+                return 0
+            parts, superseded = self._merged([*found.parts, *new_parts])
+            superseded = {**found.superseded, **superseded}
+            self.write_manifest(Manifest(parts, sorted(p.name for p in closed), superseded))
             self._drop_sealed([p.name for p in closed])
         return n_rows
 
@@ -173,89 +209,131 @@ class Table:
         """Number of facts that count."""
         return sum(b.height for b in self.batches([self.form.key]))
 
-    def check(self) -> list[str]:
-        """Re-hash every part and re-read every segment; return one line per damaged file."""
-        lines = []
-        parts, sealed = self._manifest()
-        for part in parts:
-            path = self.folder / part.name
-            if not path.exists():
-                lines.append(f"{path} is missing: restore it from a copy")
-            elif sha256_file(path) != part.sha256:
-                lines.append(f"{path} is damaged (its SHA-256 changed): restore it from a copy")
-        for path in self._segment_paths():
-            if path.name in sealed:
-                continue
-            try:
-                with path.open("rb") as handle:
-                    for _ in read_lines(handle, path):
-                        pass
-            except FileNotFoundError:
-                continue  # sealed meanwhile: its rows are in a part
-            except CorruptError as error:
-                lines.append(str(error))
-        return lines
-
     def gc(self) -> int:
-        """Remove parts that the manifest does not name; return bytes freed."""
-        with self._lock():
-            parts, sealed = self._manifest()
-            self._drop_sealed(sealed)
-            known = {p.name for p in parts}
-            orphans = [p for p in self.folder.glob("part-*.parquet") if p.name not in known]
-            freed = sum(p.stat().st_size for p in orphans)
-            for path in orphans:
-                path.unlink()
+        """Remove parts that others are proven to hold the rows of; return bytes freed.
+
+        Raises:
+            CorruptError: the manifest is damaged or lost: nothing is removed then.
+        """
+        with self.lock():
+            found = self.manifest()
+            self._drop_sealed(found.sealed)
+            known = {p.name for p in found.parts}
+            old = {n for n, since in found.superseded.items() if time.time() - since > KEPT_S}
+            freed = 0
+            for path in sorted(self.folder.glob("part-*.parquet")):
+                if path.name in known or (path.name in found.superseded and path.name not in old):
+                    continue
+                # What no manifest names is left by a kill; it is a copy where its keys are there.
+                if path.name in old or self.is_copy(path, found):
+                    freed += path.stat().st_size
+                    path.unlink()
+            if old:
+                kept = {n: t for n, t in found.superseded.items() if n not in old}
+                self.write_manifest(replace(found, superseded=kept))
         return freed
 
+    def is_copy(self, path: Path, found: Manifest) -> bool:
+        """Tell whether all rows of a part that no manifest names are in those of the manifest."""
+        try:
+            mine = [halves_of(f[self.form.key]) for f in read_part(path, [self.form.key])]
+        except CorruptError:
+            return False
+        there = [
+            halves_of(f[self.form.key])
+            for part in found.parts
+            for f in read_part(self.folder / part.name, [self.form.key])
+        ]
+        return not mine or absent(pl.concat(mine), there).is_empty()
+
     def part_paths(self) -> list[Path]:
-        """Paths of the sealed parts (seal first to have all facts in them)."""
-        return [self.folder / p.name for p in self._manifest()[0]]
+        """Paths of the sealed parts (seal first to have all facts in them), each seen to be whole.
+
+        Raises:
+            CorruptError: a part is damaged or lost; the message names it.
+        """
+        return [self.vouched(part) for part in self.manifest().parts]
+
+    def vouched(self, part: Part) -> Path:
+        """Return the path of a part that was seen to be whole since it changed."""
+        return self.ledger.vouch(self.folder / part.name, part.sha256)
 
     # ---- inside
 
-    def _lock(self) -> contextlib.AbstractContextManager[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Return the lock under which parts come into force."""
         return locked(self.folder / ".lock")
 
     def _schema(self, names: Iterable[str]) -> pl.Schema:
         return polars_schema({name: self.form.columns[name] for name in names})
 
-    def _manifest(self) -> tuple[list[Part], list[str]]:
+    def manifest(self) -> Manifest:
+        """Return what is in force.
+
+        Raises:
+            CorruptError: the manifest is damaged or lost; the message names it.
+        """
         path = self.folder / "manifest.json"
         try:
-            data = orjson.loads(path.read_bytes())
-            return [Part(**p) for p in data["parts"]], data["sealed"]
+            data = self.ledger.read_json(path)
+            parts = [Part(**p) for p in data["parts"]]
+            return Manifest(parts, data["sealed"], data.get("superseded", {}))
         except FileNotFoundError:
-            return [], []
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise CorruptError(f"{path} is damaged", "restore it from a copy") from None
+            if any(self.folder.glob("part-*.parquet")):
+                raise CorruptError(f"{path} is missing", REPAIR) from None
+            return Manifest([])
+        except (KeyError, TypeError):
+            raise CorruptError(f"{path} is damaged", REPAIR) from None
 
-    def _write_manifest(self, parts: list[Part], sealed: list[str]) -> None:
-        value = {"parts": [vars(p) for p in parts], "sealed": sealed}
-        write_json(self.folder / "manifest.json", value)
+    def _begun(self) -> Manifest:
+        """Return what is in force, before a part is written: parts without a manifest lost it."""
+        found = self.manifest()
+        if not (self.folder / "manifest.json").exists():
+            self.write_manifest(found)
+        return found
+
+    def write_manifest(self, found: Manifest) -> None:
+        """Put parts into force."""
+        self.ledger.write_json(self.folder / "manifest.json", asdict(found))
 
     def _drop_sealed(self, sealed: list[str]) -> None:
-        for name in sealed:
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / name).unlink()
+        paths = [self.folder / name for name in sealed]
+        self.ledger.note(paths, there=False)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
-    def _segment_paths(self) -> list[Path]:
+    def _merged(self, parts: list[Part]) -> tuple[list[Part], dict[str, float]]:
+        """Make one part of the small ones, once there are many: a query during a run makes one."""
+        small = [p for p in parts if p.bytes < SMALL_BYTES]
+        if len(small) < MANY_SMALL:
+            return parts, {}
+        frames = (f for p in small for f in read_part(self.vouched(p), list(self.form.columns)))
+        merged = self.write_part(frames)
+        gone = {p.name: time.time() for p in small if p.name != merged.name}
+        return [*(p for p in parts if p.name not in gone), merged], gone
+
+    def segment_paths(self) -> list[Path]:
+        """Paths of the segments that are there, sealed or not."""
         return sorted(self.folder.glob("segment-*.log"))
 
     def _snapshot(self) -> _Snapshot:
         """Open the segments that no part holds yet. Open files outlive a seal that removes them."""
         for _ in range(200):
-            before = self._manifest()
+            before = self.manifest()
             handles: list[tuple[Path, BinaryIO]] = []
-            snapshot = _Snapshot(before[0], handles)
+            snapshot = _Snapshot(before.parts, handles)
             try:
-                for path in self._segment_paths():
-                    if path.name not in before[1]:
+                for path in self.segment_paths():
+                    if path.name not in before.sealed:
                         handles.append((path, path.open("rb")))
             except FileNotFoundError:
                 snapshot.close()
                 continue
-            if self._manifest() == before:
+            if self.manifest() == before:
+                lost = self.ledger.lost(self.ledger.name_of(self.folder))
+                if lost:
+                    snapshot.close()
+                    raise CorruptError(f"{lost[0]} is missing, says {self.ledger.path}", REPAIR)
                 return snapshot
             snapshot.close()
             time.sleep(0.005)
@@ -270,7 +348,7 @@ class Table:
             need = [c for c in need if c != "run_id" or c in names]
         seen: list[pl.DataFrame] = []
         for part in snapshot.parts:
-            for frame in read_part(self.folder / part.name, need):
+            for frame in read_part(self.vouched(part), need):
                 counted = _without(frame, excluded)
                 if snapshot.segments:
                     seen.append(halves_of(counted[key]))
@@ -291,42 +369,63 @@ class Table:
                 yield counted.select(names)
 
     def _segment_frames(
-        self, path: Path, handle: BinaryIO, names: Sequence[str]
+        self, path: Path, handle: BinaryIO, names: Sequence[str], size: int | None = None
     ) -> Iterator[pl.DataFrame]:
         schema = self._schema(names)
         buffer: list[bytes] = []
-        size = 0
-        for lines in itertools.chain(read_lines(handle, path), [None]):
+        n_bytes = 0
+        for lines in itertools.chain(read_lines(handle, path, size), [None]):
             if lines is not None:
+                if not buffer and not self._is_mine(lines):
+                    raise CorruptError(f"{path} holds rows of another table", REPAIR)
                 buffer.append(lines)
-                size += len(lines)
-            if buffer and (lines is None or size >= BATCH_BYTES):
-                yield pl.read_ndjson(b"".join(buffer), schema=schema)
-                buffer, size = [], 0
+                n_bytes += len(lines)
+            if buffer and (lines is None or n_bytes >= BATCH_BYTES):
+                try:
+                    frame = pl.read_ndjson(b"".join(buffer), schema=schema)
+                except pl.exceptions.PolarsError as error:
+                    detail = " ".join(str(error).split())[:80]
+                    raise CorruptError(f"{path} holds a bad row ({detail})", REPAIR) from None
+                misfit = self.form.misfit_keys(frame)
+                if misfit is not None:
+                    raise CorruptError(f"{path} holds a bad row ({misfit})", REPAIR)
+                yield frame
+                buffer, n_bytes = [], 0
 
-    def _first_of_each_key(self, parts: list[Part], closed: list[Path]) -> pl.Series:
-        """Return, for every row of the closed segments in order, whether it is to be written."""
+    def _is_mine(self, lines: bytes) -> bool:
+        first = orjson.loads(lines[: lines.index(b"\n")])
+        return self.form.key in first and first.keys() <= self.form.columns.keys()
+
+    def _first_of_each_key(
+        self, parts: list[Part], segments: list[tuple[Path, int]], closed: set[Path]
+    ) -> pl.Series:
+        """Return, for every row of the segments in order, whether it is to be written."""
         excluded = self._revoked()
         key, columns = self.form.key, [self.form.key, "run_id"]
         old = [
             halves_of(_without(frame, excluded)[key])
             for part in parts
-            for frame in read_part(self.folder / part.name, columns)
+            for frame in read_part(self.vouched(part), columns)
         ]
-        new = []
-        for frame in self._closed_frames(closed, columns):
+        new, mine = [], []
+        for path, frame in self._sized_frames(segments, columns):
             # A revoked row is kept as history, but does not stand in the way of its successor.
             exempt = frame["run_id"].is_in(excluded).fill_null(False)
             new.append(halves_of(frame[key]).with_columns(exempt.alias("exempt")))
-        return first_of_each(pl.concat(new), old) if new else pl.Series([], dtype=pl.Boolean)
+            # It is written once: when its segment is closed.
+            mine.append(~exempt | (path in closed))
+        if not new:
+            return pl.Series([], dtype=pl.Boolean)
+        return first_of_each(pl.concat(new), old) & pl.concat(mine)
 
-    def _write_parts(self, closed: list[Path], keep: pl.Series) -> tuple[list[Part], int]:
+    def _write_parts(
+        self, segments: list[tuple[Path, int]], keep: pl.Series
+    ) -> tuple[list[Part], int]:
         parts: list[Part] = []
         start = size = n_rows = 0
-        frame_stream = self._closed_frames(closed, list(self.form.columns))
         writer = PartWriter(self.folder, self.form)
         try:
-            for frame in frame_stream:
+            for _, frame in self._sized_frames(segments, list(self.form.columns)):
                 kept = frame.filter(keep[start : start + frame.height])
                 start += frame.height
                 n_rows += kept.height
@@ -341,12 +440,16 @@ class Table:
             writer.abandon()
         return parts, n_rows
 
-    def _closed_frames(self, closed: list[Path], names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        for path in closed:
+    def _sized_frames(
+        self, segments: list[tuple[Path, int]], names: Sequence[str]
+    ) -> Iterator[tuple[Path, pl.DataFrame]]:
+        for path, size in segments:
             with path.open("rb") as handle:
-                yield from self._segment_frames(path, handle, names)
+                for frame in self._segment_frames(path, handle, names, size):
+                    yield path, frame
 
-    def _write_part(self, frames: Iterable[pl.DataFrame]) -> Part:
+    def write_part(self, frames: Iterable[pl.DataFrame]) -> Part:
+        """Write one part; it is in force once the manifest names it."""
         writer = PartWriter(self.folder, self.form)
         try:
             for frame in frames:
@@ -356,22 +459,33 @@ class Table:
             writer.abandon()
 
 
-def open_form(folder: Path, name: str, declared: TableForm | None) -> TableForm:
+def open_form(folder: Path, name: str, declared: TableForm | None, ledger: Ledger) -> TableForm:
     """Return the stored form of a table, which is ``declared`` where the table is new."""
     path = folder / "table.json"
-    for _ in range(2):
-        try:
-            data = orjson.loads(path.read_bytes())
-            return TableForm(data["key"], dict(data["columns"]))
-        except FileNotFoundError:
-            if declared is None:
-                raise StoreError(f"no table {name!r}", "`factory ls` names the tables") from None
-            # Two processes may both write it: the content is the same.
-            write_json(path, {"key": declared.key, "columns": list(declared.columns.items())})
-            return declared
-        except (ValueError, KeyError, TypeError):
-            raise CorruptError(f"{path} is damaged", "restore it from a copy") from None
-    raise AssertionError("unreachable")
+    try:
+        data = ledger.read_json(path)
+        return TableForm(data["key"], dict(data["columns"]))
+    except FileNotFoundError:
+        if (folder / "manifest.json").exists() or any(folder.glob("part-*")):
+            raise CorruptError(f"{path} is missing", REPAIR) from None
+        if declared is None:
+            raise StoreError(f"no table {name!r}", "`factory ls` names the tables") from None
+        # Two processes may both write it: the content is the same. The manifest comes first, so
+        # that a table without one is a table that lost it; where another process was faster and
+        # has put parts into force meanwhile, its manifest stays.
+        with locked(folder / ".lock"):
+            if not (folder / "manifest.json").exists():
+                ledger.write_json(folder / "manifest.json", asdict(Manifest([])))
+            write_form(folder, declared, ledger)
+        return declared
+    except (ValueError, KeyError, TypeError):
+        raise CorruptError(f"{path} is damaged", REPAIR) from None
+
+
+def write_form(folder: Path, form: TableForm, ledger: Ledger) -> None:
+    """Write down the form of a table."""
+    value = {"key": form.key, "columns": list(form.columns.items())}
+    ledger.write_json(folder / "table.json", value)
 
 
 def _without(frame: pl.DataFrame, excluded: list[str]) -> pl.DataFrame:

@@ -46,7 +46,7 @@ from factory.store.wide import literal, quoted
 
 __all__ = [
     "Decontaminate", "Diversity", "Mixture", "NearDuplicates", "PassRates", "Selected",
-    "Selection", "Universe", "check_filters", "select",
+    "Selection", "Universe", "check_filters", "open_wide", "select",
 ]  # fmt: skip
 CATEGORICAL = ("source", "split", "domain", "level", "prompt_language", "verifier", "status")
 """Columns of ``wide`` that are part of a release's version, beside the texts."""
@@ -87,7 +87,7 @@ class Selected:
         """Yield the kept traces with all columns of wide, in no order, ``BATCH_ROWS`` at a time."""
         if self.keys.is_empty():
             return
-        with _opened(self.store, self.wide_sql) as con:
+        with open_wide(self.store, self.wide_sql) as con:
             con.register("_kept", self.keys.select("trace_id").to_arrow())
             found = con.sql("SELECT * FROM wide WHERE trace_id IN (SELECT trace_id FROM _kept)")
             for batch in found.to_arrow_reader(BATCH_ROWS):
@@ -96,7 +96,7 @@ class Selected:
                 yield frame
 
     def _empty(self) -> pl.DataFrame:
-        with _opened(self.store, self.wide_sql) as con:
+        with open_wide(self.store, self.wide_sql) as con:
             return pl.DataFrame(con.sql("SELECT * FROM wide LIMIT 0").to_arrow_table())
 
 
@@ -139,7 +139,7 @@ def select(
     store.seal()
     sql = wide.wide_sql(store, recipe.versions, verifiers=verifiers, scores=scores)
     labels = {p.name: p.label for p in wide.choose(wide.stored_plugs(store), recipe.versions)}
-    with _opened(store, sql) as con:
+    with open_wide(store, sql) as con:
         funnel.check_filters(con, filters)
         _refuse_unknown(con, store, recipe.universe)
         frame = _universe(con, store, recipe, filters, trace_ids).sort("trace_id")
@@ -163,7 +163,7 @@ def select(
 
 
 @contextlib.contextmanager
-def _opened(store: Store, wide_sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_wide(store: Store, wide_sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB with the view ``wide``; it reads the store's parts and nothing else.
 
     A recipe's predicate may come from anybody: with external access off it can open no file.
