@@ -58,7 +58,7 @@ class Connection:
         self._answers = queue.SimpleQueue()
         self._asked: dict[str, _Asked] = {}
         self._refusals = Refusals()
-        self._is_draining = False
+        self._is_draining = self._has_failed = False
         self._n_completions, self._n_completion_tokens = 0, 0
         self._unreachable_since: float | None = None
         secrets = [s for a in settings.addresses for s in a.secrets]
@@ -161,6 +161,8 @@ class Connection:
         return len(self._asked) - n_sent, n_sent
 
     def _begin(self, request: Request) -> None:
+        if self._has_failed:
+            return
         if self._is_draining and self._endpoints.are_paused(now=self._loop.time()):
             self._answers.put(_given_back(request))
             return
@@ -178,6 +180,9 @@ class Connection:
             self._answers.put(_given_back(request) if self._is_draining else None)
         elif (error := task.exception()) is not None:
             self._answers.put(error)
+            self._has_failed = True  # the run ends: nothing more is asked
+            for asked in self._asked.values():
+                self._end(asked)
 
     async def _answer(self, asked: _Asked) -> None:
         """Try until there is an answer or no try is left."""
