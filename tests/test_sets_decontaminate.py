@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from factory.errors import UsageError
-from factory.sets.decontaminate import Decontaminator, benchmark_texts
+from factory.sets.decontaminate import Decontaminator
 
 PROBLEM = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many in total?"
 CHINESE = "小明有十二个苹果，他把其中的三分之一给了小红，然后又买了五个，请问现在小明有几个苹果？"
@@ -115,15 +115,6 @@ def test_masks_alone_make_no_twin() -> None:
     checker = Decontaminator({"toy": [numbers]}, twins=True)
     out = checker.check(pl.DataFrame({"text": [", ".join(str(n) for n in range(100, 140))]}))
     assert out["is_template_twin"].to_list() == [False]
-
-
-def test_prompts_and_reference_solutions_are_read_from_rows() -> None:
-    rows = [
-        {"problem": "p1", "solution": "s1", "gold": "4"},
-        {"question": "p2", "canonical_solution": None},
-        {"prompt": [{"role": "user", "content": "p3"}]},
-    ]
-    assert benchmark_texts(rows) == ["p1", "s1", "p2", "p3"]
 
 
 @pytest.mark.parametrize(

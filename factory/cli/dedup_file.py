@@ -5,6 +5,7 @@ Both write one output row per input row, in input order, the input's columns kep
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from factory.errors import UsageError
 from factory.records.text import clean_text
 from factory.rows import files
 from factory.rows.files import Malformed, Row
+from factory.rows.paths import compiled, opened
+from factory.rows.texts import joined
 
 DEDUP_COLUMNS = ("cluster_id", "is_duplicate")
 CONTAMINATION_COLUMNS = ("is_contaminated", "contaminated_by", "matched_ngram")
@@ -54,13 +57,15 @@ def dedup_file(
     def texts() -> Iterator[list[str | None]]:
         for batch in files.read_batches(source):
             rows = [None if isinstance(r, Malformed) else r for r in batch]
-            have.update(name for row in rows if row for name in files.map_columns(row, mapping))
+            have.update(name for row in rows if row for name in row)
             found = [None if row is None else _text(row, column, mapping) for row in rows]
             is_null.extend(text is None for text in found)
             yield found
 
     label = cluster(texts(), threshold=threshold, ngram=ngram)
-    if have and column not in have and all(is_null):
+    if have and all(is_null):
+        _refuse_no_text([dict.fromkeys(have)], [], list(mapping.values()))
+    if have and all(is_null) and column not in have:
         raise UsageError(
             f"no column {column!r} in the input",
             f"it has {', '.join(sorted(have))[:300]}: use --column or --map",
@@ -92,57 +97,76 @@ def decontaminate_file(
     columns: Sequence[str] | None,
     ngram: int,
     mapping: Mapping[str, str],
+    against_mapping: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
     prefix: str = "",
-) -> Tally:
+) -> tuple[Tally, list[str]]:
     """Write ``is_contaminated``, ``contaminated_by`` and ``matched_ngram``.
 
     Args:
         source: path or ``-``.
         out: path or ``-``.
         against: benchmark files; their prompts and reference solutions are looked for.
-        columns: text columns to check; default: those of prompt, completion, text … that are there.
+        columns: columns (or paths) to check; default: every text of a row, wherever it stands.
         ngram: words that must run alike (DeepSeek-R1: 10).
-        mapping: name that we read → column of the input.
+        mapping: name that we read → column, path or template of the input; read beside the rest.
+        against_mapping: ``prompt`` and ``solution`` → the same of the benchmarks.
+        ignore: instructions that are no sign of contamination.
         prefix: put before the written columns.
+
+    Returns:
+        The tally, and a line for each instruction that was set aside.
     """
-    from factory.sets.decontaminate import Decontaminator, benchmark_texts
+    from factory.stages.overlap import HEAD_ROWS, OverlapCheck, benchmark_items, texts_of_row
 
     check_paths(source, out)
-    refuse_unread(mapping, _names_of(columns) if columns else _TEXT_COLUMNS)
-    benchmarks = {}
-    for path in against:
-        files.check_input(path)
-        rows = [r for r in files.read_rows(path) if isinstance(r, dict)]
-        texts = benchmark_texts(rows)
-        if not texts:
-            raise UsageError(f"no prompt in benchmark {path!r}", "its rows need prompt or problem")
-        benchmarks[path] = texts
-    checker = Decontaminator(benchmarks, ngram=ngram)
+    refuse_unread(mapping, {*(columns or ()), *_TEXT_COLUMNS})
+    refuse_unread(against_mapping or {}, ("prompt", "solution"))
+    benchmarks = {path: benchmark_items(path, against_mapping, ngram=ngram) for path in against}
+    wanted = None if columns is None else [mapping.get(c, c) for c in columns]
+
+    def texts_of(row: Row | Malformed) -> list[str]:
+        if isinstance(row, Malformed):
+            return []
+        found = texts_of_row(row, wanted)
+        return found if columns is not None else found + texts_of_row(row, list(mapping.values()))
+
+    reading = files.read_batches(source)
+    first: list[list[Row | Malformed]] = []
+    while sum(map(len, first)) < HEAD_ROWS and (batch := next(reading, None)):
+        first.append(batch)
+    rows = [row for batch in first for row in batch if isinstance(row, dict)]
+    _refuse_no_text(rows, wanted or [], list(mapping.values()))
+    checker = OverlapCheck(benchmarks, [texts_of(r) for r in rows], ngram=ngram, ignore=ignore)
     tally = Tally()
 
     def batches() -> Iterator[list[Row]]:
-        for batch in files.read_batches(source):
+        for batch in itertools.chain(first, reading):
             refuse_collision(batch, [prefix + c for c in CONTAMINATION_COLUMNS])
-            wanted = list(columns or _text_columns(batch, mapping))
-            frame = pl.DataFrame(
-                {
-                    c: [None if isinstance(r, Malformed) else _text(r, c, mapping) for r in batch]
-                    for c in wanted
-                },
-                schema=dict.fromkeys(wanted, pl.String),
-            )
-            checked = checker.check(frame, columns=wanted).select(CONTAMINATION_COLUMNS)
+            checked = checker.check([texts_of(row) for row in batch]).select(CONTAMINATION_COLUMNS)
             yield [
                 _merge(row, values, prefix, tally, "contaminated", values["is_contaminated"])
                 for row, values in zip(batch, checked.iter_rows(named=True), strict=True)
             ]
 
     files.write_rows(out, batches())
-    return tally
+    return tally, list(checker.notes())
 
 
 _TEXT_COLUMNS = ("prompt", "problem", "question", "completion", "reasoning", "answer", "text",
-                 "output", "raw", "solution")  # fmt: skip
+                 "output", "raw", "solution", "messages")  # fmt: skip
+_WHOLE = ("messages", "conversations", "generations", "prompt", "problem", "question",
+          "instruction")  # fmt: skip
+
+
+def _refuse_no_text(rows: Sequence[Row], wanted: Sequence[str], mapped: Sequence[str]) -> None:
+    """Refuse a file in which a named column stands nowhere, or no row holds any text."""
+    have = {name for row in rows for name in row}
+    for name in (*wanted, *mapped):
+        if rows and compiled(name, have) is None:
+            raise UsageError(
+                f"no column {name!r} in the input", f"it has {', '.join(sorted(have))[:300]}"
+            )
 
 
 def _names_of(columns: Sequence[str]) -> set[str]:
@@ -151,23 +175,21 @@ def _names_of(columns: Sequence[str]) -> set[str]:
     return {*columns, *(joined if {"text", "completion"}.intersection(columns) else ())}
 
 
-def _text_columns(batch: Sequence[Row | Malformed], mapping: Mapping[str, str]) -> list[str]:
-    rows = [files.map_columns(r, mapping) for r in batch if isinstance(r, dict)]
-    found = [c for c in _TEXT_COLUMNS if any(isinstance(r.get(c), str) for r in rows)]
-    if rows and not found:
-        raise UsageError(
-            f"no text column in the input ({', '.join(sorted(rows[0]))[:200]})",
-            "give --column NAME",
-        )
-    return found or ["text"]
-
-
 def _text(row: Row, column: str, mapping: Mapping[str, str]) -> str | None:
-    view = files.map_columns(row, mapping)
-    value = view.get(column)
-    if not isinstance(value, str) and column in ("text", "completion"):
+    """Return the text of a column (or path); by default of whichever there is, as one text."""
+    view = {**row, **{name: _value(row, path) for name, path in mapping.items()}}
+    value = _value(view, column)
+    if value is None and column in ("text", "completion"):
         value = files.completion_of(view)
-    return clean_text(value) if isinstance(value, str) else None
+    if value is None and column == "text":
+        value = next((view[name] for name in _WHOLE if view.get(name)), None)
+    text = joined(opened(value))
+    return clean_text(text) if text is not None else value if isinstance(value, str) else None
+
+
+def _value(row: Row, path: str) -> Any:
+    value = compiled(path, row.keys())
+    return None if value is None else value.of(row)
 
 
 def _merge(

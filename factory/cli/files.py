@@ -75,16 +75,21 @@ def dedup(args: Namespace) -> int:
 def decontaminate(args: Namespace) -> int:
     """``factory decontaminate IN --against FILE… --out OUT``."""
     from factory.cli.dedup_file import decontaminate_file
+    from factory.stages.overlap import ignored_texts
 
-    tally = decontaminate_file(
+    tally, notes = decontaminate_file(
         args.input,
         args.out,
         against=args.against,
         columns=args.column or None,
         ngram=args.ngram,
         mapping=columns(args.map),
+        against_mapping=columns(args.against_map),
+        ignore=[text for path in args.ignore_text for text in ignored_texts(path)],
         prefix=args.prefix,
     )
+    for line in notes:
+        note(line)
     note(tally.line())
     return tally.exit_code
 

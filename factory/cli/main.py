@@ -129,7 +129,13 @@ def _dedup(p: argparse.ArgumentParser) -> None:
 def _decontaminate(p: argparse.ArgumentParser) -> None:
     _files(p)
     p.add_argument("--against", metavar="FILE", nargs="+", required=True, help="benchmark files")
-    p.add_argument("--column", action="append", default=[], help="text column (repeatable)")
+    p.add_argument("--column", action="append", default=[],
+                   help="column or path to check (repeatable; default: every text of a row, "
+                        "messages and generations too)")  # fmt: skip
+    _pair(p, "--against-map", "NAME=COLUMN", "the benchmarks' prompt or solution is their COLUMN")
+    p.add_argument("--ignore-text", metavar="FILE", action="append", default=[],
+                   help="instructions that are no sign of contamination, one a paragraph (what "
+                        "both sides share is set aside anyway)")  # fmt: skip
     p.add_argument("--ngram", type=int, default=10, help="words per n-gram (default: 10)")
     p.set_defaults(run="factory.cli.files:decontaminate")
 
@@ -316,7 +322,7 @@ def _doctor(p: argparse.ArgumentParser) -> None:
 
 
 def _pair(p: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
-    dest = {"--set": "overrides"}.get(flag, flag.removeprefix("--"))
+    dest = {"--set": "overrides"}.get(flag, flag.removeprefix("--").replace("-", "_"))
     p.add_argument(flag, metavar=metavar, action="append", default=[], help=text, dest=dest)
 
 

@@ -42,25 +42,6 @@ PROMPT_FIELDS = ("prompt", "problem", "question", "text", "text_a")
 SOLUTION_FIELDS = ("solution", "reference_solution", "canonical_solution", "answer_text")
 
 
-def benchmark_texts(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return prompts and reference solutions of a benchmark's rows, whatever their field names.
-
-    >>> benchmark_texts([{"problem": "2+2?", "solution": "It is 4.", "id": 7}])
-    ['2+2?', 'It is 4.']
-    """
-    texts = []
-    for row in rows:
-        for name in (*PROMPT_FIELDS, *SOLUTION_FIELDS):
-            value = row.get(name)
-            if isinstance(value, str) and value.strip():
-                texts.append(value)
-        messages = row.get("messages", row.get("prompt"))
-        if isinstance(messages, Sequence) and not isinstance(messages, str):
-            contents = (m.get("content") for m in messages if isinstance(m, Mapping))
-            texts.extend(c for c in contents if isinstance(c, str) and c.strip())
-    return texts
-
-
 @dataclass(frozen=True, slots=True)
 class Hits:
     """n-grams of a chunk of texts that are in the index.
@@ -248,7 +229,7 @@ class Decontaminator:
 
     Args:
         benchmarks: name → its texts: prompts, and reference solutions where there are any
-            (``benchmark_texts`` reads them from rows). Null and blank texts are left out.
+            (``factory.stages.overlap`` reads them from files). Null and blank texts are left out.
         ngram: words that must run alike; 10 is R1's, 8 open-r1's, 13 that of older work.
         folding: what does not count as a difference (module docstring).
         twins: also report template twins, by ``TWIN_GRAM`` masked words.

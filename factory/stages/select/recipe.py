@@ -52,6 +52,12 @@ class Decontaminate(Config):
     """Benchmark files (JSON Lines or Parquet)."""
     ngram: int = Field(default=10, ge=3)
     """Words per n-gram (DeepSeek-R1: 10)."""
+    mapping: dict[str, str] = Field(default_factory=dict)
+    """``prompt`` and ``solution`` → column, path or template of the benchmarks; by default columns
+    of the usual names."""
+    ignore_text: list[str] = Field(default_factory=list)
+    """Text files of instructions, one a paragraph, that are no sign of contamination; those that
+    many prompts of both sides share are set aside anyway."""
 
 
 class PassRates(Config):

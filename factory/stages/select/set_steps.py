@@ -88,26 +88,39 @@ def _pass_rates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Seri
 
 
 def _decontaminate(store: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
-    from factory.rows import files
-    from factory.sets.decontaminate import Decontaminator, benchmark_texts
+    from factory.stages.overlap import (
+        HEAD_ROWS,
+        OverlapCheck,
+        benchmark_items,
+        ignored_texts,
+        texts_of_row,
+    )
 
     asked = recipe.decontaminate
     assert isinstance(asked, Decontaminate)
-    benchmarks = {}
-    for path in asked.against:
-        files.check_input(path)
-        rows = [r for r in files.read_rows(path) if isinstance(r, dict)]
-        benchmarks[path] = benchmark_texts(rows)
-    checker = Decontaminator(benchmarks, ngram=asked.ngram)
+    benchmarks = {
+        path: benchmark_items(path, asked.mapping, ngram=asked.ngram) for path in asked.against
+    }
+    ignore = [text for path in asked.ignore_text for text in ignored_texts(path)]
     keys = frame.select("trace_id", "prompt_id").filter(alive)
+
+    def prompts() -> Iterator[tuple[pl.Series, list[list[str]]]]:
+        for batch in store.table("prompts").batches(["prompt_id", "messages"]):
+            mine = batch.join(keys, on="prompt_id", how="semi")
+            yield mine["prompt_id"], [texts_of_row({"m": m}) for m in mine["messages"]]
+
+    head: list[list[str]] = []
+    for _, texts in prompts():
+        head += texts
+        if len(head) >= HEAD_ROWS:
+            break
+    checker = OverlapCheck(benchmarks, head, ngram=asked.ngram, ignore=ignore)
     bad_prompts, bad_traces = [], []
-    for batch in store.table("prompts").batches(["prompt_id", "text"]):
-        mine = batch.join(keys, on="prompt_id", how="semi")
-        checked = checker.check(mine, columns=["text"])
-        bad_prompts.append(checked.filter("is_contaminated")["prompt_id"])
-    for texts in texts_of(store, keys):
-        checked = checker.check(texts, columns=["text"])
-        bad_traces.append(checked.filter("is_contaminated")["trace_id"])
+    for ids, texts in prompts():
+        bad_prompts.append(ids.filter(checker.check(texts)["is_contaminated"].fill_null(False)))
+    for rows in texts_of(store, keys):
+        checked = checker.check([[t] for t in rows["text"]])["is_contaminated"]
+        bad_traces.append(rows["trace_id"].filter(checked.fill_null(False)))
     bad = frame.select(
         (_is_in("prompt_id", bad_prompts) | _is_in("trace_id", bad_traces)).alias("bad")
     )["bad"]
