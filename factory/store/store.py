@@ -114,10 +114,11 @@ class Store:
         """
         folder = self.root / "tables"
         found = {p.parent.name for p in folder.glob("*/table.json")}
-        files = [*self.ledger.expected("tables"), *folder.glob("*/manifest.json")]
-        for path in files:
-            if path.parent.name not in found:
-                lost = path.with_name("table.json")
+        # A table that is just being made has a manifest for a moment before it has this file.
+        expected = [p for p in self.ledger.expected("tables") if p.name == "table.json"]
+        for path in [*expected, *folder.glob("*/part-*.parquet")]:
+            lost = path.with_name("table.json")
+            if path.parent.name not in found and not lost.exists():
                 raise CorruptError(f"{lost} is missing, says {self.ledger.path}", REPAIR)
         return sorted(found)
 

@@ -466,18 +466,18 @@ def open_form(folder: Path, name: str, declared: TableForm | None, ledger: Ledge
         data = ledger.read_json(path)
         return TableForm(data["key"], dict(data["columns"]))
     except FileNotFoundError:
-        if (folder / "manifest.json").exists() or any(folder.glob("part-*")):
-            raise CorruptError(f"{path} is missing", REPAIR) from None
-        if declared is None:
-            raise StoreError(f"no table {name!r}", "`factory ls` names the tables") from None
-        # Two processes may both write it: the content is the same. The manifest comes first, so
-        # that a table without one is a table that lost it; where another process was faster and
-        # has put parts into force meanwhile, its manifest stays.
-        with locked(folder / ".lock"):
+        with locked(folder / ".lock") if declared is not None else contextlib.nullcontext():
+            if path.exists():  # another process was faster
+                return open_form(folder, name, declared, ledger)
+            if any(folder.glob("part-*")):
+                raise CorruptError(f"{path} is missing", REPAIR) from None
+            if declared is None:
+                raise StoreError(f"no table {name!r}", "`factory ls` names the tables") from None
+            # The manifest first, so that a table without one is a table that lost it.
             if not (folder / "manifest.json").exists():
                 ledger.write_json(folder / "manifest.json", asdict(Manifest([])))
             write_form(folder, declared, ledger)
-        return declared
+            return declared
     except (ValueError, KeyError, TypeError):
         raise CorruptError(f"{path} is damaged", REPAIR) from None
 

@@ -28,11 +28,14 @@ from factory.stages.generate.price import Price
 from factory.stages.generate.progress import Progress
 from factory.stages.generate.scoring import Scores
 from factory.store import Store
+from factory.store.claims import Claims
 
 MAX_ATTEMPTS = 3
 REPORT_S = 0.2
 TURN_TRACES = COMMIT_ROWS // 2
 """Finished traces after which the loop looks at its other threads, where answers come fast."""
+ELSEWHERE_S = 0.2
+"""Seconds between two looks at prompts that another run is at work on."""
 TURN_S = 0.005
 """Seconds after which it does so anyhow."""
 
@@ -97,6 +100,12 @@ class Loop:
         self._by_trace: dict[str, tuple[SampleState, int]] = {}
         self._ready: deque[SampleState] = deque(states)
         self._again: deque[tuple[SampleState, int]] = deque()
+        self._claims = Claims(store.root / "claims", run_id)
+        self._done: list[str] = []
+        self._mine: set[str] = set()
+        """Prompts that this run has claimed, by the key of their first sample."""
+        self._elsewhere: list[SampleState] = []
+        """Prompts that another run is at work on, or was since this one began."""
         self._attempts: dict[str, int] = {}
         self._running: Engine | None = None
         self._is_draining = False
@@ -107,28 +116,29 @@ class Loop:
 
     def load(self) -> None:
         """Take up what the store has: traces, then their verdicts (computing those that lack)."""
+        self._load(self.states)
+        self.progress.n_prompts_done_before = self.progress.n_prompts_done
+
+    def _load(self, states: list[SampleState]) -> None:
         width = self.policy.limit
-        wanted = pl.Series(
-            "trace_id", [t for s in self.states for t in s.trace_ids], dtype=pl.String
-        )
+        wanted = pl.Series("trace_id", [t for s in states for t in s.trace_ids], dtype=pl.String)
         frame = wanted.to_frame().with_row_index("n")
         missing = self._traces.missing_frame(frame)["n"]
         present = frame["n"].filter(~frame["n"].is_in(missing.implode()))
         for n in present:
-            self.states[n // width].have.add(n % width)
-        self.progress.n_have = len(present)
+            states[n // width].have.add(n % width)
+        self.progress.n_have += len(present)
         if self._checks is None or not len(present):
-            for state in self.states:
+            for state in states:
                 for index in state.have:
                     state.statuses[index] = "unscored"
         else:
-            self._load_verdicts(self._checks)
-        for state in self.states:
+            self._load_verdicts(self._checks, states)
+        for state in states:
             self._note_done(state)
-        self.progress.n_prompts_done_before = self.progress.n_prompts_done
 
-    def _load_verdicts(self, checks: Checks) -> None:
-        lacking = checks.load(self.states)
+    def _load_verdicts(self, checks: Checks, states: list[SampleState]) -> None:
+        lacking = checks.load(states)
         if not lacking:
             return
         columns = ["trace_id", "completion", "prefill", "finish_reason"]
@@ -183,6 +193,7 @@ class Loop:
         finally:
             for segment in self._segments:
                 segment.close()
+            self._claims.close()
             if self._checks is not None:
                 self._checks.close()
 
@@ -223,7 +234,10 @@ class Loop:
             if request is None:
                 self._turn()  # what has been done since may give something to ask
                 request = self._next_request()
-            if request is None and not self._open():
+            if request is None and self._elsewhere and not self._is_busy():
+                self._look_again()
+                request = self._next_request()
+            if request is None and not self._is_busy() and not self._elsewhere:
                 return
             yield request
 
@@ -238,6 +252,9 @@ class Loop:
         if self._again:
             return self._ask(*self._again.popleft())
         while self._ready:
+            if not self._is_mine(self._ready[0]):
+                self._elsewhere.append(self._ready.popleft())
+                continue
             index = self._next_index(self._ready[0])
             if index is not None:
                 return self._ask(self._ready[0], index)
@@ -276,8 +293,37 @@ class Loop:
             sample_index=index,
         )
 
-    def _open(self) -> bool:
+    def _is_busy(self) -> bool:
         return bool(self._by_trace or (self._checks is not None and self._checks.n_pending))
+
+    def _is_mine(self, state: SampleState) -> bool:
+        """Claim a prompt before its first request, so that two runs never pay for it twice."""
+        key = state.trace_ids[0]
+        if state.is_done or key in self._mine:
+            return True
+        if not self._claims.take(key):
+            return False
+        self._mine.add(key)
+        return True
+
+    def _look_again(self) -> None:
+        """Take over what others have finished, or left when they ended; wait a little if nothing.
+
+        Nothing of this run is under way then. It first gives up all of its own claims, so that two
+        runs never wait for each other; what it lacks itself (requests that failed) is the others'.
+        """
+        self._claims.release(self._mine)
+        self._mine.clear()
+        waiting = {state.trace_ids[0]: state for state in self._elsewhere}
+        freed = self._claims.freed(waiting)
+        if not freed:
+            time.sleep(ELSEWHERE_S)
+            return
+        states = [waiting.pop(key) for key in freed]
+        self._mine.update(freed)
+        self._elsewhere = list(waiting.values())
+        self._load(states)
+        self._ready.extend(state for state in states if not state.is_done)
 
     def _must_stop(self) -> bool:
         limits = self.limits
@@ -306,6 +352,9 @@ class Loop:
         self._turned_at = time.monotonic()
         self._take_commits(all_of_them=False)
         self._take_verdicts(wait=False)
+        if self._done:
+            self._claims.release(self._mine.intersection(self._done))
+            self._done.clear()
         # An engine whose server is gone pulls no request, and would wait for it all the same.
         if not self._is_draining and self._running is not None and self._must_stop():
             self._is_draining = True
@@ -379,6 +428,7 @@ class Loop:
         state.advance()
         if not state.is_done and not self.policy.wants_after(state.n_known, state.n_pass):
             state.is_done = True
+            self._done.append(state.trace_ids[0])
             self.progress.n_prompts_done += 1
 
     def _report(self) -> None:
