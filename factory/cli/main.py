@@ -247,6 +247,24 @@ def _export(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.store:export")
 
 
+def _push(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="release or release/version")
+    p.add_argument("--repo", metavar="OWNER/NAME", help="data set on the Hugging Face hub")
+    p.add_argument("--public", action="store_true", help="for all to see (default: private)")
+    p.add_argument(
+        "--dry-run", action="store_true", help="write and print the folder, send nothing"
+    )
+    p.add_argument("--out", metavar="DIR", help="with --dry-run: keep the folder")
+    p.add_argument("--split", metavar="NAME", action="append", default=[],
+                   help="these splits only (default: all but those of evaluation)")  # fmt: skip
+    p.add_argument("--redact", action="store_true",
+                   help="replace e-mail addresses, keys, phones … by their kind")  # fmt: skip
+    p.add_argument("--license", metavar="ID", help="licence of the whole, as the hub names it")
+    _pair(p, "--source-license", "SOURCE=ID", "licence of a source, for the card")
+    _store(p)
+    p.set_defaults(run="factory.cli.push:push")
+
+
 def _report(p: argparse.ArgumentParser) -> None:
     p.add_argument("name", metavar="NAME", help="release or release/version")
     _store(p)
@@ -362,6 +380,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("select", "show what a recipe keeps and what each filter drops", _select),
     ("release", "select, and write the release", _release),
     ("export", "write a release for TRL, verl, ShareGPT, the hub …", _export),
+    ("push", "publish a release on the Hugging Face hub, private by default", _push),
     ("report", "write the HTML report of a release", _report),
     ("sql", "query the catalog", _sql),
     ("ls", "list releases, tables and named queries", _ls),
