@@ -14,6 +14,10 @@ What TRL 1.16 computes otherwise than the papers print, and what we do about it:
   128 accumulated micro-steps, which is one rollout of 64 outputs per device and not 8,192.
 - The paper writes one ratio per output and no 1/|o|; DeepSeekMath's GRPO, whose code they share,
   writes ratios per token and a mean over each output's tokens. We take the latter (``grpo``).
+- Sampler and trainer do not compute the same probabilities. TRL multiplies a token's surrogate by
+  π_trainer/π_sampler of the whole sequence and drops it above 3 (``sequence_mask``): at .02 nats
+  a token and 8,192 tokens a third of the sample is left. We take the ratio of each token, truncated
+  at 3 (``token_truncate``); the KL term is not weighted.
 - R1's ε is printed for its first RL stage alone; R1-Zero's preset uses the same.
 """
 
@@ -80,6 +84,10 @@ _R1: dict[str, Set] = {
     "importance_sampling_level": Set("token", "DeepSeekMath, eq. 3"),
     "scale_rewards": Set("group", "DeepSeek-R1 v1, eq. 3"),
     "use_bias_correction_kl": Set(False, "DeepSeek-R1 v1, eq. 2"),
+    "vllm_importance_sampling_mode": Set(
+        "token_truncate", "ours: token by token, truncated at 3; see the module's notes"
+    ),
+    "vllm_importance_sampling_clip_max": Set(3.0, "TRL's default"),
     "lr_scheduler_type": Set("constant", _OURS),
     "max_completion_length": Set(32_768, _V2_21),
 }

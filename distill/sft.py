@@ -13,14 +13,15 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distill.devices import has_cuda, settle, trl_settings, world
+from distill.launch import wrapper_of
 from distill.preflight import Preflight, Row, preflight
 from distill.runs import cpu_s, file_digest, finished, write_run
-from distill.student import Lora, SftConfig, Student, load_student, split_revision
+from distill.student import SftConfig, Student, load_student, local_folder, peft_config
 from distill.templates import Template, adopt, template_for
 from distill.training import Progress, last_checkpoint, mark_of, quiet, save_trained
 from distill.training_rows import read_rows, write_tokens
@@ -162,6 +163,8 @@ def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
             "keys are those of trl.SFTConfig",
         )
     values = {**TRL_DEFAULTS, **trl_settings(cuda=cuda), **student.trl}
+    if student.batch_size is not None:
+        values["gradient_accumulation_steps"] = _accumulated(student, values)
     try:
         return SFTConfig(
             **values,
@@ -180,6 +183,18 @@ def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
         raise ConfigError(f"trl block of {config.student}: {detail}", "correct the file") from None
 
 
+def _accumulated(student: Student, values: Mapping[str, Any]) -> int:
+    """Return how many forward passes of each device stand behind an update."""
+    at_once = int(values.get("per_device_train_batch_size", 8)) * int(world().num_processes)
+    if (student.batch_size or 0) % at_once:
+        raise ConfigError(
+            f"batch_size {student.batch_size} does not divide by {at_once} at once "
+            f"({world().num_processes} processes)",
+            "change batch_size or trl.per_device_train_batch_size",
+        )
+    return (student.batch_size or 0) // at_once
+
+
 def load_tokenizer(student: Student) -> tuple[Any, Template]:
     """Return the student's tokenizer, made to render by its training template.
 
@@ -188,9 +203,9 @@ def load_tokenizer(student: Student) -> tuple[Any, Template]:
     """
     from transformers import AutoTokenizer
 
-    name, revision = split_revision(student.base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        folder = local_folder(student.base)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unloadable(student.base, error) from None
     template = template_for(tokenizer, student.template)
@@ -206,12 +221,10 @@ def _unloadable(base: str, error: Exception) -> UsageError:
 def _load_model(student: Student) -> Any:
     from transformers import AutoModelForCausalLM
 
-    name, revision = split_revision(student.base)
     extra = {"attn_implementation": student.attention} if student.attention else {}
     try:
         return AutoModelForCausalLM.from_pretrained(
-            name,
-            revision=revision,
+            local_folder(student.base),
             dtype=student.dtype,
             # Pickled weights run code when they are loaded.
             use_safetensors=True,
@@ -282,21 +295,21 @@ def _train(
 ) -> dict[str, Any]:
     from trl import SFTTrainer
 
+    progress = Progress.callback(name=config.out.name, mark=mark, say=say)
     trainer = SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=_peft(student.lora),
-        callbacks=[Progress.callback(name=config.out.name, mark=mark, say=say)],
+        peft_config=peft_config(student.lora),
+        callbacks=[progress],
     )
+    progress.trainer = trainer
     Progress.only(trainer)
     if resume is not None:
         say(f"sft {config.out.name}: going on from {resume.name}")
     began, cpu = time.monotonic(), cpu_s()
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if student.lora is not None:
-        trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     save_trained(trainer, tokenizer, config.out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
@@ -304,24 +317,12 @@ def _train(
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,
         "train_loss": result.training_loss,
+        "wrapper": wrapper_of(trainer),
+        "processes": world().num_processes,
         "cpu_s": round(cpu_s() - cpu, 2),
         "wall_s": round(time.monotonic() - began, 2),
         "log": trainer.state.log_history,
     }
-
-
-def _peft(lora: Lora | None) -> Any:
-    if lora is None:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        task_type="CAUSAL_LM",
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

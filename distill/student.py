@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import field_validator
 
 from factory.config import Config, apply_override, read_yaml
-from factory.errors import ConfigError
+from factory.errors import ConfigError, UsageError
 
 _STUDENTS = Path(__file__).parent / "students"
 # Set by us, for the reasons in the docstrings above; a student file that sets them is refused.
@@ -32,12 +32,29 @@ class Lora(Config):
     target_modules: str | list[str] = "all-linear"
 
 
+def peft_config(lora: Lora | None) -> Any:
+    """Return peft's form of adapters; None where all weights are trained."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
 class Student(Config):
     """A student file.
 
     Attributes:
         base: ``name@revision`` of a hub model, or a folder.
         template: ``qwen``, ``llama`` or ``own`` (see ``distill.templates``).
+        batch_size: packs (rows without packing) behind one update, over all devices; None leaves
+            it to ``trl.gradient_accumulation_steps``.
         max_length: tokens of the longest row that is kept.
         max_over_fraction: fraction of rows that may be longer before the run is refused.
         dtype: of the weights in memory.
@@ -48,6 +65,7 @@ class Student(Config):
 
     base: str
     template: str
+    batch_size: int | None = None
     max_length: int
     max_over_fraction: float = 0.05
     dtype: str = "float32"
@@ -129,3 +147,28 @@ def split_revision(base: str) -> tuple[str, str | None]:
         return base, None
     name, _, revision = base.partition("@")
     return name, revision or None
+
+
+_OF_A_MODEL = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+def local_folder(base: str) -> str:
+    """Return the folder of a model's files: itself, or the hub's at the pinned revision.
+
+    Libraries that are given a name alone load the newest commit; a folder is of one commit for all.
+
+    Raises:
+        UsageError: the hub does not know it, or cannot be reached.
+    """
+    name, revision = split_revision(base)
+    if Path(name).is_dir():
+        return name
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(name, revision=revision, allow_patterns=list(_OF_A_MODEL))
+    except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
+        raise UsageError(
+            f"model {base!r} is neither a folder nor found on the hub ({type(error).__name__})",
+            "check the name, or give a local path",
+        ) from None

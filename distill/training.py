@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.devices import world
+from distill.launch import require_wrapper, wrapper_of
 from factory.errors import FactoryError, UsageError
 
 # Written into a checkpoint's folder when all of it is on disk; holds ``mark_of``.
@@ -102,6 +104,9 @@ def save_trained(trainer: Any, tokenizer: Any, out: Path) -> None:
         FactoryError: no whole weights are on disk; the checkpoints are kept.
     """
     accelerator = trainer.accelerator
+    if hasattr(trainer.model, "merge_and_unload"):
+        # Adapters become part of the weights, so that the model loads like any other.
+        trainer.model = accelerator.unwrap_model(trainer.model).merge_and_unload()
     sharding = getattr(accelerator.state, "fsdp_plugin", None)
     if sharding is not None:
         # The trainer writes no model at all where states are saved in shards, accelerate's default.
@@ -159,6 +164,15 @@ class Progress:
         from transformers import TrainerCallback
 
         class _Callback(TrainerCallback):  # type: ignore[misc]
+            trainer: Any = None
+
+            def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if self.trainer is None:
+                    return
+                found = wrapper_of(self.trainer)
+                require_wrapper(found, processes=world().num_processes)
+                say(f"{name}: {world().num_processes} processes, wrapper {found}")
+
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 if state.is_world_process_zero and folder.is_dir():

@@ -74,6 +74,20 @@ def kl(logprob: float, reference: float) -> float:
     return math.exp(log_r) - log_r - 1
 
 
+def weight(old: float, sampler: float, *, truncated_at: float) -> float:
+    """Return a token's weight: trainer over sampler at sampling time, truncated (token-level TIS).
+
+    Sampler and trainer compute a policy's probabilities with other kernels and precisions; the
+    expectation under the sampler is made one under the trainer by this ratio, whose variance the
+    truncation bounds (Ionides 2008; "Your Efficient RL Framework Secretly Brings You Off-Policy
+    RL Training", 2025). It multiplies the surrogate and not the KL term.
+
+    >>> round(weight(-1.0, -1.3, truncated_at=3.0), 3), weight(0.0, -2.0, truncated_at=3.0)
+    (1.35, 3.0)
+    """
+    return min(math.exp(old - sampler), truncated_at)
+
+
 def loss(
     logprobs: Sequence[Sequence[float]],
     old: Sequence[Sequence[float]],
@@ -85,6 +99,8 @@ def loss(
     beta: float,
     aggregation: Aggregation,
     max_length: int = 1,
+    sampler: Sequence[Sequence[float]] | None = None,
+    truncated_at: float = 3.0,
 ) -> float:
     """Return the loss (the negated objective) over N outputs of their own lengths.
 
@@ -99,13 +115,19 @@ def loss(
         aggregation: ``grpo`` mean over tokens, then over outputs; ``dapo`` mean over all tokens;
             ``dr_grpo`` sum over tokens ÷ (N × ``max_length``).
         max_length: constant of ``dr_grpo``.
+        sampler: what the sampler said of the same tokens; None: the same as ``old``.
+        truncated_at: the weight of a token is at most this.
     """
     outputs = []
-    for new, before, ref, advantage in zip(logprobs, old, reference, advantages_N, strict=True):
+    for new, before, ref, advantage, drawn in zip(
+        logprobs, old, reference, advantages_N, sampler or old, strict=True
+    ):
         outputs.append(
             [
-                -surrogate(math.exp(n - o), advantage, low=low, high=high) + beta * kl(n, r)
-                for n, o, r in zip(new, before, ref, strict=True)
+                -weight(o, d, truncated_at=truncated_at)
+                * surrogate(math.exp(n - o), advantage, low=low, high=high)
+                + beta * kl(n, r)
+                for n, o, r, d in zip(new, before, ref, drawn, strict=True)
             ]
         )
     if aggregation == "grpo":

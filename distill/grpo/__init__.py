@@ -42,9 +42,10 @@ from distill.grpo.rollout import (
     sample_indices,
 )
 from distill.grpo.trainer import Rollout, make_trainer, spent_before
+from distill.launch import wrapper_of
 from distill.presets import preset
 from distill.runs import Spent, finished, write_run
-from distill.student import split_revision
+from distill.student import local_folder, split_revision
 from distill.training import last_checkpoint, mark_of, quiet, save_trained
 from factory import model_files
 from factory.errors import ConfigError, UsageError
@@ -86,11 +87,12 @@ def grpo(
     """
     if not pairs:
         raise UsageError("there are no prompts to train on", "check the source")
+    processes = world()
+    config = config.model_copy(update={"n_devices": config.n_devices or processes.num_processes})
     values = trl_values(config)
     inputs = inputs_of(config, pairs, values)
     if finished(config.out, inputs=inputs):
         return config.out
-    processes = world()
     if processes.num_processes != config.n_devices:
         raise ConfigError(
             f"n_devices is {config.n_devices}, but {processes.num_processes} processes train",
@@ -124,6 +126,7 @@ def _train(
 ) -> dict[str, Any]:
     """Train one attempt, leave the model in ``config.out``, and return its figures."""
     spent, cuda, values = Spent(), has_cuda(), trl_values(config)
+    _require_context(config)
     arguments = trl_arguments(config, values, cuda=cuda)
     tokenizer = policy_tokenizer(config)
     renderer = Renderer(tokenizer, prefill=config.prefill)
@@ -161,7 +164,18 @@ def _train(
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         save_trained(trainer, tokenizer, config.out)
         results |= _results(trainer.state, keys, log, spent, nats=sampler.worst_nats)
+        results |= {"wrapper": wrapper_of(trainer), "processes": world().num_processes}
     return results
+
+
+def _require_context(config: GrpoConfig) -> None:
+    context = model_files.context_of(local_folder(config.base))
+    if config.longest > context:
+        raise ConfigError(
+            f"prompts of {config.max_prompt_tokens} tokens and completions of "
+            f"{max(config.caps.values())} do not fit into the model's context of {context}",
+            "lower length_caps or max_prompt_tokens, or take a base whose config.json allows more",
+        )
 
 
 def _silent(_: str) -> None:
@@ -219,7 +233,7 @@ def _sampler(config: GrpoConfig, lend: Callable[[], Any] | None, *, cuda: bool) 
     return CpuSampler(
         name,
         revision=revision,
-        max_model_len=config.max_prompt_tokens + max(config.caps.values()),
+        max_model_len=config.longest,
         max_num_seqs=256,
         engine=lend() if lend is not None else None,
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distill.devices import trl_settings
 from distill.presets import batching, preset
-from distill.student import split_revision
+from distill.student import Lora, split_revision
 from factory import model_files
 from factory.config import Config
 from factory.errors import ConfigError
@@ -30,6 +30,11 @@ _OURS = frozenset(
 )
 
 
+_DIVIDED = (
+    "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"
+)  # fmt: skip
+
+
 class GrpoConfig(Config):
     """One run.
 
@@ -45,12 +50,17 @@ class GrpoConfig(Config):
         length_caps: first step → most completion tokens; None takes the preset's.
         outputs_per_update, outputs_per_rollout: None takes the preset's.
         per_device: completions of one forward pass on one device.
-        n_devices: data-parallel devices.
+        n_devices: data-parallel devices; None: as many as train. Outputs per update and per
+            rollout are global numbers, divided by them.
         max_prompt_tokens: prompts that are longer are left out, and counted.
         max_cpu_s: stop in order after so many CPU seconds, rollouts included (for comparisons).
         on_alarm: what the reward-hacking monitor does.
         trainable: regular expression; parameters in whose name it is found are trained, the rest
             stays as it is. None: all.
+        dtype: of the weights in memory. Adam at RL's rates moves two weights of a hundred where
+            they are bf16, so that float32 is asked for, unless adapters (kept in fp32) are trained
+            beside frozen weights; computation is in bf16 on a GPU either way.
+        lora: train adapters, merged when the run ends. The reference is the base, never renewed.
         trl: passed to ``trl.GRPOConfig`` as it stands, over the preset's keys.
     """
 
@@ -66,15 +76,25 @@ class GrpoConfig(Config):
     outputs_per_update: int | None = None
     outputs_per_rollout: int | None = None
     per_device: int = Field(ge=1)
-    n_devices: int = 1
+    n_devices: int | None = None
     max_prompt_tokens: int = 2048
     max_cpu_s: float | None = None
     on_alarm: Literal["warn", "stop"] = "warn"
     trainable: str | None = None
     seed: int = 0
     dtype: str = "float32"
+    lora: Lora | None = None
     n_workers: int | None = None
     trl: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _masters(self) -> Self:
+        if self.lora is None and self.dtype != "float32":
+            raise ValueError(
+                f"dtype {self.dtype} without lora: at RL's learning rates updates are lost in "
+                "rounding; leave float32 (computation is in bf16 all the same), or train adapters"
+            )
+        return self
 
     @property
     def caps(self) -> dict[int, int]:
@@ -84,6 +104,11 @@ class GrpoConfig(Config):
         if "max_completion_length" in self.trl:
             return {0: int(self.trl["max_completion_length"])}
         return {s: int(v.value) for s, v in preset(self.preset).length_caps.items()}
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt and completion."""
+        return self.max_prompt_tokens + max(self.caps.values())
 
     @property
     def weights(self) -> dict[str, float]:
@@ -109,9 +134,13 @@ def trl_values(config: GrpoConfig) -> dict[str, Any]:
         outputs_per_update=config.outputs_per_update or chosen.outputs_per_update.value,
         outputs_per_rollout=config.outputs_per_rollout or chosen.outputs_per_rollout.value,
         per_device=config.per_device,
-        n_devices=config.n_devices,
+        n_devices=config.n_devices or 1,
     )
     values["max_completion_length"] = config.caps[min(config.caps)]
+    # vLLM keeps room for one sequence of the model's whole context otherwise: 16 GiB of 131,072.
+    values["vllm_max_model_length"] = config.longest
+    if config.lora is not None:
+        values["sync_ref_model"] = False
     return {**values, **config.trl}
 
 
@@ -124,7 +153,10 @@ def inputs_of(config: GrpoConfig, pairs: Sequence[Pair], values: Mapping[str, An
         values: of ``trl_values``.
     """
     name, revision = split_revision(config.base)
-    own = config.model_dump(mode="json", exclude={"out", "base", "n_workers", "trainable"})
+    machine = {"n_workers", "n_devices", "per_device"}
+    own = config.model_dump(mode="json", exclude={"out", "base", *machine})
+    # Global numbers are in ``own``: how devices divide them shapes nothing.
+    values = {k: v for k, v in values.items() if k not in _DIVIDED}
     return ids.key_of(
         {
             **own,
@@ -133,8 +165,6 @@ def inputs_of(config: GrpoConfig, pairs: Sequence[Pair], values: Mapping[str, An
             "base": model_files.revision_of(name, revision),
             "prompts": [[p.prompt_id, s.gold or ""] for p, s in pairs],
             "version": _VERSION,
-            # Runs that train all parameters keep the inputs that they had before this choice.
-            **({} if config.trainable is None else {"trainable": config.trainable}),
         }
     )
 

@@ -8,13 +8,13 @@ probabilities of a text are compared, since vLLM has kept an old output head bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from distill.grpo.config import GrpoConfig
 from distill.presets import preset
-from distill.student import split_revision
+from distill.student import local_folder
 from distill.templates import R1_ZERO, adopt, template_for
 from factory import model_files
 from factory.errors import EngineError
@@ -26,10 +26,10 @@ TOLERANCE_NATS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a sampler returns: completion tokens, and their log probabilities where it has them."""
+    """What a sampler returns: completion tokens, and the log probability of each, N lists each."""
 
     completion_ids: list[list[int]]
-    logprobs: list[list[float]] | None = None
+    logprobs: list[list[float]]
 
 
 class Sampler(Protocol):
@@ -39,10 +39,17 @@ class Sampler(Protocol):
     def worst_nats(self) -> float | None:
         """Largest difference to the trainer's log probabilities so far; None: not measured."""
 
+    def follow(self, trainer: Any) -> None:
+        """Sample from this trainer's weights from now on."""
+
     def sample(
         self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
     ) -> Drawn:
-        """Return one completion per prompt from the trainer's present weights."""
+        """Return one completion per prompt from the trainer's present weights.
+
+        Their log probabilities are after temperature, and are not optional: the loss corrects for
+        the difference between sampler and trainer.
+        """
 
     def close(self) -> None:
         """Free what the sampler holds."""
@@ -164,8 +171,8 @@ class CpuSampler:
         from factory.engines.vllm import Engine
 
         self.worst_nats: float | None = 0.0
-        self._taken_at: int | None = None
-        self._probe: list[int] = []
+        self._trainer: Any = None
+        self._probe = list(range(5, 37))
         self._is_lent = engine is not None
         self.engine = engine or Engine(
             model,
@@ -173,6 +180,15 @@ class CpuSampler:
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
         )
+
+    def follow(self, trainer: Any) -> None:
+        """Take weights from this trainer from now on, whenever it asks for ``sync_weights``."""
+        self._trainer = trainer
+
+    def sync_weights(self) -> None:
+        """Take the trainer's weights: TRL calls it before the first rollout after an update."""
+        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        self.take(model, self._probe)
 
     def close(self) -> None:
         """Free the engine, unless it was lent."""
@@ -189,7 +205,8 @@ class CpuSampler:
         Raises:
             EngineError: they disagree: the engine still samples from other weights.
         """
-        self.engine.reload(model.state_dict().items())
+        # All of them first: where they are sharded each needs all processes at the same time.
+        self.engine.reload(list(whole_weights(model)))
         apart = self.difference(model, probe)
         self.worst_nats = max(self.worst_nats or 0.0, apart)
         if not apart <= TOLERANCE_NATS:
@@ -218,27 +235,50 @@ class CpuSampler:
     def sample(
         self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
     ) -> Drawn:
-        """Take the trainer's weights where a step moved them, and sample."""
-        step = int(trainer.state.global_step)
-        if self._taken_at != step:
-            model = trainer.accelerator.unwrap_model(trainer.model)
-            self._probe = self._probe or list(prompts[0][:256])
-            self.take(model, self._probe)
-            self._taken_at = step
-        completions = self.engine.complete(
+        """Sample with the weights that were taken last."""
+        completions, logprobs = self.engine.complete(
             prompts,
             seeds=seeds,
             max_tokens=max_tokens,
             temperature=trainer.args.temperature,
             top_p=trainer.args.top_p,
         )
-        return Drawn(completions)
+        # What the next taking of weights is checked with.
+        self._probe = list(prompts[0][:256])
+        return Drawn(completions, logprobs)
+
+
+def whole_weights(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a model's weights by their name in its files, gathered from all processes.
+
+    Adapters are added to the weights that they adapt; every process must go through all.
+
+    Args:
+        model: a torch module, unwrapped; sharded or not.
+    """
+    adapted = hasattr(model, "merge_adapter")
+    if adapted:
+        model.merge_adapter()
+    try:
+        for name, value in model.state_dict().items():
+            if ".lora_" in name:
+                continue
+            if adapted:
+                name = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            value = value.detach()
+            yield name, value.full_tensor() if hasattr(value, "full_tensor") else value.clone()
+    finally:
+        if adapted:
+            model.unmerge_adapter()
 
 
 class ColocatedSampler:
     """TRL's own vLLM beside the trainer, on a GPU; its cap and seeds are TRL's."""
 
     worst_nats: float | None = None
+
+    def follow(self, trainer: Any) -> None:
+        """Nothing: TRL itself hands the weights over."""
 
     def sample(
         self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
@@ -258,8 +298,7 @@ def policy_tokenizer(config: GrpoConfig) -> Any:
     """Return the base's tokenizer, made to render by the run's template."""
     from transformers import AutoTokenizer
 
-    name, revision = split_revision(config.base)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(local_folder(config.base), trust_remote_code=False)
     wanted = config.template or preset(config.preset).template
     if wanted == "r1_zero":
         tokenizer.chat_template = r1_zero_jinja(bos=begins_with_bos(tokenizer))

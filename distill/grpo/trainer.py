@@ -13,10 +13,18 @@ from distill.devices import world
 from distill.grpo.config import GrpoConfig, Pair
 from distill.grpo.record import Recorder, StepLog
 from distill.grpo.reward import Payer, means, tossed
-from distill.grpo.rollout import Keys, Renderer, Sample, Sampler, sample_indices
+from distill.grpo.rollout import (
+    Keys,
+    Renderer,
+    Sample,
+    Sampler,
+    sample_indices,
+    whole_weights,
+)
+from distill.launch import require_wrapper, wrapper_of
 from distill.presets import cap_at
 from distill.runs import Spent
-from distill.student import split_revision
+from distill.student import local_folder, peft_config
 from distill.training import Progress
 from factory.errors import ConfigError, FactoryError
 from factory.records import ids
@@ -151,29 +159,40 @@ def make_trainer(
 
     # TRL calls ``rollout_func`` an experiment, at every start.
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    name, revision = split_revision(config.base)
     watch = _watch(rollout, log, spent=spent, max_cpu_s=config.max_cpu_s)
     trainer = _trainer_class()(
-        model=_policy(name, revision, dtype=config.dtype, trainable=config.trainable),
+        model=_policy(config),
         reward_funcs=[paid],
         args=arguments,
         train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(len(rollout.pairs))]}),
         processing_class=tokenizer,
+        peft_config=peft_config(config.lora),
         rollout_func=rollout,
         callbacks=[watch, Progress.callback(name=config.out.name, mark=mark, say=lambda _: None)],
     )
+    rollout.sampler.follow(trainer)
+    if not arguments.use_vllm:
+        # TRL corrects for the sampler's log probabilities only where it believes to sample with
+        # vLLM itself, which cannot start on a CPU. Its own code does not run: ``rollout_func``
+        # samples, and of ``vllm_generation`` only ``sync_weights`` is called.
+        trainer.use_vllm, trainer.vllm_generation = True, rollout.sampler
+        trainer._last_loaded_step = -1
     watch.trainer = trainer
     Progress.only(trainer)
     return trainer
 
 
-def _policy(name: str, revision: str | None, *, dtype: str, trainable: str | None) -> Any:
+def _policy(config: GrpoConfig) -> Any:
     from transformers import AutoModelForCausalLM
 
+    # A folder, so that the reference and vLLM, which TRL loads by the policy's name, are of the
+    # same commit.
     model = AutoModelForCausalLM.from_pretrained(
-        name, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
-    freeze(model, trainable)
+        local_folder(config.base), dtype=config.dtype, use_safetensors=True,
+        trust_remote_code=False,
+    )  # fmt: skip
+    if config.lora is None:
+        freeze(model, config.trainable)
     return model
 
 
@@ -202,6 +221,11 @@ def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | N
     class _Watch(TrainerCallback):  # type: ignore[misc]
         trainer: Any = None
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            found = wrapper_of(self.trainer)
+            require_wrapper(found, processes=world().num_processes)
+            log.say(f"grpo {log.name}: {world().num_processes} processes, wrapper {found}")
+
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             set_cap(self.trainer, cap_at(rollout.caps, state.global_step))
 
@@ -209,7 +233,10 @@ def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | N
             import torch
 
             for parameter in kwargs["model"].parameters():
-                if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                grad = parameter.grad
+                # Of a sharded gradient each process looks at its own part.
+                grad = grad.to_local() if hasattr(grad, "to_local") else grad
+                if grad is not None and not torch.isfinite(grad).all():
                     raise not_a_number("gradient", state.global_step)
 
         def on_log(
@@ -227,11 +254,10 @@ def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | N
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            if not state.is_world_process_zero:
-                return
             if self.trainer.ref_model is not None:
                 save_reference(self.trainer.ref_model, folder)
-            (folder / _SPENT).write_text(f"{spent.cpu_s:.2f}")
+            if state.is_world_process_zero:
+                (folder / _SPENT).write_text(f"{spent.cpu_s:.2f}")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             # All processes stop at the same step: they decide on their common sum.
@@ -297,11 +323,15 @@ def spent_before(checkpoint: Path) -> float:
 
 
 def save_reference(model: Any, folder: Path) -> None:
-    """Keep the reference in a checkpoint: TRL starts again from the base otherwise."""
+    """Keep the reference in a checkpoint: TRL starts again from the base otherwise.
+
+    Every process calls it, since a sharded reference is gathered from all; the first one writes.
+    """
     from safetensors.torch import save_file
 
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    save_file(weights, str(folder / _REFERENCE))
+    weights = {name: tensor.cpu().clone() for name, tensor in whole_weights(model)}
+    if world().is_main_process:
+        save_file(weights, str(folder / _REFERENCE))
 
 
 def load_reference(model: Any, folder: Path) -> None:
@@ -311,8 +341,11 @@ def load_reference(model: Any, folder: Path) -> None:
         FactoryError: the checkpoint has none.
     """
     from safetensors.torch import load_file
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
     path = folder / _REFERENCE
     if not path.is_file():
         raise FactoryError(f"{folder} has no reference model", "remove it and run again")
-    model.load_state_dict(load_file(str(path)))
+    # Where the reference is sharded each process keeps its part of what it read.
+    options = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(model, load_file(str(path)), options=options)

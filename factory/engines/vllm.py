@@ -150,6 +150,8 @@ class Engine(base.Engine):
             "max_num_seqs": max_num_seqs,
             "enable_prefix_caching": True,
             "load_format": "safetensors",
+            # Of a sample's tokens: after temperature, as a trainer computes its own.
+            "logprobs_mode": "processed_logprobs",
         }
         if not model_files.is_local(model):
             settings["revision"] = self.revision
@@ -267,8 +269,11 @@ class Engine(base.Engine):
         max_tokens: int,
         temperature: float,
         top_p: float,
-    ) -> list[list[int]]:
-        """Return the completion tokens of prompts given as tokens, the end token included.
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Return completion tokens, the end token included, and the log probability of each.
+
+        The log probabilities are those of the distribution that was sampled from, temperature
+        included.
 
         Args:
             prompts: token ids, N lists.
@@ -286,12 +291,17 @@ class Engine(base.Engine):
                 max_tokens=max_tokens,
                 seed=seed,
                 detokenize=False,
+                logprobs=0,  # the sampled token's alone
             )
             for seed in seeds
         ]
         asked = [{"prompt_token_ids": ids} for ids in prompts]
         out = self.llm.generate(asked, params, use_tqdm=False)
-        return [list(o.outputs[0].token_ids) for o in out]
+        answers = [o.outputs[0] for o in out]
+        return [list(a.token_ids) for a in answers], [
+            [float(found[t].logprob) for found, t in zip(a.logprobs, a.token_ids, strict=True)]
+            for a in answers
+        ]
 
     def close(self) -> None:
         """Free the model."""
