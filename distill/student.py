@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import field_validator
 
+from factory import model_files
 from factory.config import Config, apply_override, read_yaml
 from factory.errors import ConfigError, UsageError
 
@@ -169,6 +170,12 @@ def local_folder(base: str) -> str:
         return snapshot_download(name, revision=revision, allow_patterns=list(_OF_A_MODEL))
     except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
         raise UsageError(
-            f"model {base!r} is neither a folder nor found on the hub ({type(error).__name__})",
-            "check the name, or give a local path",
+            f"cannot load the base model {base!r}: neither a folder nor found on the hub "
+            f"({type(error).__name__})",
+            "check name or folder",
         ) from None
+
+
+def context_of(base: str) -> int:
+    """Return the longest sequence that a model's configuration allows, in tokens; 0: not said."""
+    return int(model_files.configuration(local_folder(base)).get("max_position_embeddings") or 0)

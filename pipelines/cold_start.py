@@ -119,13 +119,13 @@ def cold_start(
     say(f"cold start: {len(drafts)} of {n_sampled} samples are right and readable")
     refined = _record(store, drafts, refine(drafts), name=name)
     say(f"cold start: {len(refined)} refined; verified again")
-    verify(store, trace_ids=refined, verifier="math")
+    verify(store, trace_ids=refined)
     measured(store, refined, dialect="think")
     dropped = read_review(values.review) if values.review else set()
     if dropped:
         refined = refined.filter(~refined.is_in(list(dropped)))
     selection = Selection(filters=values.refined_filters, exact_duplicates=values.exact_duplicates)
-    kept = decided(store, selection, refined)
+    kept = decided(store, selection, refined, pairs)
     dataset = release(store, name, kept, recipe=values.model_dump(mode="json"))
     out.mkdir(parents=True, exist_ok=True)
     export(store, dataset, form="trl", out=str(out / f"{name}.jsonl"))
@@ -154,7 +154,7 @@ def _drafts(store: Store, kept: pl.DataFrame, pairs: Sequence[Pair]) -> list[Dra
                         source=source,
                         thinking=halves.reasoning.strip(),
                         answer=halves.answer.strip(),
-                        extracted=str(fact.get("math_extracted") or ""),
+                        extracted=str(fact.get("extracted") or ""),
                         is_mixed=consistency is not None and consistency < 0.95,
                     ),
                 )
@@ -230,11 +230,21 @@ def _by_rule(draft: Draft) -> str | None:
 
 
 def model_refiner(
-    store: Store, engine: Engine, *, sampling: Sampling, on_progress: Any = None
+    store: Store,
+    engine: Callable[[], Engine],
+    *,
+    sampling: Sampling,
+    on_progress: Any = None,
 ) -> Refiner:
     """Return a refiner that asks a stronger model: first for the thinking, then for the summary.
 
     Its answers are traces as well: asked once, and kept.
+
+    Args:
+        store: where they go.
+        engine: gives the model's engine, when there is something to ask.
+        sampling: of its answers.
+        on_progress: of ``generate``.
     """
 
     def ask(texts: Sequence[str]) -> list[str | None]:
@@ -245,7 +255,7 @@ def model_refiner(
                 (prompt, PromptSource(prompt_id=prompt.prompt_id, source="refine", item="-"))
             )
         made = generate(
-            store, pairs, engine, sampling=sampling, policy=Policy(kind="fixed", n=1),
+            store, pairs, engine(), sampling=sampling, policy=Policy(kind="fixed", n=1),
             verify=False, on_progress=on_progress,
         )  # fmt: skip
         columns = ["trace_id", "prompt_id", "completion", "finish_reason"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import inspect
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.launch import Launch
 from factory import model_files, plugins
 from factory.cli.common import say
 from factory.cli.common import step as step  # the scripts of this folder take both from here
@@ -19,7 +23,7 @@ from factory.config import Config
 from factory.errors import EngineError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, ids
 from factory.store import Store
-from factory.store.durable import locked
+from factory.store.durable import locked, write_json
 
 HERE = Path(__file__).parent
 Pair = tuple[Prompt, PromptSource]
@@ -33,23 +37,54 @@ class PromptSet(Config):
         source: name, a path to a ``.py`` file, ``miniature``, or ``benchmark`` (then ``options``
             has its ``name``).
         options: of its ``prompts`` function.
+        suffix: text after every prompt: what the reward pays for must have been asked for.
     """
 
     source: str
     options: dict[str, Any]
+    suffix: str = ""
 
-    def load(self, **changes: Any) -> list[Pair]:
-        """Return the prompts; ``changes`` win over the options."""
-        options = {**self.options, **changes}
+    def load(self, *, seed: int) -> list[Pair]:
+        """Return the prompts.
+
+        Args:
+            seed: for sources that draw; files and hub data sets have one order.
+
+        Raises:
+            UsageError: the source takes no such option.
+        """
+        function, options = self._function()
+        takes = inspect.signature(function).parameters
+        stray = sorted(set(options) - set(takes))
+        if stray:
+            raise UsageError(
+                f"source {self.source!r} takes no {', '.join(stray)}",
+                f"it takes {', '.join(takes)}",
+            )
+        if "seed" in takes:
+            options["seed"] = seed
+        pairs = list(function(**options))
+        return [_with_suffix(pair, self.suffix) for pair in pairs] if self.suffix else pairs
+
+    def _function(self) -> tuple[Callable[..., Iterable[Pair]], dict[str, Any]]:
+        options = dict(self.options)
         if self.source == "benchmark":
             from distill.evaluate import benchmarks
 
-            path = options.pop("path", None)
-            return list(benchmarks.load(path=Path(path) if path else None, **options))
+            if options.get("path"):
+                options["path"] = Path(options["path"])
+            return benchmarks.load, options
         name = self.source
         if name == "miniature":
             name = str(HERE / "miniature" / "problems.py")
-        return list(plugins.load("sources", name).prompts(**options))
+        return plugins.load("sources", name).prompts, options
+
+
+def _with_suffix(pair: Pair, suffix: str) -> Pair:
+    prompt, source = pair
+    *before, last = prompt.messages
+    asked = Prompt(messages=(*before, {**last, "content": f"{last['content']}{suffix}"}))
+    return asked, dataclasses.replace(source, prompt_id=asked.prompt_id)
 
 
 class ModelOf(Config):
@@ -60,6 +95,9 @@ class ModelOf(Config):
         n_documents: documents of the crawl that it reads.
         crawl: how that crawl mixes languages (``pipelines/miniature/corpus.py``).
         model: ``name@revision`` or a folder, instead.
+        context: tokens that its configuration is made to allow, for training on longer ones than
+            it was made for (DeepSeek's own students were raised so); ``rope`` is set beside it.
+        rope: keys of ``rope_parameters`` that the configuration gets.
         n_parameters: for plans: those that work on a token.
     """
 
@@ -67,6 +105,8 @@ class ModelOf(Config):
     n_documents: int = 0
     crawl: dict[str, float] | None = None
     model: str | None = None
+    context: int | None = None
+    rope: dict[str, Any] | None = None
     n_parameters: float | None = None
 
 
@@ -82,15 +122,36 @@ class Engines:
         self._by_shape: dict[str, Any] = {}
         self._loaded: dict[str, str] = {}
 
-    def get(self, model: str) -> Any:
-        """Return an engine that holds the weights of ``model``."""
+    def get(self, model: str, *, longest: int | None = None) -> Any:
+        """Return an engine that holds the weights of ``model``.
+
+        On a GPU there is one at a time, over all devices (``replicas``): an engine that was
+        returned before is closed, unless it is the same.
+
+        Args:
+            model: folder, or ``name@revision``.
+            longest: tokens of prompt and completion that it must hold, where that is less than
+                the model's context.
+        """
+        from distill.student import local_folder
+        from factory.engines.opening import open_engine
         from factory.engines.vllm import Engine, prepare_environment
 
         if prepare_environment() == "cuda" or not model_files.is_local(model):
-            self.close()
-            engine = Engine(model, **self.options)
-            self._by_shape["only"] = engine
-            return engine
+            folder = local_folder(model)
+            key = f"{folder} {longest}"
+            if self._loaded.get("only") != key:
+                self.close()
+                options = dict(self.options)
+                kind = options.pop("kind", "vllm")
+                if kind == "ray":
+                    inner = options.get("options", {})
+                    options["options"] = fitting(inner, Path(folder), longest=longest)
+                else:
+                    options = fitting(options, Path(folder), longest=longest)
+                self._by_shape["only"] = open_engine(kind, folder, options)
+                self._loaded["only"] = key
+            return self._by_shape["only"]
         shape = shape_of(Path(model))
         revision = model_files.revision_of(model)
         engine = self._by_shape.get(shape)
@@ -102,6 +163,13 @@ class Engines:
             _check_weights(engine, model)
         self._loaded[shape] = revision
         return engine
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether engines and trainers compete for a GPU's memory."""
+        from factory.engines.vllm import has_cuda
+
+        return has_cuda()
 
     def lent(self, model: str) -> Any:
         """Return an engine whose weights the borrower will change (a GRPO run)."""
@@ -115,6 +183,48 @@ class Engines:
             engine.close()
         self._by_shape.clear()
         self._loaded.clear()
+
+
+def fitting(options: dict[str, Any], model: Path, *, longest: int | None = None) -> dict[str, Any]:
+    """Return engine options that a model can be started with.
+
+    Its context bounds ``max_model_len``; ``tensor_parallel_size`` becomes the greatest divisor of
+    it that divides the attention heads, and the devices that this frees hold replicas.
+
+    >>> fitting({"tensor_parallel_size": 8, "max_model_len": 99_999}, Path("missing"))
+    {'tensor_parallel_size': 8, 'max_model_len': 99999}
+    """
+    path, out = model / "config.json", dict(options)
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = (config.get("max_position_embeddings"), longest, options.get("max_model_len"))
+    if limits := [int(n) for n in known if n]:
+        out["max_model_len"] = min(limits)
+    wanted, heads = int(options.get("tensor_parallel_size", 1)), config.get("num_attention_heads")
+    if heads and heads % wanted:
+        out["tensor_parallel_size"] = math.gcd(wanted, int(heads))
+        freed = wanted // out["tensor_parallel_size"]
+        out["replicas"] = int(options.get("replicas", 1)) * freed
+    return out
+
+
+def room(model: str, max_tokens: int, *, prompt_tokens: int) -> int:
+    """Return how many tokens a model may answer with: no more than its context leaves.
+
+    An engine refuses what does not fit, and every sample of a model whose context is just
+    ``max_tokens`` would be missing.
+    """
+    from distill.student import context_of
+
+    context = context_of(model)
+    left = context - prompt_tokens if context else max_tokens
+    if left < 1:
+        raise UsageError(
+            f"{model}: a context of {context} tokens holds no prompt of {prompt_tokens}",
+            "lower prompt_tokens of the recipe",
+        )
+    if left < max_tokens:
+        say(f"  {Path(model).name}: answers of at most {left:,} tokens (context {context:,})")
+    return min(max_tokens, left)
 
 
 def shape_of(model: Path) -> str:
@@ -187,9 +297,9 @@ def keys_of(pairs: Sequence[Pair]) -> str:
 
 
 def grown(what: ModelOf, *, out: Path, seed: int) -> str:
-    """Return the model's folder or name, growing it where the recipe says so."""
+    """Return the model's folder or name, growing it or its context where the recipe says so."""
     if what.model is not None:
-        return what.model
+        return what.model if what.context is None else _with_context(what, out)
     from pipelines.miniature.corpus import Crawl
     from pipelines.miniature.grow import SHAPES, GrowConfig, grow
 
@@ -209,9 +319,28 @@ def grown(what: ModelOf, *, out: Path, seed: int) -> str:
     return str(out)
 
 
+def _with_context(what: ModelOf, out: Path) -> str:
+    """Return a folder with the model's files, linked, and a configuration of a longer context."""
+    from distill.student import local_folder
+
+    assert what.model is not None
+    folder = Path(local_folder(what.model))
+    with alone(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            if file.is_file() and file.name != "config.json" and not (out / file.name).exists():
+                (out / file.name).symlink_to(file.resolve())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config["max_position_embeddings"] = what.context
+        if what.rope is not None:
+            config["rope_parameters"] = {**(config.get("rope_parameters") or {}), **what.rope}
+        write_json(out / "config.json", config)
+    return str(out)
+
+
 def run_grpo(
     section: dict[str, Any], *, base: str, out: Path, pairs: Sequence[Pair], store: Store,
-    engines: Engines, launch: Sequence[str], seed: int,
+    engines: Engines, launch: Launch | None, seed: int,
 ) -> Path:  # fmt: skip
     """Train with GRPO, here or by the launcher of the recipe."""
     from distill.grpo import GrpoConfig, grpo
@@ -221,18 +350,21 @@ def run_grpo(
         if launch:
             path = out.parent / f"{out.name}.json"
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+            engines.close()
             prompts = out.parent / f"{out.name}-prompts.jsonl"
             write_pairs(pairs, prompts)
             launch_distill(launch, ["grpo", str(path), "--prompts", str(prompts), "--store",
                              str(store.root)])  # fmt: skip
         else:
+            if engines.on_gpu:
+                engines.close()
             grpo(config, pairs, store, say=say, lend=lambda: engines.lent(base))
     return out
 
 
 def run_sft(
-    *, student: str, data: Path, base: str, out: Path, seed: int, launch: Sequence[str],
-    overrides: Sequence[str] = (),
+    *, student: str, data: Path, base: str, out: Path, seed: int, launch: Launch | None,
+    engines: Engines, overrides: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Train with SFT, here or by the launcher of the recipe."""
     from distill.sft import SftConfig, sft
@@ -241,6 +373,9 @@ def run_sft(
         student=student, data=data, out=out, base=base, seed=seed, overrides=tuple(overrides)
     )
     with alone(out):
+        # An engine holds most of a GPU: the trainer would find no room beside it.
+        if launch or engines.on_gpu:
+            engines.close()
         if launch:
             command = ["sft", student, str(data), "--out", str(out), "--base", base]
             command += ["--seed", str(seed)]
@@ -250,13 +385,13 @@ def run_sft(
     return out
 
 
-def launch_distill(launch: Sequence[str], arguments: Sequence[str]) -> None:
+def launch_distill(launch: Launch, arguments: Sequence[str]) -> None:
     """Run ``distill`` in processes of its own, none of which outlives this one."""
     from distill.runs import FOLLOW_PARENT, die_with_parent
+    from factory.engines.vllm import has_cuda
 
-    command = [*launch, "-m", "distill.cli", *arguments]
-    if launch[0] == "python":
-        command[0] = sys.executable
+    words = launch.command(python=sys.executable, cuda=has_cuda())
+    command = [*words, "-m", "distill.cli", *arguments]
     environment = {**os.environ, FOLLOW_PARENT: str(os.getpid())}
     process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
     if process.wait() != 0:

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from distill.launch import Launch
 from factory.cli.common import run_script
 from factory.config import Config
 from factory.errors import UsageError
@@ -60,8 +61,8 @@ class Recipe(Config):
     here, its own base."""
     contrivances: tuple[str, ...] = ()
     """What must be said under the table."""
-    launch: tuple[str, ...] = ()
-    """How a training is started (``accelerate launch …``); empty trains in this process."""
+    launch: Launch | None = None
+    """How a training is started; None trains in this process."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """Options of the vLLM engine."""
     sample: Sample | None = None
@@ -174,7 +175,7 @@ def main(recipe: Recipe) -> None:
         say(f"{at}/{len(plan)} {one.variant}, {one.mode} rows ({one.n_rows}), seed {one.seed}")
         run_sft(
             student=recipe.student.student, overrides=recipe.student.overrides, data=one.data,
-            base=bases[one.seed], out=one.out, seed=one.seed, launch=recipe.launch,
+            base=bases[one.seed], out=one.out, seed=one.seed, launch=recipe.launch, engines=engines,
         )  # fmt: skip
 
     step("evaluation")

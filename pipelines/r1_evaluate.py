@@ -15,7 +15,7 @@ from factory.metrics import Interval
 from factory.records import Sampling
 from factory.store import Store
 from factory.store.durable import replacing
-from pipelines.common import Engines, Pair, keys_of, once, say
+from pipelines.common import Engines, Pair, keys_of, once, room, say
 from pipelines.r1_tables import (
     COLUMNS,
     DIFFERENCES,
@@ -34,20 +34,24 @@ class Evaluator:
         store: where traces go.
         values: of the recipe's section ``evaluation``.
         engines: by model.
+        prompt_tokens: of a model's context that are kept for prompts.
     """
 
-    def __init__(self, store: Store, values: Any, engines: Engines) -> None:
+    def __init__(self, store: Store, values: Any, engines: Engines, *, prompt_tokens: int) -> None:
         self.store, self.values, self.engines = store, values, engines
-        self.sampling = Sampling(
-            temperature=values.temperature, top_p=values.top_p, max_tokens=values.max_tokens,
-            prefill=values.prefill,
-        )  # fmt: skip
+        self.prompt_tokens = prompt_tokens
 
     def one(self, model: str, pairs: Sequence[Pair], *, k: int, benchmark: str) -> Evaluation:
-        """Evaluate one model."""
+        """Evaluate one model, its answers kept to its context."""
+        values = self.values
+        sampling = Sampling(
+            temperature=values.temperature, top_p=values.top_p, prefill=values.prefill,
+            max_tokens=room(model, values.max_tokens, prompt_tokens=self.prompt_tokens),
+        )  # fmt: skip
+        engine = self.engines.get(model, longest=sampling.max_tokens + self.prompt_tokens)
         return evaluate(
-            self.store, pairs, self.engines.get(model), benchmark=benchmark, k=k,
-            sampling=self.sampling, dialect=self.values.dialect,
+            self.store, pairs, engine, benchmark=benchmark, k=k, sampling=sampling,
+            dialect=values.dialect,
         )  # fmt: skip
 
     def choose(self, runs: Sequence[Path], pairs: Sequence[Pair], *, out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from distill.launch import Launch
 from factory.config import Config
 from pipelines.cold_start import ColdStart
 from pipelines.common import ModelOf, PromptSet
@@ -66,6 +67,8 @@ class PlanFigures(Config):
     generate_tokens_per_gpu_s: float
     train_tokens_per_gpu_s: float
     unit: str = "GPU-hours"
+    gpu_gib: float | None = None
+    """Memory of one device; None: stages are not held against it."""
 
 
 class Recipe(Config):
@@ -76,10 +79,12 @@ class Recipe(Config):
     seed: int
     contrivances: tuple[str, ...] = ()
     """What must be said under the table of results."""
-    launch: tuple[str, ...] = ()
-    """How a training is started (``accelerate launch …``); empty trains in this process."""
+    launch: Launch | None = None
+    """How trainings are started; None trains in this process."""
     engine: dict[str, Any]
-    """Options of the vLLM engine."""
+    """Options of the vLLM engine; ``replicas`` and ``tensor_parallel_size`` use all devices."""
+    prompt_tokens: int = 1024
+    """Tokens of a model's context that are kept for prompts."""
     base: ModelOf
     prompts: dict[str, PromptSet]
     """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``."""

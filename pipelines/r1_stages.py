@@ -15,11 +15,23 @@ from factory.engines.vllm import prepare_environment
 from factory.errors import UsageError
 from factory.records import Sampling
 from factory.store import Store
-from pipelines.cold_start import cold_start, model_refiner
-from pipelines.common import Engines, Pair, grown, keys_of, once, run_grpo, run_sft, say, step
+from pipelines.cold_start import Refiner, cold_start, model_refiner
+from pipelines.common import (
+    Engines,
+    Pair,
+    grown,
+    keys_of,
+    once,
+    room,
+    run_grpo,
+    run_sft,
+    say,
+    step,
+)
 from pipelines.r1_evaluate import Evaluator, write_report
 from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
 from pipelines.rejection_sampling import rejection_sampling
+from pipelines.sample_and_select import Sampled
 
 
 class Stages:
@@ -34,7 +46,9 @@ class Stages:
         self.recipe, self.folder = recipe, folder_of(recipe)
         self.store = Store(recipe.store)
         self.engines = Engines(options=recipe.engine)
-        self.evaluator = Evaluator(self.store, recipe.evaluation, self.engines)
+        self.evaluator = Evaluator(
+            self.store, recipe.evaluation, self.engines, prompt_tokens=recipe.prompt_tokens
+        )
         self.cold_rows = self.folder / "data" / f"{recipe.name}-cold-start.jsonl"
         self.reasoning_rows = self.folder / "data" / f"{recipe.name}-reasoning.jsonl"
 
@@ -70,7 +84,7 @@ class Stages:
         """Train folder ``name`` with SFT of ``base`` on ``rows``."""
         run_sft(
             student=how.student, overrides=how.overrides, base=base, seed=self.recipe.seed,
-            data=rows, out=self.folder / name, launch=self.recipe.launch,
+            data=rows, out=self.folder / name, launch=self.recipe.launch, engines=self.engines,
         )  # fmt: skip
 
     def make_cold_start(self, model: str) -> None:
@@ -80,12 +94,9 @@ class Stages:
         def work() -> dict[str, Any]:
             refine = None
             if recipe.refiner is not None:
-                sampling = Sampling(temperature=0.6, max_tokens=values.max_tokens)
-                refine = model_refiner(
-                    self.store, self.engines.get(recipe.refiner), sampling=sampling
-                )
+                refine = self._refiner(recipe.refiner, values.max_tokens)
             made, _ = cold_start(
-                self.store, values, prompts, self.engines.get(model), name=self.cold_rows.stem,
+                self.store, values, prompts, self._engine(model, values), name=self.cold_rows.stem,
                 out=self.cold_rows.parent, refine=refine,
             )  # fmt: skip
             return {"version": made.version, "rows": made.manifest["rows"]}
@@ -97,13 +108,39 @@ class Stages:
         }  # fmt: skip
         once(self.folder / "cold-start", kind="cold_start", inputs=inputs, work=work)
 
+    def _engine(self, model: str, values: Sampled) -> Any:
+        """Return an engine for a stage that samples; its answers are kept to the context."""
+        left = room(model, values.max_tokens, prompt_tokens=self.recipe.prompt_tokens)
+        if left < values.max_tokens:
+            raise UsageError(
+                f"{model}: completions of {values.max_tokens} tokens do not fit into its context",
+                f"set max_tokens of the stage to {left} at most, or raise the base's context",
+            )
+        return self.engines.get(model, longest=values.max_tokens + self.recipe.prompt_tokens)
+
+    def _refiner(self, model: str, draft_tokens: int) -> Refiner:
+        """Return the refiner of a model, which is started when drafts are there.
+
+        It reads a draft and writes as much: half of its context is the longest draft.
+        """
+        from distill.student import context_of
+
+        context = context_of(model) or 2 * draft_tokens
+        answer = min(draft_tokens, (context - self.recipe.prompt_tokens) // 2)
+        longest = draft_tokens + answer + self.recipe.prompt_tokens
+        sampling = Sampling(temperature=0.6, max_tokens=answer)
+        # The sampler's engine is closed only now: before the drafts it is still asked.
+        return model_refiner(
+            self.store, lambda: self.engines.get(model, longest=longest), sampling=sampling
+        )
+
     def make_reasoning_rows(self, model: str) -> None:
         """Sample ``model`` and keep what passes the filters as ``reasoning_rows``."""
         values, prompts = self.recipe.rejection_sampling, self.prompts("rejection")
 
         def work() -> dict[str, Any]:
             made, _ = rejection_sampling(
-                self.store, values, prompts, self.engines.get(model),
+                self.store, values, prompts, self._engine(model, values),
                 name=self.reasoning_rows.stem, out=self.reasoning_rows.parent,
             )  # fmt: skip
             return {"version": made.version, "rows": made.manifest["rows"]}

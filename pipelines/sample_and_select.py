@@ -7,6 +7,7 @@ from typing import Literal
 
 import polars as pl
 
+from factory import plugins
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.records import Sampling
@@ -17,8 +18,6 @@ from factory.stages.select import Selected, Selection, select
 from factory.stages.verify import verify_shape
 from factory.store import Store
 from pipelines.common import SCORES, Pair
-
-VERIFIERS = ("math", "format")
 
 
 class Sampled(Config):
@@ -73,7 +72,7 @@ def sampled(
         filters=values.filters, exact_duplicates=values.exact_duplicates,
         cap_per_prompt=values.cap_per_prompt, prefer=values.prefer, max_rows=values.max_rows,
     )  # fmt: skip
-    return decided(store, selection, universe), len(universe)
+    return decided(store, selection, universe, pairs), len(universe)
 
 
 def measured(store: Store, trace_ids: pl.Series, *, dialect: str) -> None:
@@ -82,8 +81,13 @@ def measured(store: Store, trace_ids: pl.Series, *, dialect: str) -> None:
     score(store, SCORES, trace_ids=trace_ids)
 
 
-def decided(store: Store, selection: Selection, trace_ids: pl.Series) -> Selected:
-    """Apply filters to traces whose verdicts and scores are there."""
-    return select(
-        store, selection, trace_ids=trace_ids, verifiers=list(VERIFIERS), scores=SCORES
-    )  # fmt: skip
+def decided(
+    store: Store, selection: Selection, trace_ids: pl.Series, pairs: Sequence[Pair]
+) -> Selected:
+    """Apply filters to traces whose verdicts and scores are there.
+
+    ``status`` in a filter is the verdict of whichever verifier a prompt names.
+    """
+    named = {s.verifier or plugins.verifier_of_gold(s.gold) for _, s in pairs if s.gold}
+    used = sorted({*named, "math", "format"})
+    return select(store, selection, trace_ids=trace_ids, verifiers=used, scores=SCORES)

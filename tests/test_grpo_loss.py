@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from distill.grpo import GrpoConfig
+from distill.grpo.reward import Payer
 from distill.grpo.rollout import Drawn
 from distill.presets import PRESETS, preset
 from factory.errors import ConfigError
@@ -80,7 +81,6 @@ def logprobs_of(model: Any, prompt: list[int], completion: Sequence[int]) -> Any
 
 def made(tmp_path: Path, **trl: Any) -> tuple[Any, Recorded]:
     """Return our trainer of preset ``r1_reasoning`` over a sampler that is off."""
-    from distill.grpo import _payer
     from distill.grpo.config import trl_arguments, trl_values
     from distill.grpo.record import StepLog
     from distill.grpo.rollout import Keys, Renderer, policy_tokenizer
@@ -102,7 +102,8 @@ def made(tmp_path: Path, **trl: Any) -> tuple[Any, Recorded]:
     )
     rollout = Rollout(
         [(prompt, source)], Keys("r", 1, "m", "s"), renderer=Renderer(tokenizer), sampler=sampler,
-        payer=_payer(config), record=None, caps={0: 8}, group_size=3, seed=0, control="none",
+        payer=Payer(config.weights, n_workers=1),
+        record=None, caps={0: 8}, group_size=3, seed=0, control="none",
     )  # fmt: skip
     trainer = make_trainer(
         config, tokenizer=tokenizer, rollout=rollout, spent=spent, mark="m",

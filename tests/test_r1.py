@@ -30,7 +30,7 @@ from pipelines.r1_recipe import STAGES, Recipe
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
 RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
-SCALES = ["miniature", "one-gpu", "cluster"]
+SCALES = ["miniature", "one-gpu", "node", "cluster"]
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -222,7 +222,9 @@ class _Stronger(Engine):
 def test_a_model_refines_and_summarises_in_two_questions(tmp_path: Path) -> None:
     engine = _Stronger()
     refine = model_refiner(
-        Store(tmp_path / "data"), engine, sampling=Sampling(temperature=0.6, max_tokens=64)
+        Store(tmp_path / "data"),
+        lambda: engine,
+        sampling=Sampling(temperature=0.6, max_tokens=64),
     )
     prompt, source = _problem(5)
     drafts = [Draft(prompt, source, "5加2是7", "7", "7", is_mixed=True)]

@@ -45,7 +45,7 @@ from distill.grpo.trainer import Rollout, make_trainer, spent_before
 from distill.launch import wrapper_of
 from distill.presets import preset
 from distill.runs import Spent, finished, write_run
-from distill.student import local_folder, split_revision
+from distill.student import context_of, split_revision
 from distill.training import last_checkpoint, mark_of, quiet, save_trained
 from factory import model_files
 from factory.errors import ConfigError, UsageError
@@ -169,8 +169,8 @@ def _train(
 
 
 def _require_context(config: GrpoConfig) -> None:
-    context = model_files.context_of(local_folder(config.base))
-    if config.longest > context:
+    context = context_of(config.base)
+    if 0 < context < config.longest:
         raise ConfigError(
             f"prompts of {config.max_prompt_tokens} tokens and completions of "
             f"{max(config.caps.values())} do not fit into the model's context of {context}",
@@ -223,7 +223,10 @@ def _next_attempt(out: Path) -> int:
 
 def _payer(config: GrpoConfig) -> Payer:
     dialect = config.dialect or preset(config.preset).dialect
-    return Payer(config.weights, dialect=dialect, n_workers=config.n_workers)
+    # R1-Zero's template asks for <answer> tags and for no box: what it asked for is paid.
+    template = config.template or preset(config.preset).template
+    mode = "auto" if template == "r1_zero" else None
+    return Payer(config.weights, dialect=dialect, mode=mode, n_workers=config.n_workers)
 
 
 def _sampler(config: GrpoConfig, lend: Callable[[], Any] | None, *, cuda: bool) -> Sampler:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.rewards import Part, RuleReward
+from factory import plugins
 from factory.errors import ConfigError
 from factory.records import Prompt, PromptSource, ids
 
@@ -44,12 +45,20 @@ class Payer:
     Args:
         weights: part → weight; of ``PARTS``. A part of weight 0 is measured and never masks.
         dialect: of the format.
+        mode: where the answer stands, as the prompt's template asked for it: ``boxed``, or ``auto``
+            (a box or ``<answer>`` tags). None leaves it to each row, ``boxed`` where it is silent.
         n_workers: processes for what is not cheap to verify.
     """
 
     def __init__(
-        self, weights: Mapping[str, float], *, dialect: str = "think", n_workers: int | None = None
+        self,
+        weights: Mapping[str, float],
+        *,
+        dialect: str = "think",
+        mode: str | None = None,
+        n_workers: int | None = None,
     ) -> None:
+        self.mode = mode
         stray = sorted(set(weights) - set(PARTS))
         if stray:
             raise ConfigError(f"unknown reward {', '.join(stray)}", f"known: {', '.join(PARTS)}")
@@ -65,7 +74,7 @@ class Payer:
         columns: dict[str, Any] = {
             "gold": [s.gold for _, s in pairs],
             "verifier": [s.verifier for _, s in pairs],
-            "options": [dict(s.options) for _, s in pairs],
+            "options": [self._options(s) for _, s in pairs],
             "target_language": [s.language for _, s in pairs],
         }
         prompts = [list(p.messages) for p, _ in pairs]
@@ -77,6 +86,15 @@ class Payer:
             Rewarded(total, {name: parts[name][i] for name in PARTS})
             for i, total in enumerate(totals)
         ]
+
+    def _options(self, source: PromptSource) -> dict[str, Any]:
+        """Return a row's options; the template's place of the answer goes over the row's own."""
+        own = dict(source.options)
+        if self.mode is None:
+            return own
+        own.pop("mode", None)
+        name = source.verifier or plugins.verifier_of_gold(source.gold)
+        return {**own, "mode": self.mode} if "mode" in plugins.option_names(name) else own
 
 
 def _part(name: str, weight: float, dialect: str) -> Part:
