@@ -78,6 +78,9 @@ END_TOKENS = (
 """Special tokens with which a completion may end when it is decoded with them, pads included."""
 
 
+_LAST_SIGNS = frozenset(token[-1] for token in END_TOKENS)
+
+
 class Halves(NamedTuple):
     """The two halves of a completion: before and after the last ``</think>``."""
 
@@ -234,7 +237,6 @@ def split_final(text: str) -> Halves:
     reasoning, answer = found.reasoning, found.answer
     if found.dialect is None and _HARMONY_FINAL in answer:
         reasoning, _, answer = answer.rpartition(_HARMONY_FINAL)
-    answer = strip_end(answer).text
     kept: list[str] = []
     at = 0
     for opened in _OPEN.finditer(answer):
@@ -287,6 +289,8 @@ def strip_end(text: str) -> Ending:
     """
     # From the end by position: a padded completion may end with thousands of tokens, and cutting
     # the text for each of them would copy it as often.
+    if text.rstrip()[-1:] not in _LAST_SIGNS:
+        return Ending(text, ())
     tokens: list[str] = []
     kept = len(text)
     while True:

@@ -46,7 +46,7 @@ class Extracted(NamedTuple):
     error: str | None = None
 
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|^[ \t]*%[^\n]*$", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|(?:\A|\n)[ \t]*%[^\n]*", re.DOTALL)
 _RUN_ON = re.compile(
     r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?:question|q|problem|exercise|human|user"
     r"|instruction|input|问题|题目)(?:[ \t]*[0-9]{1,3})?(?:\*\*)?[ \t]*[:：]",
@@ -68,6 +68,10 @@ def own_text(answer: str) -> str:
     """
     if "<!--" in answer or "%" in answer:
         answer = _COMMENT.sub("", answer)
+    # The next question is looked for first: it is rare, and a line break is found fast.
+    again = _RUN_ON.search(answer)
+    if again is None:
+        return answer
     given = _GIVEN.search(answer)
     again = _RUN_ON.search(answer, given.end()) if given else None
     return answer[: again.start()] if again else answer
@@ -236,6 +240,37 @@ def cues(text: str) -> Iterator[tuple[int, str]]:
     for at in sorted(found, reverse=True):
         piece = text[at : at + MAX_ANSWER_CHARS].lstrip(" \t\n:：*_#")
         yield at, piece.split("\n", 1)[0]
+
+
+def last_cue(text: str) -> re.Match[str] | None:
+    """Return the last answer word.
+
+    The words themselves are looked for first, backwards: that is a hundred times as fast as the
+    pattern on every character, and most texts end a few words behind the last one.
+    """
+    lower = text.lower()
+    if len(lower) != len(text):
+        return last(CUE, text)
+    keys = [key for key in (_ASCII_KEYS if text.isascii() else _KEYS) if key in lower]
+    end = len(text)
+    for _ in range(64):
+        at = max((lower.rfind(key, 0, end) for key in keys), default=-1)
+        if at < 0:
+            return None
+        found = CUE.match(text, at)
+        if found:
+            return found
+        end = at
+    return last(CUE, text)
+
+
+_ASCII_KEYS = (
+    "ans", "result", "conclusion", "solution", "respuesta", "antwort", "risposta", "lautet",
+    "resposta", "cevap",
+)  # fmt: skip
+_KEYS = (
+    *_ASCII_KEYS, "答", "정답", "답은", "réponse", "lösung", "odpowiedź", "ответ", "उत्तर", "คำตอบ",
+)  # fmt: skip
 
 
 def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -383,7 +383,7 @@ def _by_caps(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verdi
         if last.words_beyond(ours, theirs):
             return Verdict.failed("wrong", decided_by="caps", extracted=shown)
         return Verdict.unscored("gold_unparsable", decided_by="caps", extracted=shown)
-    if node is None and (last.is_malformed(theirs) or last.leaves_out(ours, theirs)):
+    if (node is None and last.is_malformed(theirs)) or last.leaves_out(ours, theirs):
         return Verdict.failed("unparsable", decided_by="caps", extracted=shown)
     if last.is_unevaluated(theirs) and not last.is_unevaluated(ours):
         return Verdict.failed("unevaluated", decided_by="caps", extracted=shown)

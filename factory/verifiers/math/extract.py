@@ -79,7 +79,8 @@ def from_text(answer: str) -> Extracted:
 
 
 _SENTENCE = re.compile(
-    r"\b(?:is|are|was|were|has|have|therefore|thus|hence|so|then|the|that|which|equals?|must|can)\b",
+    r"\b(?:is|are|was|were|has|have|therefore|thus|hence|so|then|equals?|must|can)\b"
+    r"|\b(?:the|that|which|whose|such)\b(?=(?:\W+\w+){4})",
     re.IGNORECASE,
 )
 
@@ -131,7 +132,7 @@ def _hashes(text: str) -> str | None:
 
 
 def _cues(text: str) -> str | None:
-    found = answers.last(answers.CUE, text)
+    found = answers.last_cue(text)
     heading = answers.last(answers.HEADING, text)
     if heading and (not found or heading.end() > found.end()):
         found = heading
@@ -189,7 +190,7 @@ def _conclusion(text: str) -> str | None:
     number = answers.last(_NUMBER, sentence)
     if not number:
         return None
-    said = answers.last(answers.CUE, sentence)
+    said = answers.last_cue(sentence)
     if said and _is_denied(sentence, said):
         return None
     cue = _CONCLUDES.search(sentence)

@@ -62,6 +62,7 @@ def parse(text: str, *, thousands: bool = True) -> Node:
 
 def _read(tokens: list[Token]) -> Node:
     """Parse an answer, first as it stands, then without what stands around it."""
+    tokens = _with_unions(tokens)
     try:
         plain = reading.without_label(tokens)
         if reading.says_another_number(plain):
@@ -75,6 +76,16 @@ def _read(tokens: list[Token]) -> Node:
         if side is None:
             raise
         return ("rel", (UNREAD, Parser(side).whole()), ("=",))
+
+
+def _with_unions(tokens: list[Token]) -> list[Token]:
+    """Read ``x < 1 \\cup x > 3`` as "or": a union of what two inequalities say."""
+    if ("cmd", "cup") not in tokens:
+        return tokens
+    signs = {RELATIONS.get(value) for kind, value in tokens if kind in ("op", "cmd")}
+    if not signs & INEQUALITIES or ("op", "\\{") in tokens:
+        return tokens
+    return [("op", "or") if t == ("cmd", "cup") else t for t in tokens]
 
 
 def _right_side(tokens: list[Token]) -> list[Token] | None:

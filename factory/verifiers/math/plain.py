@@ -90,7 +90,8 @@ def _is_nested(node: Node) -> bool:
 def _simplify_list(node: Node) -> Node:
     out: list[Node] = []
     items = _without_conditions(node[1]) if node[0] == "list" else node[1]
-    if sum(_is_named_tuple(i) for i in items) > 1:
+    n_named = sum(_is_named_tuple(i) for i in items)
+    if n_named > 1 or (n_named and len(items) > 1 and all(i[0] == "seq" for i in items[1:])):
         items = tuple(
             _in_order_of_names(i[1][0], i[1][1]) if _is_named_tuple(i) else i for i in items
         )

@@ -23,9 +23,9 @@ _LABEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _QUALIFIER = re.compile(
-    r"\W*(?:for|where|with|when|whenever|as|at|such that|s\.t\.|attained|achieved|reached|occurs?"
-    r"|occurring|is (?:the|a|an|our)|which|since|because|by|i\.?\s?e|that is|provided|given|on"
-    r"|其中|当|因为|when)\b.*",
+    r"\W*(?:for|where|with|when|whenever|as|at(?! (?:most|least))|such that|s\.t\.|attained"
+    r"|achieved|reached|occurs?|occurring|is (?:the|a|an|our)|which|since|because|by|i\.?\s?e"
+    r"|that is|provided|given|on|其中|当|因为)\b.*",
     re.IGNORECASE | re.DOTALL,
 )
 _OTHERWISE = re.compile(
@@ -33,6 +33,8 @@ _OTHERWISE = re.compile(
     r"|impossible)\b|n't\b",
     re.IGNORECASE,
 )
+_DOTS = frozenset(("ldots", "dots", "cdots"))
+_ALL = frozenset(("all", "any", "for all"))
 Parse = Callable[[list[Token]], Node]
 
 
@@ -49,7 +51,11 @@ def without_label(tokens: list[Token]) -> list[Token]:
             break
         if tokens[1] == ("op", ":") or tokens[1][1] in ("=", "approx"):
             tokens = tokens[2:]
-        elif label.rstrip().endswith((":", "：")) or _LABEL.fullmatch(label.strip()):
+        elif (
+            label.rstrip().endswith((":", "："))
+            or _LABEL.fullmatch(label.strip())
+            or (label.strip().lower() in _ALL and any(RELATIONS.get(v) for _, v in tokens))
+        ):
             tokens = tokens[1:]
         else:
             break
@@ -117,6 +123,8 @@ def _is_harmless(rest: list[Token], parse: Parse) -> bool:
     except ParseError:
         return False
     items = node[1] if node[0] == "list" else (node,)
+    if items[0][0] == "rel" and ("sym", "…") in items:
+        return True  # n = 1, 2, 3, …
     return all(n[0] in ("rel", "sym") for n in items)
 
 
@@ -143,6 +151,8 @@ def _is_remark(inside: list[Token]) -> bool:
     if inside and inside[0][0] == "text":
         return len(inside) == 1 or bool(_QUALIFIER.fullmatch(inside[0][1]))
     signs = {RELATIONS.get(v) for k, v in inside if k in ("op", "cmd")}
+    if "=" in signs and any(v in _DOTS for _, v in inside):
+        return True  # n = 1, 2, 3, …
     return bool(signs & {"in", "<", ">", "<=", ">=", "!="})
 
 

@@ -109,10 +109,7 @@ _SIGNS = re.compile(r"\\(?:n(?:eq?|le|ge|lt|gt)|le|leq|leqslant|ge|geq|geqslant|
 _SAID = re.compile(
     r"\\(?:text[a-z]*|mbox|mathrm|operatorname)\s*\{([^{}]*)\}|(?<![\\A-Za-z])[A-Za-z]{4,}"
 )
-_SMALL_WORDS = frozenset((
-    "and", "or", "if", "for", "where", "when", "otherwise", "is", "are", "the", "with", "odd",
-    "even", "sqrt",
-))  # fmt: skip
+_SMALL_WORDS = frozenset(("and", "or", "sqrt"))
 
 
 def leaves_out(gold: str, answer: str) -> bool:

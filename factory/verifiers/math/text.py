@@ -74,16 +74,16 @@ def western_digits(text: str) -> str:
     >>> western_digits("১২০"), western_digits("१२.५")
     ('120', '12.5')
     """
-    if not _DIGITS.search(text):
+    if text.isascii() or not _DIGITS.search(text):
         return text
     text = text.replace("٫", ".").replace("٬", ",").replace("٪", "%")
     return _DIGITS.sub(lambda m: str(unicodedata.decimal(m.group())), text)
 
 
-_DIGITS = re.compile(r"(?![0-9\U0001D7CE-\U0001D7FF\uFF10-\uFF19])\d")
+_DIGITS = re.compile(r"\d(?<![0-9\U0001D7CE-\U0001D7FF\uFF10-\uFF19])")
 _DRESS = (
     ('"', '"'), ("“", "”"), ("„", "“"), ("‘", "’"), ("«", "»"), ("``", "''"), ("`", "`"),
-    ("`", "'"), ("'", "'"), ("**", "**"), ("__", "__"), ("「", "」"),
+    ("`", "'"), ("'", "'"), ("**", "**"), ("__", "__"), ("*", "*"), ("「", "」"),
     ("\\textquotedblleft", "\\textquotedblright"),
 )  # fmt: skip
 _DRESSED = re.compile(r"\s*[\"“„‘«`'*_「<\\]")

@@ -42,6 +42,8 @@ _PREPARE = (
      r"\\\\"),  # the space below a row
     (re.compile(r"\{([:.=+<>-])\}"), r"\1"),
     (re.compile(r"\+/-"), r"\\pm "),
+    (re.compile(r"^\s*\\therefore(?![a-zA-Z])"), " "),
+    (re.compile(r"\\forall(?![a-zA-Z])"), r"\\text{for all}"),
     (re.compile(r"(?<=[0-9])\s*\^\s*\{?\s*\\(?:text|mathrm|rm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?"),
      ""),
     (re.compile(r"\\(?:tiny|small|[lL]arge|LARGE|[hH]uge|ensuremath|bfseries|rmfamily)(?![a-zA-Z])"),
@@ -185,7 +187,9 @@ def _cut_word(word: str, tokens: list[Token], spaced: bool) -> None:
     elif word in _WORDS or (lower in ("infinity", "sqrt", "pi") and len(word) > 1):
         tokens.append(("cmd", word if word in _WORDS else lower))
     elif len(word) == 1:
-        is_unit_sign = spaced and word in _UNIT_LETTERS and tokens and tokens[-1][0] == "num"
+        is_unit_sign = word in _UNIT_LETTERS and (
+            _follows_unit(tokens) or (spaced and bool(tokens) and tokens[-1][0] == "num")
+        )
         tokens.append(("letter" if is_unit_sign else "sym", word))
     elif tokens and tokens[-1][0] == "text":
         tokens[-1] = ("text", f"{tokens[-1][1]} {word}")
@@ -199,12 +203,23 @@ def _cut_word(word: str, tokens: list[Token], spaced: bool) -> None:
         tokens.extend(("sym", c) for c in word)
 
 
+def _follows_unit(tokens: list[Token]) -> bool:
+    """Tell whether a unit comes before, with or without a stroke: ``kg m/s^2`` in plain text."""
+    behind = tokens[:-1] if tokens and tokens[-1] == ("op", "/") else tokens
+    return bool(behind) and (
+        behind[-1][0] == "letter" or (behind[-1][0] == "text" and is_unit(behind[-1][1]))
+    )
+
+
 def _cut_text(value: str, tokens: list[Token]) -> None:
     words = value.strip().strip(".!").strip()
     core = words.strip(",").strip().lower()
     if core in _JOINERS or core in ("", ";"):
         if core or "," in value or ";" in value:
             tokens.append(("op", _JOINERS.get(core, ",")))
+    elif (joined := _JOINED_END.fullmatch(words)) is not None:
+        _cut_text(joined[1], tokens)
+        tokens.append(("op", _JOINERS[joined[2].lower()]))
     elif _MIXED.search(words) and not _NUMBER.fullmatch(words):
         _cut_prose(words, tokens)
     elif words.strip("() ").lower() in _SILENT:
@@ -236,6 +251,7 @@ def _cut_text(value: str, tokens: list[Token]) -> None:
 
 
 _UNIT_LETTERS = frozenset("mgshLlJNWVAKCF")
+_JOINED_END = re.compile(r"(.*\w),?\s+(and|or)", re.IGNORECASE | re.DOTALL)
 _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?")
 _MIXED = re.compile(r"(?:^|[\s(=:$+-])[0-9.]*[0-9]")
 _PROSE = re.compile(

@@ -108,7 +108,8 @@ _CHINESE = {
     "元": "yuan", "角": "jiao", "分": "fen",
 }  # fmt: skip
 _SCALES: dict[str, Fraction] = {
-    "hundred": _F(100), "thousand": _F(1000), "million": _F(10**6), "billion": _F(10**9),
+    "ten": _F(10), "k": _F(1000), "hundred": _F(100), "thousand": _F(1000), "million": _F(10**6),
+    "billion": _F(10**9),
     "trillion": _F(10**12), "dozen": _F(12), "百": _F(100), "千": _F(1000), "万": _F(10**4),
     "百万": _F(10**6), "千万": _F(10**7), "亿": _F(10**8), "lakh": _F(10**5), "crore": _F(10**7),
     "tenth": _F(1, 10), "hundredth": _F(1, 100), "thousandth": _F(1, 1000),
@@ -299,7 +300,7 @@ class _Reader:
             self.changes.add(lower)
             return
         single = _singular(plain)
-        if single in _SCALES and not self.dimensions:
+        if single in _SCALES and not self.dimensions and plain != "K":
             self.scale *= _SCALES[single]
             return
         unit = _unit(_CHINESE.get(plain, plain)) if plain not in ("a", "an", "in") else None

@@ -74,6 +74,8 @@ def number_in_words(form: str) -> int | None:
     """
     if len(form) > 120:
         return None
+    if form in ("dozen", "a dozen"):
+        return 12
     sign = -1 if form.startswith(("negative ", "minus ")) else 1
     words = form.removeprefix("negative ").removeprefix("minus ").replace("-", " ").split()
     if not words or words[0] == "and" or words[-1] == "and":
