@@ -36,7 +36,7 @@ from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
 
-CATALOG_FORMAT = 2
+CATALOG_FORMAT = 3
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
@@ -201,7 +201,7 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
             taken = name in _columns_by_table(con)
             shown = f"store_{name}" if taken else name
             con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")
-    _views(con, relation, [p for p in plugs if p.kind == "verdicts"])
+    _views(con, store, relation, [p for p in plugs if p.kind == "verdicts"])
     _fill_releases(con, shelf)
     _insert(con, "runs", [_run_row(r, store.excluded_runs()) for r in store.runs()])
     info = {
@@ -212,13 +212,19 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
 
 
 def _views(
-    con: duckdb.DuckDBPyConnection, relation: wide.Relation, verifiers: Sequence[Plug]
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    relation: wide.Relation,
+    verifiers: Sequence[Plug],
 ) -> None:
     """Make what ``views.sql`` says, with the files of this store in the places that it names."""
     places = {
         name: relation(name, TABLES[name].columns)
         for name in ("traces", "prompts", "prompt_sources")
     }
+    for name in ("traces", "prompts"):
+        paths = store.table(name).part_paths()
+        places[f"all_{name}"] = wide.files_sql(paths, TABLES[name].columns, [])
     places["prompt_sources"] = wide.current_sources(places["prompt_sources"])
     places["evaluation_split"] = evaluation_sql("split")
     places["trace_columns"] = ", ".join(quoted(c) for c in wide.TRACE_COLUMNS)

@@ -24,6 +24,15 @@ COMMENT ON VIEW prompt_texts IS 'prompts, by prompt_id; text: the last user mess
 CREATE VIEW golds AS SELECT source_id, prompt_id, gold FROM {prompt_sources};
 COMMENT ON VIEW golds IS 'whole answer keys, by source_id';
 
+CREATE VIEW revoked_traces AS
+SELECT trace_id, prompt_id FROM {all_traces}
+WHERE run_id IN (SELECT excluded_run_id FROM exclusions);
+COMMENT ON VIEW revoked_traces IS 'traces of revoked runs, which no other relation holds';
+
+CREATE VIEW revoked_prompts AS
+SELECT prompt_id FROM {all_prompts} WHERE run_id IN (SELECT excluded_run_id FROM exclusions);
+COMMENT ON VIEW revoked_prompts IS 'prompts of revoked runs, which no other relation holds';
+
 -- Unbiased pass@k (Chen et al. 2021, eq. 1) of one prompt: n samples, c of them right; NULL: n < k.
 CREATE MACRO pass_at_k(n, c, k) AS CASE
     WHEN n < k THEN NULL

@@ -364,3 +364,18 @@ def test_dpo_rejects_what_the_verifier_of_the_release_fails_and_nothing_else(
     prompts = set(texts["prefill"] + texts["completion"])
     assert n > 3
     assert not prompts & set(rejected)
+
+
+def test_after_a_revoke_the_audit_reports_no_orphans(
+    root: Path, says: Callable[..., tuple[int, str]]
+) -> None:
+    run = Store(root).table("traces").read(["run_id"])["run_id"][0]
+    other = Store(root)
+    verdicts = other.table("verdicts.echo_verifier@1").read().head(6)
+    keys = verdicts["verdict_id"].str.reverse()
+    other.table("verdicts.echo_verifier@2").add(
+        verdicts.with_columns(verdict_id=keys, run_id=pl.lit("20261130t000000-another"))
+    )
+    assert says("revoke", run, "--reason", "x", "--store", str(root))[0] == 0
+    _, text = says("check", "--audit", "--store", str(root))
+    assert "audit_orphans" not in text, text

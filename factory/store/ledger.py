@@ -33,7 +33,7 @@ SEEN = ".seen.json"
 CHECKSUM = "checksum"
 REPAIR = "`factory check --repair` brings back what is whole"
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-_INDENTED = _OPTIONS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+_INDENTED = _OPTIONS | orjson.OPT_INDENT_2  # no line feed: no byte may be lost unseen
 
 
 class Ledger:
