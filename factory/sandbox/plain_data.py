@@ -140,8 +140,16 @@ def decode(data: Any, ref: Callable[[Any], Any] | None = None) -> Any:
     return _decode_scalar(tag, body)
 
 
+def _as_display(items: Iterable[Any]) -> set[Any]:
+    """Build a set as Python builds ``{1, 2, 3}``: the order that a program sees depends on it."""
+    made: set[Any] = set()
+    made.update(frozenset(items))
+    return made
+
+
 _SEQUENCES: dict[str, Callable[[Iterable[Any]], Any]] = {
-    "t": tuple, "s": set, "q": collections.deque, "it": lambda xs: iter(list(xs)), "v": list,
+    "t": tuple, "s": _as_display, "q": collections.deque,
+    "it": lambda xs: iter(list(xs)), "v": list,
 }  # fmt: skip
 
 

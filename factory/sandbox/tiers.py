@@ -32,7 +32,14 @@ TIERS: tuple[Tier, ...] = ("bwrap", "slot", "landlock")
 SLOT_UIDS = range(64001, 64129)
 """User ids of the tier ``slot``, outside of every range that distributions hand out."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_FILES = ("plain_data", "inside.kernel", "inside.harness", "inside.remote_tests", "inside.server")
+_FILES = (
+    "plain_data",
+    "inside.kernel",
+    "inside.pytest_names",
+    "inside.harness",
+    "inside.remote_tests",
+    "inside.server",
+)
 _START_S = 20.0
 # Modules that model-written programs import most: loaded once, before the fork. Not threading and
 # random: their work after every fork costs each sample half a millisecond.

@@ -17,7 +17,6 @@ _KEY_CHARS = 120
 _KEY_WORDS = 6
 _PROSE_WORDS = 12
 _MATH = re.compile(r"[\d\\=^_+*/<>]|\bpi\b|∞|√|π")
-_TEST_KEYS = ({"test_cases"}, {"inputs", "outputs"}, {"input", "output"}, {"fn_name"}, {"tests"})
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -119,7 +118,7 @@ def default_verifier(gold: str | None) -> str | None:
     """
     if not gold:
         return None
-    if is_tests(gold):
+    if plugins.verifier_of_gold(gold) == "code":
         return "code"
     text = gold.strip()
     words = re.sub(r"\$[^$]*\$|\\\w+", " ", text).split()
@@ -127,19 +126,6 @@ def default_verifier(gold: str | None) -> str | None:
         return None
     plain = sum(w.strip(".,;:").isalpha() and len(w) > 1 for w in words)
     return None if plain > _PROSE_WORDS else plugins.verifier_of_gold(gold)
-
-
-def is_tests(value: Any) -> bool:
-    """Tell whether a gold is tests of a program."""
-    if isinstance(value, str):
-        if re.search(r"^\s*(?:def test_|assert\s|from solution import|import pytest)", value, re.M):
-            return True
-        if value.lstrip()[:1] not in ("{", "["):
-            return False
-        value = opened(value)
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(v, Mapping) and is_tests(v) for v in value[:3])
-    return isinstance(value, Mapping) and any(keys <= set(value) for keys in _TEST_KEYS)
 
 
 # ---- multiple choice

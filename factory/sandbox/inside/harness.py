@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from factory.sandbox.inside import pytest_names
 from factory.sandbox.plain_data import NotPlain, canonical, decode, encode
 
 # Tests of functions are written for graders that have these names at hand (LeetCode, the import
@@ -39,10 +40,10 @@ class _Void(io.RawIOBase):
         return len(data)
 
 
-def _fresh_main(job: dict[str, Any]) -> dict[str, Any]:
-    module = types.ModuleType("__main__")
+def _fresh_main(job: dict[str, Any], name: str = "__main__") -> dict[str, Any]:
+    module = types.ModuleType(name)
     module.__builtins__ = builtins  # type: ignore[attr-defined]  # as in a real __main__
-    sys.modules["__main__"] = module
+    sys.modules["__main__"] = sys.modules[name] = module
     if any("random" in str(job.get(part)) for part in ("program", "prefix", "setup", "tests")):
         import random
 
@@ -150,6 +151,9 @@ class _Calls:
         if "ref" in data:
             return self.lent[data["ref"]]
         name = str(data["name"])
+        kind, dot, method = name.partition("().")
+        if dot:  # "Solution().f"
+            return getattr(self.space[kind](), method)
         if name in self.space:
             return self.space[name]
         solution = self.space.get("Solution")  # the form that LeetCode asks for
@@ -209,7 +213,7 @@ def run_calls(job: dict[str, Any]) -> None:
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     sys.stdout = sys.stderr = io.TextIOWrapper(out, write_through=True)
     _also_as_originals()
-    space = _fresh_main(job)
+    space = _fresh_main(job, "solution")  # imported, not run: main guards stay closed
 
     def send(frame: dict[str, Any]) -> None:
         data = dumps(frame, separators=(",", ":")).encode() + b"\n"
@@ -274,9 +278,10 @@ def run_inside(job: dict[str, Any]) -> None:
     """
     write, quit_now, run, make, loads = os.write, os._exit, exec, compile, json.loads
     lines = _lines(os.read)
+    pytest_names.install()
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     sys.stdout = sys.stderr = io.TextIOWrapper(_Void(), write_through=True)
-    space = _fresh_main(job)
+    space = _fresh_main(job, "solution")  # imported, not run: main guards stay closed
     space["_plain_equal_"] = _strict_equal()
     strict = space["_plain_equal_"]
     if job.get("prelude"):
@@ -290,7 +295,7 @@ def run_inside(job: dict[str, Any]) -> None:
         space["_plain_equal_"] = strict
         run(make(held["tests"], "tests.py", "exec"), space)
         if held.get("entry_point"):
-            space["check"](space[held["entry_point"]])
+            space["check"](_Calls(space, lend=False).find({"name": held["entry_point"]}))
         word = held["word"]
     except BaseException as error:  # noqa: BLE001 - whatever is raised is the outcome
         write(1, ("no " + type(error).__name__).encode(errors="replace"))

@@ -18,7 +18,7 @@ import os
 import sys
 from typing import Any
 
-from factory.sandbox.inside import harness
+from factory.sandbox.inside import harness, pytest_names
 from factory.sandbox.plain_data import NotPlain, decode, encode
 
 
@@ -201,6 +201,7 @@ class _Names(dict[str, Any]):
 def run_tests(job: dict[str, Any]) -> None:
     """Run ``prefix`` and ``setup`` as far as they stand alone, then the tests; report one frame."""
     lines = harness._lines(os.read)
+    pytest_names.install()
     wire = _Wire(lines)
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     sys.stdout = sys.stderr = io.TextIOWrapper(harness._Void(), write_through=True)

@@ -24,12 +24,14 @@ from typing import Any
 from factory.errors import Refused
 from factory.records import Item, Verdict
 from factory.sandbox import BoxError, Limits, choose, retrying
+from factory.verifiers.code.fences import program_of
+from factory.verifiers.code.forms import is_tests
 from factory.verifiers.code.gold import BadGold, CodeGold, read_gold
 from factory.verifiers.code.run import Found, Ours, judge
 from factory.verifiers.code.sanity import Sanity, mutants
-from factory.verifiers.code.text import language_name, program_of
+from factory.verifiers.code.text import language_name
 
-VERSION = 1
+VERSION = 2
 DEADLINE_S = 300.0
 MEMORY_BYTES = 2 << 30
 OPTIONS = ("cpu_s", "wall_s", "memory_mb", "float_tolerance", "prelude")
@@ -40,8 +42,8 @@ _SHOWN_CHARS = 400
 
 
 def fits_gold(gold: object) -> bool:
-    """Tell whether a gold without a verifier is a set of tests: a mapping, or its JSON text."""
-    return isinstance(gold, dict) or (isinstance(gold, str) and '"test_cases"' in gold[:2000])
+    """Tell whether a gold without a verifier is a set of tests, in any form that is read."""
+    return is_tests(gold)
 
 
 def ready(**options: Any) -> None:
@@ -63,7 +65,8 @@ def verify(item: Item, **options: Any) -> Verdict:
     """Run the program of the answer against every test of the gold.
 
     Args:
-        item: the answer's last fenced block is the program; all of it where there is no fence.
+        item: the program is what ``fences.program_of`` finds; all of the answer where there is no
+            fence.
         options: ``cpu_s`` (6) and ``wall_s`` (12) per run, ``memory_mb`` (1024) per process,
             ``float_tolerance`` (0: exact) of floats in function-call tests and of printed numbers
             (assertions say their own), ``prelude`` (true):
@@ -73,7 +76,8 @@ def verify(item: Item, **options: Any) -> Verdict:
     Returns:
         ``pass``; ``fail`` with ``no_code``, ``wrong``, ``runtime_error``, ``syntax_error``,
         ``compile_error``, ``result_not_plain``, ``output_tampered``, ``time_limit``,
-        ``memory_limit`` or ``output_limit``; ``unscored`` with ``bad_gold``, ``no_sandbox``,
+        ``memory_limit`` or ``output_limit``; ``unscored`` with ``bad_gold`` (``bad_gold: needs
+        numpy``, ``bad_gold: vacuous: …`` where tests ask or assert nothing), ``no_sandbox``,
         ``sandbox_failed``, ``missing_compiler_…``, ``unknown_language``.
     """
     verdict, program, gold = _prepare(item, options)
@@ -120,8 +124,8 @@ def sanity(
     """
     try:
         held = read_gold(gold)
-    except BadGold:
-        return Sanity(reason="bad_gold")
+    except BadGold as bad:
+        return Sanity(reason=_named(bad))
     solution = held.solution if solution is None else solution
     if not solution:
         return Sanity(reason="no_solution")
@@ -155,6 +159,12 @@ def gold_fault(gold: Any, **options: Any) -> str | None:
     return found.reason or f"weak_tests: {n_passed} of {found.n_mutants} mutants pass"
 
 
+def _named(bad: BadGold) -> str:
+    """Return the reason of a verdict: what is missing, and tests that say nothing, by name."""
+    text = str(bad)
+    return f"bad_gold: {text}" if text.startswith(("needs ", "vacuous")) else "bad_gold"
+
+
 def _limits(options: dict[str, Any]) -> Limits:
     cpu_s = max(1, round(float(options.get("cpu_s", 6))))
     return Limits(
@@ -167,9 +177,10 @@ def _limits(options: dict[str, Any]) -> Limits:
 def _prepare(item: Item, options: dict[str, Any]) -> tuple[Verdict | None, str, CodeGold | None]:
     try:
         gold = read_gold(item.gold, tolerance=float(options.get("float_tolerance", 0.0)))
-    except BadGold:
-        return Verdict.unscored("bad_gold", decided_by="gold"), "", None
-    program = program_of(item.answer, gold.language)
+    except BadGold as bad:
+        return Verdict.unscored(_named(bad), decided_by="gold"), "", None
+    runs = bool(gold.streams) and not gold.wanted
+    program = program_of(item.answer, gold.language, gold.wanted, runs=runs)
     if program is None:
         return Verdict.failed("no_code", decided_by="extraction"), "", None
     if len(program) > _MAX_PROGRAM_CHARS:

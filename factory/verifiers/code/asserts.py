@@ -14,6 +14,7 @@ from typing import Any
 
 from factory.sandbox.inside.harness import PRELUDE
 from factory.sandbox.plain_data import NotPlain, canonical, encode
+from factory.verifiers.code import styles
 from factory.verifiers.code.checks import BadGold, Check, request_of
 
 
@@ -30,7 +31,7 @@ def turn_asserts(
     trees = []
     for code in codes:
         try:
-            trees.append(ast.parse(code))
+            trees.append(styles.without_solution_imports(ast.parse(code)))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise BadGold(f"test code does not parse: {error}") from None
     try:
@@ -39,7 +40,13 @@ def turn_asserts(
             raise _OtherShape
         return checks, "", ()
     except (_OtherShape, NotPlain, RecursionError):
-        return [], "\n".join(codes), _free_names(trees, entry_point)
+        pass
+    asked = _free_names(trees, entry_point)
+    if lacking := styles.needed(trees, asked):
+        raise BadGold(f"needs {lacking}")
+    whole = ast.Module([node for tree in trees for node in tree.body], [])
+    made = styles.made_to_run(whole, entry_point, asked)
+    return [], ast.unparse(made), asked
 
 
 def _free_names(trees: list[ast.Module], entry_point: str | None) -> tuple[str, ...]:
@@ -60,6 +67,10 @@ def _free_names(trees: list[ast.Module], entry_point: str | None) -> tuple[str, 
             bound.add(node.id)
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).partition(".")[0])
     return tuple(sorted(used - bound | ({entry_point} if entry_point else set())))
 
 
@@ -217,14 +228,25 @@ def _name_of(node: ast.expr) -> str:
 
 
 def _call(node: ast.expr, rename: dict[str, str]) -> dict[str, Any]:
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+    if not isinstance(node, ast.Call):
         raise _OtherShape
-    name = rename.get(node.func.id, node.func.id)
+    name = _called(node.func, rename)
     if any(k.arg is None for k in node.keywords):
         raise _OtherShape
     # a built-in name that is called with literals alone is the candidate's own function
     args = [literal(x) for x in node.args]
     return request_of(name, args, {str(k.arg): literal(k.value) for k in node.keywords})
+
+
+def _called(function: ast.expr, rename: dict[str, str]) -> str:
+    """Return the name that is called: ``f``, or ``Solution().f``."""
+    if isinstance(function, ast.Name):
+        return rename.get(function.id, function.id)
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Call):
+        made = function.value
+        if isinstance(made.func, ast.Name) and not made.args and not made.keywords:
+            return f"{made.func.id}().{function.attr}"
+    raise _OtherShape
 
 
 _CONSTRUCTORS = {"set": set, "frozenset": frozenset, "tuple": tuple, "list": list, "dict": dict}

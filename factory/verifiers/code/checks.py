@@ -58,7 +58,22 @@ def _near(got: Any, wanted: Any, tolerance: float) -> bool:
     if isinstance(got, list) and isinstance(wanted, list):
         pairs = zip(got, wanted, strict=False)
         return len(got) == len(wanted) and all(_near(a, b, tolerance) for a, b in pairs)
-    numbers = (int, float)
-    if type(got) in numbers and type(wanted) in numbers:  # inf and nan are tagged: never near
+    if _is(got, "d") and _is(wanted, "d"):
+        return _near_values(got["d"], wanted["d"], tolerance)
+    # A whole number is a count or a code: only a fraction may be near it. inf and nan are tagged.
+    if type(got) is float and type(wanted) is int:
+        return abs(got - wanted) <= min(tolerance, 0.01)
+    if type(got) in (int, float) and type(wanted) is float:
         return math.isclose(got, wanted, rel_tol=tolerance, abs_tol=tolerance)
     return canonical(got) == canonical(wanted)
+
+
+def _is(data: Any, tag: str) -> bool:
+    return isinstance(data, dict) and set(data) == {tag}
+
+
+def _near_values(got: Any, wanted: Any, tolerance: float) -> bool:
+    """Compare two mappings: keys exactly, values within the tolerance."""
+    left = {canonical(k, tuple_is_list=True): v for k, v in got}
+    right = {canonical(k, tuple_is_list=True): v for k, v in wanted}
+    return left.keys() == right.keys() and all(_near(left[k], right[k], tolerance) for k in right)

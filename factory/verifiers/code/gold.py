@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any
 from factory.sandbox.plain_data import NotPlain, encode
 from factory.verifiers.code.asserts import turn_asserts
 from factory.verifiers.code.checks import BadGold, Check, request_of, same
+from factory.verifiers.code.forms import own_form
+from factory.verifiers.code.styles import needed
 
 __all__ = ["BadGold", "Check", "CodeGold", "Stream", "candidate", "read_gold"]
 
@@ -45,6 +48,12 @@ class CodeGold:
     prelude: bool = True
     tolerance: float = 0.0
 
+    @property
+    def wanted(self) -> set[str]:
+        """Names that the program has to define."""
+        names = {str(c.request["on"]["name"]) for c in self.checks} | set(self.asked)
+        return {part for n in names for part in n.replace("()", "").split(".")}
+
 
 def candidate(program: str, gold: CodeGold) -> dict[str, Any]:
     """Return what the candidate's box is given: nothing of the tests."""
@@ -57,7 +66,7 @@ def read_gold(gold: Any, *, tolerance: float = 0.0) -> CodeGold:
     """Read a gold, given as a mapping or as its JSON text.
 
     Args:
-        gold: the form of the ``code`` verifier.
+        gold: the form of the ``code`` verifier, or one that ``forms.own_form`` reads.
         tolerance: largest relative or absolute difference of floats in function-call tests and of
             printed numbers.
 
@@ -70,20 +79,12 @@ def read_gold(gold: Any, *, tolerance: float = 0.0) -> CodeGold:
     """
     if isinstance(gold, str):
         return _read_text(gold, tolerance)
-    if not isinstance(gold, Mapping):
-        raise BadGold("gold is no mapping")
-    return _read(gold, tolerance)
+    return _read(own_form(gold), tolerance)
 
 
 @functools.lru_cache(maxsize=512)
 def _read_text(text: str, tolerance: float) -> CodeGold:
-    try:
-        gold = json.loads(text)
-    except (ValueError, RecursionError):
-        raise BadGold("gold is no JSON") from None
-    if not isinstance(gold, dict):
-        raise BadGold("gold is no JSON object")
-    return _read(gold, tolerance)
+    return _read(own_form(text), tolerance)
 
 
 def _text(gold: Mapping[str, Any], key: str) -> str:
@@ -120,6 +121,9 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
         else:
             raise BadGold(f"test case {number} has the unknown type {kind!r}")
     turned, tests, asked = turn_asserts(codes, entry_point)
+    for part in ("prefix", "setup"):
+        if lacking := needed(_parsed(_text(gold, part))):
+            raise BadGold(f"needs {lacking}")
     return CodeGold(
         language=(_text(gold, "language") or "python").lower(),
         entry_point=entry_point,
@@ -132,6 +136,14 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
         solution=_text(gold, "solution") or None,
         tolerance=tolerance,
     )
+
+
+def _parsed(code: str) -> list[ast.AST]:
+    """Return the tree of code that stands alone; none of a part such as a function's head."""
+    try:
+        return [ast.parse(code)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def _stream(case: Mapping[str, Any], key: str) -> str:

@@ -6,7 +6,9 @@ import math
 import re
 
 # An opening fence with its language; the closing one stands alone. Indented fences count.
-_OPEN = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([A-Za-z0-9_+#.-]*)[^\n`]*$")
+_OPEN = re.compile(
+    r"^([ \t]*(?:[-*+]|\d+[.)])?[ \t]*)(`{3,}|~{3,})[ \t]*([A-Za-z0-9_+#.-]*)[^\n`]*$"
+)
 _TAGS = {
     "python": {"python", "python3", "py", "py3"},
     "cpp": {"cpp", "c++", "cc", "cxx"},
@@ -17,6 +19,7 @@ _TAGS = {
     "java": {"java"},
 }
 _NUMBER = re.compile(r"[-+]?(?:\d{1,320}(?:\.\d{0,320})?|\.\d{1,320})(?:[eE][-+]?\d{1,3})?")
+_WHOLE = re.compile(r"[-+]?\d+")
 _ALIASES = {tag: name for name, tags in _TAGS.items() for tag in tags}
 
 
@@ -36,51 +39,31 @@ def fenced_blocks(text: str) -> list[tuple[str, str]]:
     [('python', 'x = 1\\n')]
     """
     blocks: list[tuple[str, str]] = []
-    fence, tag, lines = "", "", [""]
-    lines.clear()
+    fence, tag, indent = "", "", ""
+    lines: list[str] = []
     for line in text.split("\n"):
         if not fence:
             opened = _OPEN.match(line.rstrip("\r"))
             if opened:
-                fence, tag = opened.group(1), opened.group(2).lower()
-                lines = []
+                fence, tag = opened.group(2), opened.group(3).lower()
+                indent, lines = opened.group(1), []
         elif line.strip() and set(line.strip()) == {fence[0]} and len(line.strip()) >= len(fence):
             blocks.append((tag, "".join(x + "\n" for x in lines)))
             fence = ""
-        else:
-            lines.append(line)
+        else:  # in a list the code is indented as far as its fence
+            shift = len(indent) if not line[: len(indent)].strip() else 0
+            lines.append(line[shift:])
     if fence and any(line.strip() for line in lines):
         blocks.append((tag, "\n".join(lines)))
     return blocks
-
-
-def program_of(answer: str, language: str) -> str | None:
-    """Return the program of an answer: its last fenced block, or all of it where it has none.
-
-    Blocks in another language (a shell line, sample output) are passed over where one in the asked
-    language is there.
-
-    >>> program_of("```py\\na = 1\\n```\\nIt prints:\\n```text\\n1\\n```", "python")
-    'a = 1\\n'
-    >>> program_of("   ", "python") is None
-    True
-    """
-    blocks = fenced_blocks(answer)
-    if not blocks:
-        return answer.lstrip("\r\n") if answer.strip() else None
-    wanted = language_name(language)
-    for match in (lambda tag: language_name(tag) == wanted, lambda tag: tag == "", lambda _: True):
-        fitting = [code for tag, code in blocks if match(tag)]
-        if fitting:
-            return fitting[-1] if fitting[-1].strip() else None
-    return None
 
 
 def same_output(got: str, expected: str, tolerance: float = 0.0) -> bool:
     """Compare what a program printed: line by line, word by word, trailing blank lines aside.
 
     Every line counts, the first blank one too; nothing may be missing or follow. With a tolerance,
-    words that are numbers may differ by it, relatively or absolutely; inf and nan never do.
+    words that are numbers may differ by it, relatively or absolutely; inf and nan never do, and
+    where a whole number is expected, only one that is printed as a fraction may be near it.
 
     >>> same_output("1 2 \\r\\n3", "1 2\\n3\\n"), same_output("1", "1\\n2"), same_output("", "\\n5")
     (True, False, False)
@@ -100,6 +83,8 @@ def _near(got: str, expected: str, tolerance: float) -> bool:
     if not (_NUMBER.fullmatch(got) and _NUMBER.fullmatch(expected)):
         return False
     a, b = float(got), float(expected)
+    if _WHOLE.fullmatch(expected):
+        return not _WHOLE.fullmatch(got) and abs(a - b) <= min(tolerance, 0.01)
     return math.isfinite(a) and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
