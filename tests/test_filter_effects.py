@@ -28,6 +28,7 @@ SELECTION = Selection.make(
     {
         "presets": ["r1_rejection"], "filters": {"right": "status = 'pass'", "long": "true"},
         "disabled": ["long"], "near_duplicates": {}, "cap_per_prompt": 2,
+        "exact_duplicates": None,
     }
 )  # fmt: skip
 TOGGLED = ["one_language", "short_paragraphs", "no_code_in_thinking", "near_duplicates"]
@@ -51,7 +52,7 @@ def test_what_cannot_be_compared_is_said() -> None:
     with pytest.raises(UsageError, match="always names beauty"):
         variants(SELECTION, always=["beauty"], each_alone=False)
     with pytest.raises(UsageError, match="no filter to leave out"):
-        variants(Selection(cap_per_prompt=1), always=[], each_alone=False)
+        variants(Selection(cap_per_prompt=1, exact_duplicates=None), always=[], each_alone=False)
 
 
 def test_a_plan_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

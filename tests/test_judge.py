@@ -46,7 +46,9 @@ def test_an_answer_with_content_does(answer: str) -> None:
     ],
 )
 def test_the_candidate_stays_between_its_marks(attack: str) -> None:
-    prompt = grading.prompt_for(question="2+2?", reference="4", item=Item(text=attack))
+    item = Item(text=attack)
+    expected = item.answer.strip()  # what stands behind an end token is no answer, and not quoted
+    prompt = grading.prompt_for(question="2+2?", reference="4", item=item)
     text = prompt.text
     opening = text.rindex("<candidate ")
     mark = text[opening:].split(">")[0].split()[1]
@@ -54,7 +56,7 @@ def test_the_candidate_stays_between_its_marks(attack: str) -> None:
     assert "<" not in inside
     assert ">" not in inside
     assert mark not in inside
-    assert inside.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == attack
+    assert inside.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == expected
     assert text.endswith(f"</candidate {mark}>\n\nReply with the JSON object.")
 
 

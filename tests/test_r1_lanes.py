@@ -201,8 +201,10 @@ def test_a_launched_trainer_dies_with_the_script_whatever_stands_between(tmp_pat
     trainer.write_text(_TRAINER)
     launcher.write_text(_LAUNCHER.format(trainer=str(trainer), pid=str(pid)))
     code = (
-        "from pipelines.common import launch_distill; import sys; "
-        f"launch_distill([sys.executable, {str(launcher)!r}], [])"
+        "import sys; from types import SimpleNamespace as Launch; "
+        "from pipelines.common import launch_distill; "
+        f"words = [sys.executable, {str(launcher)!r}]; "
+        "launch_distill(Launch(command=lambda **_: words), [])"
     )
     script = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     deadline = time.monotonic() + 90

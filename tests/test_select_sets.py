@@ -188,7 +188,7 @@ def kept(rated: tuple[Store, str], **values: Any) -> pl.DataFrame:
 
 CHOICES = [
     ("shortest", {"score 1"}), ("longest", {"score nan"}), ("highest rm_score", {"score 3"}),
-    ("lowest rm_score", {"score 1"}), ("rm_score DESC, trace_id", {"score nan"}),
+    ("lowest rm_score", {"score 1"}), ("rm_score DESC, trace_id", {"score 3"}),
 ]  # fmt: skip
 
 

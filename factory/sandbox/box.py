@@ -243,7 +243,9 @@ def _outcome(answer: dict[str, Any], limits: Limits, stdout: bytes, stderr: byte
         ended = "memory_limit"
     elif answer["killed"] == "output" or max(len(stdout), len(stderr)) >= limits.output_bytes:
         ended = "output_limit"
-    elif code in (-9, -24) and cpu_s >= 0.9 * limits.cpu_s:
+    # SIGXCPU (24) is the kernel's own word; its clock of limits and that of usage differ by ticks,
+    # more so on a busy machine. SIGKILL (9) may have come from elsewhere.
+    elif code == -24 or (code == -9 and cpu_s >= 0.9 * limits.cpu_s):
         ended = "time_limit"
     elif code == EXIT_MEMORY or b"MemoryError" in stderr[-300:] or b"bad_alloc" in stderr[-300:]:
         ended = "memory_limit"
