@@ -126,18 +126,17 @@ def _show_first(text: str) -> None:
 
 
 def _pairs(store: Store, source: dict[str, Any], *, limit: int | None) -> Iterator[Any]:
-    from factory import plugins
+    from factory.sources.template import asked, open_source
     from factory.stages.reading import read_pairs
 
     values = dict(source)
     kind = str(values.pop("kind", "files"))
     if kind == "store":
         found: Iterator[Any] = iter(read_pairs(store, values.get("name")))
+        if values.get("template") is not None:
+            found = asked(found, str(values["template"]))
     else:
-        try:
-            found = plugins.load("sources", kind).prompts(**values)
-        except TypeError as error:
-            raise UsageError(f"source {kind!r}: {error}", "see its docstring") from None
+        found = open_source(kind, values)
     for number, pair in enumerate(found):
         if limit is not None and number >= limit:
             return

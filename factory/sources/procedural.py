@@ -14,6 +14,9 @@ import orjson
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 
+WITH_TEMPLATE = {"suffix": ""}
+"""Arguments where a prompt template says what to ask for."""
+
 
 def prompts(
     task: str,
