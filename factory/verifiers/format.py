@@ -17,7 +17,7 @@ from factory.dialects import DIALECTS, Dialect, strip_end
 from factory.records import Item, Verdict
 from factory.verifiers import answers
 
-VERSION = 2
+VERSION = 3
 OPTIONS = ("dialect", "box")
 _SOMETHING = re.compile(r"[^\W_]")
 
@@ -38,10 +38,8 @@ def verify(item: Item, *, dialect: str = "think", box: bool = False) -> Verdict:
     if dialect not in DIALECTS:
         return Verdict.unscored(f"unknown_dialect: {dialect}")
     (think, close), answer_tags = DIALECTS[dialect].think, DIALECTS[dialect].answer
-    text = item.text
-    if answer_tags is not None and not answer_tags[1]:
-        # The end of the completion closes such an answer, whatever token stands for it.
-        text = strip_end(text).text
+    # A special token at the end is no answer, and no text outside of the tags.
+    text = strip_end(item.text).text
     reason = _tags_reason(text, think, close, "thinking")
     before = text[: text.find(think)]
     if item.prefill and text.startswith(item.prefill):
