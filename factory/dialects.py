@@ -232,6 +232,8 @@ def split_final(text: str) -> Halves:
     >>> split_final("<think>a</think>4<think>or 5").answer
     '4'
     """
+    if _is_plain(text):
+        return Halves("", text)
     text = strip_end(_ended(text[_START.match(text).end() :])).text  # type: ignore[union-attr]
     found = split(text)
     reasoning, answer = found.reasoning, found.answer
@@ -250,6 +252,39 @@ def split_final(text: str) -> Halves:
     return Halves(reasoning, "".join((*kept, answer[at:])))
 
 
+def _is_plain(text: str) -> bool:
+    """Tell whether a text can hold no mark of the table: most do not, and need no pattern."""
+    if "<" in text or "◁" in text:
+        return _MARKS.search(text) is None
+    return "[" not in text or _SQUARE.search(text) is None
+
+
+_MARKS = re.compile(
+    "|".join(
+        re.escape(mark)
+        for mark in (
+            *END_TOKENS,
+            *(m for d in DIALECTS.values() for m in d.think),
+            "<s>",
+            "<bos>",
+            "<|channel|>",
+            "<|im_start|>",
+            "<|start_header_id|>",
+            "<start_of_turn>",
+            "<|assistant|>",
+            "<｜Assistant｜>",
+            "<|begin_of_text|>",
+            "<｜begin▁of▁sentence｜>",
+        )
+    )
+)
+_SQUARE = re.compile(
+    "|".join(
+        re.escape(mark)
+        for mark in (*END_TOKENS, *(m for d in DIALECTS.values() for m in d.think))
+        if mark.startswith("[")
+    )
+)
 _HARMONY_FINAL = "<|channel|>final<|message|>"
 _START = re.compile(
     r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|<\|im_start\|>assistant"

@@ -46,13 +46,14 @@ class Extracted(NamedTuple):
     error: str | None = None
 
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|(?:\A|\n)[ \t]*%[^\n]*", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_LATEX_COMMENT = re.compile(r"\n[ \t]*%[^\n]*")
 _RUN_ON = re.compile(
     r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?:question|q|problem|exercise|human|user"
     r"|instruction|input|问题|题目)(?:[ \t]*[0-9]{1,3})?(?:\*\*)?[ \t]*[:：]",
     re.IGNORECASE,
 )
-_GIVEN = re.compile(r"\\boxed|####|\banswer(?:\*\*)?(?:[ \t]+is\b|[ \t]*[:：])|答案", re.IGNORECASE)
+_GIVEN = re.compile(r"\banswer(?:\*\*)?(?:[ \t]+is\b|[ \t]*[:：])|答案", re.IGNORECASE)
 
 
 def own_text(answer: str) -> str:
@@ -66,14 +67,23 @@ def own_text(answer: str) -> str:
     >>> own_text(r"\boxed{1} <!-- \boxed{2} -->")
     '\\boxed{1} '
     """
-    if "<!--" in answer or "%" in answer:
+    if "<!--" in answer:
         answer = _COMMENT.sub("", answer)
-    # The next question is looked for first: it is rare, and a line break is found fast.
-    again = _RUN_ON.search(answer)
-    if again is None:
-        return answer
-    given = _GIVEN.search(answer)
-    again = _RUN_ON.search(answer, given.end()) if given else None
+    if "%" in answer:
+        answer = _LATEX_COMMENT.sub("", answer)
+        if answer.lstrip().startswith("%"):
+            answer = answer.partition("\n")[2]
+    # Mostly the answer stands near the end, and little is left to be searched behind it.
+    marks = [at for at in (answer.find("\\boxed"), answer.find("####")) if at >= 0]
+    if marks:
+        at = min(marks)
+        if answer.find(":", at) < 0 and (answer.isascii() or answer.find("：", at) < 0):
+            return answer
+        again = _RUN_ON.search(answer, at)
+    else:
+        again = _RUN_ON.search(answer)
+        given = _GIVEN.search(answer) if again else None
+        again = _RUN_ON.search(answer, given.end()) if given else None
     return answer[: again.start()] if again else answer
 
 
@@ -130,7 +140,7 @@ def _last_box(text: str, end: int) -> int:
         head = _BOX.match(text, at)
         if (
             head
-            and not _EXAMPLE.search(text, max(0, at - 40), at)
+            and not _is_example(text, at)
             and (
                 text.startswith("{", head.end())
                 or head.end() >= len(text)
@@ -140,6 +150,14 @@ def _last_box(text: str, end: int) -> int:
             return at
         end = at
     return -1
+
+
+def _is_example(text: str, at: int) -> bool:
+    """Tell whether the words before a box say that it shows how one is written."""
+    before = text[max(0, at - 40) : at].lower()
+    if any(word in before for word in ("example", "e.g.", "instance", "such as", "如")):
+        return _EXAMPLE.search(before) is not None
+    return False
 
 
 def _content(text: str, start: int, max_chars: int) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ from factory.verifiers.math import dates, extract, words
 from factory.verifiers.math import symbolic as last
 from factory.verifiers.math import text as texts
 from factory.verifiers.math.nodes import Node, ParseError, UndefinedError
+from factory.verifiers.math.notation import same_in_its_magnitude
 from factory.verifiers.math.parse import parse
 from factory.verifiers.math.plain import kind_of, simplify
 from factory.verifiers.math.results import result_of
@@ -206,7 +207,8 @@ def _extracted(item: Item, mode: str) -> answers.Extracted:
         if mode != "auto":
             return answers.Extracted((), "none", "no_box")
         found = extract.from_text(texts.western_digits(answer))
-    return found._replace(parts=tuple(texts.undressed(part) for part in found.parts))
+    plain = tuple([texts.undressed(part) for part in found.parts])
+    return found if plain == found.parts else found._replace(parts=plain)
 
 
 def _gold_text(gold: Any) -> str | None:
@@ -259,6 +261,8 @@ def _by_value(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
         result = result_of(theirs)
         equal = same(ours, result) if result is not None else equal
     step = "value"
+    if equal is False and len(gold) == 1 and same_in_its_magnitude(gold[0], shown):
+        equal = True
     if equal is False:
         step = "value" if kind_of(simplify(ours)) == kind_of(simplify(theirs)) else "type"
         if any("," in p for p in (*gold, *parts)):
@@ -272,6 +276,8 @@ def _by_value(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
 
 def _by_other_commas(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool | None:
     """Try the other readings of a comma: between items where it could group digits, decimal."""
+    if any(_ZERO_GROUP.search(part) for part in (*gold, *parts)):
+        return False  # 120,000 is no list of 120 and 000
     ours, theirs = _parse_parts(gold, thousands=False), _parse_parts(parts, thousands=False)
     if ours is not None and theirs is not None and {ours[0], theirs[0]} <= {"list", "set"}:
         return same(ours, theirs)
@@ -284,6 +290,7 @@ def _by_other_commas(gold: tuple[str, ...], parts: tuple[str, ...]) -> bool | No
     return False
 
 
+_ZERO_GROUP = re.compile(r",0[0-9]{2}(?![0-9])")
 _DECIMAL_COMMA = re.compile(r"(-?[0-9]{1,9}),([0-9]{1,9})\s*\\?[$€£%]?")
 
 

@@ -27,7 +27,7 @@ from factory.verifiers.math.words import number_in_words
 _OF_WHOLE_NUMBERS: dict[str, Callable[..., int]] = {
     "max": lambda *n: max(n), "min": lambda *n: min(n), "gcd": math.gcd, "lcm": math.lcm,
 }  # fmt: skip
-_CALLED = frozenset("fgFGPQpquvyRTh")
+_CALLED = frozenset("fgFGPQpquvyRThISVE")
 
 
 class Factors(Matrices):

@@ -31,6 +31,30 @@ _BASED = re.compile(
     r"\s*_\s*\{?\s*(1[1-6])\s*\}?\s*"
 )
 _TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+_MAGNITUDE = re.compile(
+    r"[\\$£€\s]*(-?[0-9]{1,3}\.[0-9]{1,2})((?:\\[ ,;]|~|\s)*(?:\\(?:text|mathrm)\s*\{)?\s*"
+    r"(?:thousand|million|billion|trillion)s?\s*(?:dollars?|people)?\s*\}?)?\s*",
+    re.IGNORECASE,
+)
+
+
+def same_in_its_magnitude(ours: str, theirs: str) -> bool:
+    """Tell whether one side is the other without its "million".
+
+    Only for a decimal such as the bare 1.5 of "1.5 million": the question counts in millions, as
+    its fraction shows.
+
+    >>> same_in_its_magnitude("1.5 million", "1.5"), same_in_its_magnitude("5 million", "5")
+    (True, False)
+    """
+    a, b = _MAGNITUDE.fullmatch(ours), _MAGNITUDE.fullmatch(theirs)
+    if a is None or b is None or (a[2] is None) == (b[2] is None):
+        return False
+    return (
+        a[1].rstrip("0") == b[1].rstrip("0") and abs(float(a[1])) >= 1 and not a[1].endswith(".0")
+    )
+
+
 _CIRCLED = re.compile("[①-⑳]")
 
 

@@ -41,8 +41,7 @@ def same_units(x: Node, x_unit: str, y: Node, y_unit: str) -> bool | None:
 def same_without_unit(x: Node, unit: str, bare: Node) -> bool | None:
     """Compare a number that has a unit with one that has none.
 
-    A plain unit says nothing: the question may have named it. "2 million" is 2,000,000; it is the
-    bare 2.5 of "2.5 million", too, whose fraction shows that the question counts in millions.
+    A plain unit says nothing: the question may have named it. "2 million" is 2,000,000 alone.
     """
     words = measure(unit)
     if words.changes:
@@ -51,10 +50,7 @@ def same_without_unit(x: Node, unit: str, bare: Node) -> bool | None:
         if symbols(bare) == {unit} and not symbols(x):
             return equal(multiply(x, ("sym", unit)), bare)  # "5 m" is the formula 5m
         return equal(x, bare)
-    scaled = equal(multiply(("num", words.scale), x), bare)
-    if scaled is False and bare[0] == "num" and bare[1].denominator != 1:
-        return equal(x, bare)
-    return scaled
+    return equal(multiply(("num", words.scale), x), bare)
 
 
 def quantity(items: list[Node]) -> Node | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from factory.verifiers.math.nodes import MAX_CHARS, MAX_TOKENS, ParseError
 from factory.verifiers.math.notation import in_plain_notation
@@ -37,46 +38,55 @@ def _arc_form(found: re.Match[str]) -> str:
     return f" \\text{{degree}} {found[1]} \\text{{arcminute}}{seconds}"
 
 
-_PREPARE = (
-    (re.compile(r"\\\\\s*\[\s*-?[0-9.]+\s*[a-z]{2}\s*\]|\\(?:cr|newline|tabularnewline)(?![a-zA-Z])"),
+_PREPARE: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    ("begin",
+     re.compile(r"\\\\\s*\[\s*-?[0-9.]+\s*[a-z]{2}\s*\]|\\(?:cr|newline|tabularnewline)(?![a-zA-Z])"),
      r"\\\\"),  # the space below a row
-    (re.compile(r"\{([:.=+<>-])\}"), r"\1"),
-    (re.compile(r"\+/-"), r"\\pm "),
-    (re.compile(r"^\s*\\therefore(?![a-zA-Z])"), " "),
-    (re.compile(r"\\forall(?![a-zA-Z])"), r"\\text{for all}"),
-    (re.compile(r"(?<=[0-9])\s*\^\s*\{?\s*\\(?:text|mathrm|rm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?"),
+    ("}", re.compile(r"\{([:.=+<>-])\}"), r"\1"),
+    ("+/-", re.compile(r"\+/-"), r"\\pm "),
+    ("therefore", re.compile(r"^\s*\\therefore(?![a-zA-Z])"), " "),
+    ("forall", re.compile(r"\\forall(?![a-zA-Z])"), r"\\text{for all}"),
+    ("^",
+     re.compile(r"(?<=[0-9])\s*\^\s*\{?\s*\\(?:text|mathrm|rm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?"),
      ""),
-    (re.compile(r"\\(?:tiny|small|[lL]arge|LARGE|[hH]uge|ensuremath|bfseries|rmfamily)(?![a-zA-Z])"),
+    ("\\",
+     re.compile(r"\\(?:tiny|small|[lL]arge|LARGE|[hH]uge|ensuremath|bfseries|rmfamily)(?![a-zA-Z])"),
      " "),
-    (re.compile(r"\\lnot(?![a-zA-Z])|\\neg(?![a-zA-Z])"), r"\\not "),
-    (re.compile(r"\\(?:mathrm|text|rm)\s*\{([^{}]*\^\{?[^{}]*\}?[^{}]*)\}"),
+    ("n", re.compile(r"\\lnot(?![a-zA-Z])|\\neg(?![a-zA-Z])"), r"\\not "),
+    ("^", re.compile(r"\\(?:mathrm|text|rm)\s*\{([^{}]*\^\{?[^{}]*\}?[^{}]*)\}"),
      lambda m: _unit_form(m[1])),
-    (re.compile(r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}"
+    ("frac", re.compile(r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}"
                 r"\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}"), r"\\text{\1/\2}"),
-    (re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*"), r"\\text{u"),
-    (re.compile(r"(?<=[0-9}])((?:\\[ ,;:!]|~|\s)*)([kM]?)\\Omega\s*$"), r"\1\\text{\2ohm}"),
-    (re.compile(r"\\\\(?=[a-zA-Z(){}])(?!.*\\begin)"), r"\\"),  # escaped once too often
-    (re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=[\W_a-z0-9]|$)"), " "),
-    (re.compile(r"(?<=[0-9])(?:\{,\}|,?\\[!,;: ]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
-    (re.compile(r"(?<!\\)\\(?:[!,;:> ]|displaystyle|textstyle|limits|nolimits)"), " "),
-    (re.compile(r"\\(?:underline|color\{\w+\}|textcolor\{\w+\}|mathstrut)"), " "),
-    (re.compile(r"\\[hv]space\{[^{}]*\}"), " "),
-    (re.compile(r"\\q?quad|~|\\newline"), " "),
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (re.compile(r"\\[dt]binom"), r"\\binom"),
-    (re.compile(r"\\\$|\$|€|£|¥"), " "),
-    (re.compile(r"\\%|％"), "%"),
-    (re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb)\s*\{\s*(-?[0-9][0-9.,]*)\s*\}"), r"\1"),
-    (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\textdegree"), " ° "),
-    (re.compile(r"°\s*([0-9.]+)\s*(?:\^\s*\{?\s*\\prime\s*\}?|')"
+    ("\\mu", re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*"), r"\\text{u"),
+    ("Omega",
+     re.compile(r"(?<=[0-9}])((?:\\[ ,;:!]|~|\s)*)([kM]?)\\Omega\s*$"), r"\1\\text{\2ohm}"),
+    ("\\\\", re.compile(r"\\\\(?=[a-zA-Z(){}])(?!.*\\begin)"), r"\\"),  # escaped once too often
+    ("\\",
+     re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=[\W_a-z0-9]|$)"), " "),
+    ("", re.compile(r"(?<=[0-9])(?:\{,\}|,?\\[!,;: ]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
+    ("\\", re.compile(r"(?<!\\)\\(?:[!,;:> ]|displaystyle|textstyle|limits|nolimits)"), " "),
+    ("\\", re.compile(r"\\(?:underline|color\{\w+\}|textcolor\{\w+\}|mathstrut)"), " "),
+    ("space", re.compile(r"\\[hv]space\{[^{}]*\}"), " "),
+    ("", re.compile(r"\\q?quad|~|\\newline"), " "),
+    ("frac", re.compile(r"\\[dtc]frac"), r"\\frac"),
+    ("binom", re.compile(r"\\[dt]binom"), r"\\binom"),
+    ("", re.compile(r"\\\$|\$|€|£|¥"), " "),
+    ("", re.compile(r"\\%|％"), "%"),
+    ("\\", re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb)\s*\{\s*(-?[0-9][0-9.,]*)\s*\}"), r"\1"),
+    ("", re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\\textdegree"), " ° "),
+    ("°", re.compile(r"°\s*([0-9.]+)\s*(?:\^\s*\{?\s*\\prime\s*\}?|')"
                 r"(?:\s*([0-9.]+)\s*(?:\^\s*\{?\s*\\prime\s*\\prime\s*\}?|''|\"))?"), _arc_form),
-    (re.compile(r"°\s*(?:\\(?:text|mathrm|rm)\s*\{?\s*)?([CFK])(?![a-zA-Z])\s*\}?"),
+    ("°", re.compile(r"°\s*(?:\\(?:text|mathrm|rm)\s*\{?\s*)?([CFK])(?![a-zA-Z])\s*\}?"),
      r"\\text{deg\1}"),
-    (re.compile(r"\\(?:mathbb|mathcal|mathscr|mathfrak)\s*\{?\s*([A-Za-z])\s*\}?"), r" \\bb\1 "),
-    (re.compile(r"\\(?:vec|overrightarrow|overline|bar|hat|widehat|mathbf|boldsymbol|bm|tilde)\s*"
+    ("math",
+     re.compile(r"\\(?:mathbb|mathcal|mathscr|mathfrak)\s*\{?\s*([A-Za-z])\s*\}?"), r" \\bb\1 "),
+    ("\\",
+     re.compile(r"\\(?:vec|overrightarrow|overline|bar|hat|widehat|mathbf|boldsymbol|bm|tilde)\s*"
                 r"\{\s*([A-Za-z]{1,2})\s*\}"), r"\\vec_\1 "),
-    (re.compile(r"\\text\{\s*\(?(?:in )?base\s*\}\s*|\b(?:in )?base\s+(?=[0-9]+\)?$)"), "_"),
+    ("base",
+     re.compile(r"\\text\{\s*\(?(?:in )?base\s*\}\s*|\b(?:in )?base\s+(?=[0-9]+\)?$)"), "_"),
 )  # fmt: skip
+"""A sign that must stand in the text for the rule to apply; the pattern; what replaces it."""
 _TOKEN = re.compile(
     r"\s*(?:"
     r"(?P<num>[0-9]+(?:\.[0-9]+)?(?:\.(?![0-9]))?|\.[0-9]+)"
@@ -125,8 +135,9 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         or "{,}" in text
         or not text.isascii()
     ):
-        for pattern, replacement in _PREPARE:
-            text = pattern.sub(replacement, text)
+        for sign, pattern, replacement in _PREPARE:
+            if sign in text:
+                text = pattern.sub(replacement, text)
     if thousands and "," in text:
         text = _grouped(text)
     text = _ORDINAL.sub("", text)
@@ -157,6 +168,25 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
             tokens.append((kind, value))
         if len(tokens) > MAX_TOKENS:
             raise ParseError("too many signs")
+    return _names_or_units(tokens)
+
+
+def _names_or_units(tokens: list[Token]) -> list[Token]:
+    """Read a letter behind a number as a unit only where an item ends with it: ``3 m``, ``5 m/s``.
+
+    Anywhere else, as in ``2 m \\omega``, it is a name.
+    """
+    depth = 0
+    for at, (kind, value) in enumerate(tokens):
+        if kind == "op":
+            depth += (value in ("{", "(", "[")) - (value in ("}", ")", "]"))
+        elif kind == "letter":
+            follows = tokens[at + 1] if at + 1 < len(tokens) else ("end", "")
+            is_last = follows[0] in ("end", "text", "letter") or follows[1] in (
+                ",", "or", "/", "^", "cdot", ";",
+            )  # fmt: skip
+            if depth or not is_last:
+                tokens[at] = ("sym", value)
     return tokens
 
 

@@ -98,6 +98,8 @@ def equal(a: Node, b: Node) -> bool | None:
         return _same_infinities(a, b)
     names = symbols(a) | symbols(b)
     points = range(N_POINTS) if names else range(1)
+    if names and (_has_steps(a) or _has_steps(b)):
+        points = range(3 * N_POINTS)
     n_agree = 0
     for k in points:
         verdict = _equal_at(a, b, k)
@@ -107,6 +109,16 @@ def equal(a: Node, b: Node) -> bool | None:
     if not names:
         return True if n_agree else None
     return True if n_agree >= 2 else None
+
+
+def _has_steps(node: Node) -> bool:
+    stack: list[Any] = [node]
+    while stack:
+        top = stack.pop()
+        if top[0] == "fn" and top[1] in ("floor", "ceil"):
+            return True
+        stack.extend(part for part in top if isinstance(part, tuple) and part)
+    return False
 
 
 def _same_infinities(a: Node, b: Node) -> bool:
