@@ -44,11 +44,12 @@ class PromptSet(Config):
     options: dict[str, Any]
     suffix: str = ""
 
-    def load(self, *, seed: int) -> list[Pair]:
+    def load(self, *, seed: int | None = None) -> list[Pair]:
         """Return the prompts.
 
         Args:
-            seed: for sources that draw; files and hub data sets have one order.
+            seed: for sources that draw, None leaves them their own; files and hub data sets have
+                one order.
 
         Raises:
             UsageError: the source takes no such option.
@@ -61,7 +62,7 @@ class PromptSet(Config):
                 f"source {self.source!r} takes no {', '.join(stray)}",
                 f"it takes {', '.join(takes)}",
             )
-        if "seed" in takes:
+        if seed is not None and "seed" in takes:
             options["seed"] = seed
         pairs = list(function(**options))
         return [_with_suffix(pair, self.suffix) for pair in pairs] if self.suffix else pairs
