@@ -49,7 +49,7 @@ class Extracted(NamedTuple):
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _LATEX_COMMENT = re.compile(r"\n[ \t]*%[^\n]*")
 _RUN_ON = re.compile(
-    r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?:question|q|problem|exercise|human|user"
+    r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?=[qpehui问题])(?:question|q|problem|exercise|human|user"
     r"|instruction|input|问题|题目)(?:[ \t]*[0-9]{1,3})?(?:\*\*)?[ \t]*[:：]",
     re.IGNORECASE,
 )
@@ -74,9 +74,10 @@ def own_text(answer: str) -> str:
         if answer.lstrip().startswith("%"):
             answer = answer.partition("\n")[2]
     # Mostly the answer stands near the end, and little is left to be searched behind it.
-    marks = [at for at in (answer.find("\\boxed"), answer.find("####")) if at >= 0]
-    if marks:
-        at = min(marks)
+    at = answer.find("\\boxed")
+    hashes = answer.find("####", 0, at if at >= 0 else len(answer))
+    at = hashes if hashes >= 0 else at
+    if at >= 0:
         if answer.find(":", at) < 0 and (answer.isascii() or answer.find("：", at) < 0):
             return answer
         again = _RUN_ON.search(answer, at)
@@ -133,8 +134,11 @@ def from_boxes(answer: str, max_chars: int = MAX_ANSWER_CHARS) -> Extracted | No
 
 def _last_box(text: str, end: int) -> int:
     """Return where the last real box command before ``end`` starts, or -1."""
+    framed = "\\fbox" in text  # looking forwards is faster, and there is mostly none
     for _ in range(200):  # mentions such as "use \boxed notation" are passed over
-        at = max(text.rfind("\\boxed", 0, end), text.rfind("\\fbox", 0, end))
+        at = text.rfind("\\boxed", 0, end)
+        if framed:
+            at = max(at, text.rfind("\\fbox", 0, end))
         if at < 0:
             return -1
         head = _BOX.match(text, at)
@@ -155,9 +159,9 @@ def _last_box(text: str, end: int) -> int:
 def _is_example(text: str, at: int) -> bool:
     """Tell whether the words before a box say that it shows how one is written."""
     before = text[max(0, at - 40) : at].lower()
-    if any(word in before for word in ("example", "e.g.", "instance", "such as", "如")):
-        return _EXAMPLE.search(before) is not None
-    return False
+    if "." not in before and "for " not in before and "xample" not in before:
+        return ("such as" in before or "如" in before) and _EXAMPLE.search(before) is not None
+    return _EXAMPLE.search(before) is not None
 
 
 def _content(text: str, start: int, max_chars: int) -> tuple[int, int] | None:

@@ -207,8 +207,9 @@ def _extracted(item: Item, mode: str) -> answers.Extracted:
         if mode != "auto":
             return answers.Extracted((), "none", "no_box")
         found = extract.from_text(texts.western_digits(answer))
-    plain = tuple([texts.undressed(part) for part in found.parts])
-    return found if plain == found.parts else found._replace(parts=plain)
+    if not found.parts or (len(found.parts) == 1 and found.parts[0][:1].isalnum()):
+        return found
+    return found._replace(parts=tuple(texts.undressed(part) for part in found.parts))
 
 
 def _gold_text(gold: Any) -> str | None:

@@ -1,0 +1,115 @@
+r"""Wrong answers made of right ones: how many does the math verifier accept?
+
+Every math gold of the public rows in ``../shared/data`` is changed into answers that a reader
+would call wrong: numbers off by one, signs, units and their prefixes, swapped and shortened lists,
+other brackets and relations, negations, words that make another answer. Each accepted one is
+printed, to be read: a few are right after all (``|x - 1|`` with the sign inside turned).
+
+    python -m tests.bench.mutations [--every N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from factory.records import Item
+from factory.verifiers import math
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+FILES = (
+    "prompts_math_en", "prompts_math_zh", "prompts_math_multi", "prompts_gsm8k_test",
+    "prompts_gsm8k_train", "math_model_outputs", "math_grade_cases", "traces_r1_math500",
+)  # fmt: skip
+_NUMBER = re.compile(r"(?<![\\A-Za-z0-9._^{,])[0-9]+(?![0-9.,_]|\{,\})")
+_PAIR = re.compile(r"\(\s*([^(),]+?)\s*,\s*([^(),]+?)\s*\)")
+_UNIT = re.compile(
+    r"(\\(?:text|mathrm)\s*\{\s*)(m|g|s|J|W|V|N|Pa|Hz|L|mol|eV|meters?|grams?)(\s*\})"
+)
+_FLIPS = (
+    (r"\le ", "< "), (r"\ge ", "> "), (r"\leq", "<"), (r"\geq", ">"), ("<", ">"), (">", "<"),
+    ("[", "("), ("]", ")"), (r"\sqrt", ""), (r"\sin", r"\cos"), (r"\cup", r"\cap"), (r"\pi", "3"),
+    ("^2", "^3"), ("a.m.", "p.m."),
+)  # fmt: skip
+_WORDS = (r"\text{ or more}", r"\text{ squared}", r"\text{ million}", r"\text{ is wrong}")
+
+
+def golds() -> list[str]:
+    """Return every gold of the public math rows once."""
+    found: set[str] = set()
+    for name in FILES:
+        with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                gold = row.get("gold")
+                if row.get("kind", "math") == "math" and isinstance(gold, str) and len(gold) <= 200:
+                    found.add(gold.strip())
+    return sorted(g for g in found if g and "boxed" not in g and "####" not in g)
+
+
+def mutants(gold: str) -> Iterator[tuple[str, str]]:
+    """Yield wrong answers of a gold, each with the name of its kind."""
+    for number in list(_NUMBER.finditer(gold))[:3]:
+        for step in (1, -1):
+            changed = str(int(number[0]) + step)
+            yield "number", gold[: number.start()] + changed + gold[number.end() :]
+    if re.search("[0-9]", gold) and not re.search(r"\\pm|=|<|>|\\[lg]e|±|^\$?0\$?$|[,、;]", gold):
+        bare = gold.strip("$")
+        yield "sign", bare[1:] if bare.startswith("-") else f"-({bare})"
+    for found in _PAIR.finditer(gold):
+        if found[1] != found[2]:
+            swapped = f"({found[2]},{found[1]})"
+            yield "swap", gold[: found.start()] + swapped + gold[found.end() :]
+    unit = _UNIT.search(gold)
+    if unit:
+        prefix = "kilo" if len(unit[2]) > 3 else "k"
+        yield "prefix", gold[: unit.start(2)] + prefix + gold[unit.start(2) :]
+        yield "unit", gold[: unit.start(2)] + "K" + gold[unit.end(2) :]
+    for old, new in _FLIPS:
+        if old in gold:
+            yield "flip", gold.replace(old, new, 1)
+    items = re.split(r",(?![0-9]{3})", gold)
+    if len(items) > 1 and not set("([{") & set(gold) and len(set(items)) > 1:
+        yield "shorter", ",".join(items[:-1])
+    plain = gold.strip("$")
+    if re.fullmatch(r"-?[0-9.,]+|.*\\(?:frac|sqrt).*", plain) and not re.search("[<>=]", plain):
+        # The bare 1.5 of "1.5 million" is accepted by a rule (tests/golden), so it counts apart.
+        is_decimal = re.fullmatch(r"-?[0-9]{1,3}\.[0-9]{1,2}", plain)
+        for words in _WORDS:
+            kind = "magnitude" if is_decimal and "million" in words else "words"
+            yield kind, plain + words if plain != "0" else plain + r"\text{ or more}"
+        for sign in (r"\neq ", r"\ge ", r"\text{not }", r"\notin ", "x < "):
+            yield "relation", sign + plain
+
+
+def main() -> None:
+    """Judge every mutant, and print the accepted ones and the shares."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--every", type=int, default=1, help="look at every N-th gold alone")
+    every = arguments.parse_args().every
+    tried: Counter[str] = Counter()
+    accepted: Counter[str] = Counter()
+    for gold in golds()[::every]:
+        for kind, answer in mutants(gold):
+            if answer.strip() == gold:
+                continue
+            item = Item(text=f"\\boxed{{{answer}}}", gold=gold)
+            verdict = math.quick(item) or math.verify(item)
+            tried[kind] += 1
+            if verdict.status == "pass":
+                accepted[kind] += 1
+                print(f"{kind:9} {verdict.decided_by:7} {gold!r} | {answer!r}", flush=True)
+    for kind, n in sorted(tried.items()):
+        print(f"{kind:9} {n:6} tried {accepted[kind]:4} accepted")
+    del tried["magnitude"], accepted["magnitude"]
+    print(f"others    {tried.total():6} tried {accepted.total():4} accepted "
+          f"({accepted.total() / max(1, tried.total()):.3%})")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
