@@ -48,6 +48,24 @@ def test_verify_keeps_order_and_columns_and_says_what_it_could_not_do(tmp_path: 
     assert rows[5]["status"] == "pass", "reasoning and answer are joined"
 
 
+def test_a_second_opinion_is_a_report_beside_unchanged_verdicts(tmp_path: Path) -> None:
+    answers = [("1/3", "0.3333333333333333"), ("4", "4"), ("4", "5"), (r"\sqrt{8}", r"2\sqrt{2}")]
+    rows = [{"completion": f"\\boxed{{{a}}}", "gold": g} for g, a in answers]
+    source, out, report = (
+        write(tmp_path / "in.jsonl", rows),
+        tmp_path / "o.jsonl",
+        tmp_path / "d.jsonl",
+    )
+    assert main(["verify", source, "--out", str(out), "--disagree", str(report)]) == 0
+    found = [json.loads(line)["status"] for line in out.read_text().splitlines()]
+    assert found == ["fail", "pass", "fail", "pass"]
+    differing = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [(r["gold"], r["status"], r["second_opinion"]) for r in differing] == [
+        ("1/3", "fail", "pass")
+    ]
+    assert main(["verify", "--store", str(tmp_path / "store"), "--disagree", str(report)]) == 2
+
+
 def test_each_rows_own_verifier_is_used_and_an_unknown_one_is_named(tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.jsonl", [ROWS[0], ROWS[5]]), tmp_path / "out.jsonl"
     assert main(["verify", source, "--out", str(out)]) == 1

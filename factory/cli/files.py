@@ -15,6 +15,8 @@ def verify(args: Namespace) -> int:
     if not _on_files(args):
         from factory.cli import store
 
+        if args.disagree is not None:
+            raise UsageError("--disagree reads files", "give IN and --out")
         return store.verify(args)
 
     options = assignments(args.option, flag="--option")
@@ -28,6 +30,7 @@ def verify(args: Namespace) -> int:
         mapping=columns(args.map),
         prefix=args.prefix,
         n_workers=args.workers,
+        disagree=args.disagree,
     )
     note(tally.line())
     return tally.exit_code

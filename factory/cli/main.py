@@ -101,6 +101,11 @@ def _verify(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="on a store: what the present version would change; writes nothing",
     )
+    p.add_argument(
+        "--disagree",
+        metavar="FILE",
+        help="on files: write the rows about which math-verify holds another opinion, to be read",
+    )
     p.set_defaults(run="factory.cli.files:verify")
 
 

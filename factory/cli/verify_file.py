@@ -33,6 +33,7 @@ def verify_file(
     mapping: Mapping[str, str],
     prefix: str = "",
     n_workers: int | None = None,
+    disagree: str | None = None,
 ) -> Tally:
     """Write ``status, reward, reason, extracted, decided_by`` beside every row of ``source``.
 
@@ -44,6 +45,8 @@ def verify_file(
         mapping: name that we read → column of the input.
         prefix: put before the written columns.
         n_workers: processes for what is not cheap.
+        disagree: path of a report for a person to read: the rows about which a verifier's second
+            opinion differs, with ``second_opinion`` (``pass`` or ``fail``) beside our verdict.
 
     Raises:
         UsageError: wrong paths, unknown verifier or option, colliding columns.
@@ -60,15 +63,46 @@ def verify_file(
             )
     refuse_unread(mapping, {*_VERIFY_READS, *known})
     tally = Tally()
+    differing: list[Row] = []
     columns = [prefix + name for name in VERDICT_FIELDS]
 
     def handle(batch: Batch) -> list[Row]:
         refuse_collision(batch, columns)
-        return _verify_batch(batch, verifier, options, mapping, prefix, n_workers, tally)
+        report = differing if disagree is not None else None
+        return _verify_batch(batch, verifier, options, mapping, prefix, n_workers, tally, report)
 
     batches = need_completion(files.read_batches(source), mapping)
     files.write_rows(out, ordered(batches, handle, depth=3))
+    if disagree is not None:
+        files.write_rows(disagree, [differing])
+        tally.notes.append(f"second opinion differs on {len(differing)} rows: {disagree}")
     return tally
+
+
+_ASKED = {"pass": ("agree", "fail"), "fail": ("lift", "pass")}
+"""Our status → the option that asks again, and what the second opinion says where it differs."""
+
+
+def _disagreements(
+    checker: Any, members: list[tuple[int, Item, dict[str, Any]]], settled: list[Verdict]
+) -> dict[int, str]:
+    """Ask a verifier that knows ``second_opinion`` again; return position → its other status.
+
+    Only what the verifier's own grammar decided by value is asked about, never a plain number.
+    """
+    if "second_opinion" not in checker.known:
+        return {}
+    asked = [
+        (position, item, own | {"second_opinion": _ASKED[verdict.status][0]}, verdict.status)
+        for (position, item, own), verdict in zip(members, settled, strict=True)
+        if verdict.status in _ASKED
+    ]
+    again = checker.check([a[1] for a in asked], [a[2] for a in asked])
+    return {
+        position: _ASKED[status][1]
+        for (position, _, _, status), verdict in zip(asked, again, strict=True)
+        if verdict.decided_by == "second_opinion"
+    }
 
 
 def _verify_batch(
@@ -79,7 +113,9 @@ def _verify_batch(
     prefix: str,
     n_workers: int | None,
     tally: Tally,
+    differing: list[Row] | None,
 ) -> list[Row]:
+    others: dict[int, str] = {}
     verdicts: list[Verdict | None] = [None] * len(batch)
     groups: dict[str, list[tuple[int, Item, dict[str, Any]]]] = {}
     for position, row in enumerate(batch):
@@ -109,6 +145,8 @@ def _verify_batch(
         settled = checker.check([m[1] for m in members], [m[2] for m in members])
         for member, verdict in zip(members, settled, strict=True):
             verdicts[member[0]] = verdict
+        if differing is not None:
+            others |= _disagreements(checker, members, settled)
     out = []
     for row, verdict in zip(batch, verdicts, strict=True):
         assert verdict is not None
@@ -119,6 +157,8 @@ def _verify_batch(
             tally.add(verdict.status, unhandled=_is_unhandled(verdict), reason=reason)
         fields = {prefix + key: value for key, value in verdict.to_dict().items()}
         out.append(fields | {"line": row.line} if isinstance(row, Malformed) else {**row, **fields})
+    if differing is not None:
+        differing += [{**out[at], "second_opinion": said} for at, said in sorted(others.items())]
     return out
 
 
