@@ -15,7 +15,12 @@ from factory.errors import UsageError
 from factory.rows.files import write_rows
 from factory.sources import files as file_source
 from factory.sources.columns import Wishes, reading
+from factory.stages.export import FORMS as FORMS_OF_EXPORT
+from factory.stages.export import export
 from factory.stages.importing import import_rows
+from factory.stages.release import release
+from factory.stages.select import Selection, select
+from factory.stages.verify import verify
 from factory.store import Store
 
 SHAPES = Path(__file__).parent.parent.parent / "shared" / "data" / "shapes"
@@ -43,7 +48,7 @@ def imported(path: Path, store: Store, **options: Any) -> list[dict[str, Any]]:
     frame = (
         store.table("traces").read()
         .join(store.table("prompts").read().select("prompt_id", "messages", "text"), on="prompt_id")
-        .join(store.table("prompt_sources").read().drop("run_id"), on="prompt_id")
+        .join(store.table("prompt_sources").read().drop("run_id", "meta"), on="prompt_id")
     )  # fmt: skip
     by_id = {row["trace_id"]: row for row in frame.iter_rows(named=True)}
     return [as_expected(by_id[trace_id]) for trace_id in done.trace_ids]
@@ -421,3 +426,88 @@ def test_the_answers_of_a_reader_name_the_shape(tmp_path: Path) -> None:
     assert reader.shape.name == "OpenR1-Math"
     assert reader.reads["completion"] == ("generations",)
     assert found.replies[0].text == REPLY
+
+
+def test_results_of_a_batch_are_joined_with_their_requests(tmp_path: Path) -> None:
+    request = {"custom_id": "7", "method": "POST", "body": {"model": "m", "messages": [USER]}}
+    result = {"id": "b", "custom_id": "7", "error": None, "response": {"status_code": 200, "body": {
+        "model": "R1", "choices": [{"finish_reason": "stop", "message": {"role": "assistant",
+            "content": "It is \\boxed{54}.", "reasoning_content": THINK}}]}}}  # fmt: skip
+    asked = write(tmp_path, [request], "jsonl").rename(tmp_path / "asked.jsonl")
+    made = write(tmp_path, [result], "jsonl")
+    store = Store(tmp_path / "data")
+    done = import_rows(store, file_source.rows([str(asked), str(made)]))
+    (found,) = store.table("traces").read().iter_rows(named=True)
+    assert (done.new, done.skipped, found["model"], found["finish_reason"]) == (1, {}, "R1", "stop")
+    assert found["completion"] == dialects.join_reasoning(THINK, "It is \\boxed{54}.")
+    with pytest.raises(UsageError, match="custom_id"):  # results alone have no prompt
+        import_rows(Store(tmp_path / "alone"), file_source.rows(str(made)))
+
+
+def released(folder: Path) -> tuple[Store, Any]:
+    system = {"role": "system", "content": "Be brief."}
+    rows: list[dict[str, Any]] = [
+        {"messages": [system, *CHAT], "gold": "54", "model": "R1", "finish_reason": "stop",
+         "id": "a", "license": "mit", "domain": "math", "level": 3, "split": "train"},
+        {"messages": [USER, CHAT[1], {"role": "user", "content": "And half of that?"},
+                      {"role": "assistant", "content": "<think>\nx\n</think>\n\n\\boxed{27}"}],
+         "gold": "27", "model": "R1"},
+        {"question": OPTIONS[0], "options": OPTIONS[1], "gold": "B", "response": "\\boxed{B}"},
+        {"messages": [system, USER, {"role": "assistant", "content": "\\boxed{7}"}], "gold": "54",
+         "id": "a"},
+    ]  # fmt: skip
+    store = Store(folder / "data")
+    import_rows(store, [("set", i, row) for i, row in enumerate(rows)])
+    verify(store)
+    return store, release(store, "all", select(store, Selection()))
+
+
+EXPORTED = ("user", "system", "thinking", "answer", "gold", "verifier", "options", "model", "item",
+            "finish_reason", "domain", "level", "split", "language", "meta")  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize("form", [*FORMS_OF_EXPORT, "hf"])
+def test_an_export_imports_to_what_the_store_held(tmp_path: Path, form: str, ending: str) -> None:
+    if (form, ending) == ("hf", "jsonl"):
+        pytest.skip("a hub folder is Parquet")
+    store, made = released(tmp_path)
+    out = tmp_path / ("hub" if form == "hf" else f"out.{ending}")
+    export(store, made, form=form, out=str(out))
+    again = Store(tmp_path / "again")
+    done = import_rows(again, file_source.rows(str(out)))
+    assert (done.new, done.skipped) == (4, {})
+    before, after = all_of(store), all_of(again)
+    assert before.keys() == after.keys()  # the same prompts, models and texts have the same keys
+    for trace_id, row in before.items():
+        for name in EXPORTED:
+            assert after[trace_id][name] == row[name], name
+
+
+def test_a_preference_export_imports_to_both_completions(tmp_path: Path) -> None:
+    store, made = released(tmp_path)
+    export(store, made, form="dpo", out=str(tmp_path / "out.jsonl"))
+    again = Store(tmp_path / "again")
+    import_rows(again, file_source.rows(str(tmp_path / "out.jsonl")))
+    held = {(r["prompt_id"], r["completion"], r["gold"]) for r in all_of(store).values()}
+    found = {(r["prompt_id"], r["completion"], r["gold"]) for r in all_of(again).values()}
+    assert found < held
+    assert len(found) == 2
+
+
+def all_of(store: Store) -> dict[str, dict[str, Any]]:
+    frame = (
+        store.table("traces").read()
+        .join(store.table("prompts").read().select("prompt_id", "messages", "text"), on="prompt_id")
+        .join(store.table("prompt_sources").read().drop("run_id", "meta"), on="prompt_id")
+    )  # fmt: skip
+    return {row["trace_id"]: as_expected(row) for row in frame.iter_rows(named=True)}
+
+
+def test_a_release_holds_the_corrected_gold(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    row = {"id": "a", "prompt": ASK, "response": REPLY, "gold": "55"}
+    import_rows(store, [("x", 0, row)])
+    import_rows(store, [("x", 0, {**row, "gold": "54"})])
+    made = release(store, "all", select(store, Selection()))
+    assert made.read(["gold"])["gold"].to_list() == ["54"]

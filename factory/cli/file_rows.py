@@ -106,13 +106,20 @@ def need_completion(
     for number, batch in enumerate(batches):
         rows = [r for r in batch if isinstance(r, dict)]
         if number == 0 and rows:
-            names = {"completion", "reasoning", "answer", *([also] if also else [])}
-            have = {name for row in rows for name in files.map_columns(row, mapping)}
-            absent = sorted({c for c in mapping.values() if all(c not in row for row in rows)})
+            names = {"completion", *([also] if also else [])}
+            views = [files.map_columns(row, mapping) for row in rows]
+            have = {name for view in views for name in view}
+            have |= {"completion" for view in views if files.completion_of(view) is not None}
+            absent = sorted(
+                text
+                for name, text in mapping.items()
+                if all(text not in r for r in rows) and all(v.get(name) is None for v in views)
+            )
             if absent or not names & have:
                 raise UsageError(
                     f"no column {', '.join(absent) or 'completion'!r} in the input",
-                    f"it has {', '.join(sorted(rows[0]))[:300]}: use --map completion=COLUMN",
+                    f"it has {', '.join(sorted(rows[0]))[:300]}: use --map completion=COLUMN; "
+                    "`factory inspect` shows what an import would read",
                 )
         yield batch
 

@@ -190,7 +190,7 @@ def _money(text: str) -> float:
 
 _GENERATE_RECIPE = """\
 a recipe:
-  source: {kind: files, paths: [problems.jsonl], name: problems}   # rows: prompt, gold
+  source: {kind: files, paths: [problems.jsonl], template: boxed}  # rows of any known shape
   engine: {kind: vllm, model: path-or-hub-name}
   sampling: {temperature: 0.6, max_tokens: 8192}
   policy: {kind: until, passes: 2, max_samples: 16}                # or {kind: fixed, n: 4}

@@ -7,6 +7,7 @@ UTF-8, becomes a ``Malformed`` row and does not stop the rest.
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import gzip
 import io
@@ -21,9 +22,10 @@ from typing import Any, BinaryIO, cast
 import orjson
 import zstandard
 
+from factory import dialects
 from factory.errors import UsageError
 from factory.records.text import clean, clean_text
-from factory.rows import json_values, parquet, tables
+from factory.rows import json_values, parquet, paths, tables
 from factory.store.durable import replacing
 
 Row = dict[str, Any]
@@ -61,8 +63,8 @@ def check_input(path: str) -> None:
     _check_ending(path, READ_ENDINGS)
 
 
-def expanded(paths: Sequence[str]) -> list[str]:
-    """Return the files that paths, folders and patterns name.
+def expanded(names: Sequence[str]) -> list[str]:
+    """Return the files that names of files, folders and patterns name.
 
     A folder gives its data files in order of their names; one of ``datasets.save_to_disk`` the
     files of its state, or of its split ``train``.
@@ -71,7 +73,7 @@ def expanded(paths: Sequence[str]) -> list[str]:
         UsageError: nothing is there, or a file has an unknown ending.
     """
     out: list[str] = []
-    for path in paths:
+    for path in names:
         found = [path]
         if any(c in path for c in "*?[") and not Path(path).exists():
             found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - patterns are absolute too
@@ -332,13 +334,30 @@ def map_columns(row: Row, mapping: Mapping[str, str]) -> Row:
     """
     if not mapping:
         return row
-    return {**row, **{name: row.get(column) for name, column in mapping.items()}}
+    return {**row, **{name: _mapped(row, text) for name, text in mapping.items()}}
+
+
+def _mapped(row: Row, text: str) -> Any:
+    """Return the value of a path, a template or a constant; None where the row lacks it."""
+    if text in row:
+        return row[text]
+    value = _compiled(text, tuple(row))
+    return None if value is None else value.of(row)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(text: str, columns: tuple[str, ...]) -> paths.Value | None:
+    return paths.compiled(text, columns)
+
+
+SWITCHES = frozenset(
+    ("", "on", "off", "true", "false", "yes", "no", "none", "low", "medium", "high")
+)
+"""Values of a column ``reasoning`` that switch thinking on or off and are none."""
 
 
 def completion_of(row: Mapping[str, Any]) -> str | None:
     """Return the completion of a plain row, or its two halves joined; None where there is none."""
-    from factory.dialects import join_reasoning
-
     text = row.get("completion")
     if isinstance(text, str):
         return text
@@ -346,6 +365,9 @@ def completion_of(row: Mapping[str, Any]) -> str | None:
         content = text[-1].get("content")
         return content if isinstance(content, str) else None
     reasoning, answer = row.get("reasoning"), row.get("answer")
-    if isinstance(reasoning, str) or isinstance(answer, str):
-        return join_reasoning(reasoning or "", answer or "") if reasoning else answer
+    # An answer alone is a key, more often than not.
+    if isinstance(reasoning, str) and reasoning.strip().lower() not in SWITCHES:
+        inner = dialects.split(reasoning)
+        own = inner.reasoning if inner.dialect is not None else reasoning
+        return dialects.join_reasoning(own, answer if isinstance(answer, str) else "")
     return None

@@ -15,6 +15,7 @@ from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Trace, ids, whole
 from factory.rows.paths import folded, opened
 from factory.sources import golds, messages, recognise
+from factory.sources.exported import META, lifted
 from factory.sources.languages import language_code
 from factory.sources.messages import Unreadable
 from factory.sources.recognise import Sample, Unknown, filled, is_thinking
@@ -336,6 +337,8 @@ class _Plan:
 
         Lists along the completions give the item that belongs to this one.
         """
+        if META in row:  # of an export of ours: as it was
+            return dict(row[META])
         meta = {}
         for name, value in row.items():
             if name in self._no_meta or value is None or value == "" or value == []:
@@ -498,6 +501,7 @@ def reading(
         Unknown: a file's rows are explained by no shape and no mapping.
     """
     for label, group in itertools.groupby(rows, key=lambda row: row[0]):
+        group = ((name, number, lifted(row)) for name, number, row in group)
         first = list(itertools.islice(group, recognise.SAMPLE_ROWS))
         sample = [row for _, _, row in first if MALFORMED not in row]
         if not sample:
@@ -547,7 +551,7 @@ def pairs_of(
 
 def trace_of(prompt_id: str, reply: Reply, *, model: str, item: str) -> Trace:
     """Return an imported trace: a content hash stands for its sampling."""
-    meta = {**reply.meta, "item": item}
+    meta = {"item": item, **reply.meta}
     if reply.dialect is not None:
         meta["dialect"] = reply.dialect
     if reply.ending:

@@ -23,7 +23,8 @@ def rows(
 ) -> Iterator[tuple[str, int, columns.Row]]:
     """Yield (name of the file, row number, row); a damaged line is a row of ``MALFORMED`` and why.
 
-    The requests of a batch file are joined with its results, whichever come first.
+    Results of a batch API are joined with their requests by ``custom_id``, where those stand in the
+    same file or in one that is given before.
 
     Args:
         paths: files, folders or patterns.
@@ -33,10 +34,21 @@ def rows(
         UsageError: a file is missing or of an unknown form.
     """
     found = files.expanded([paths] if isinstance(paths, str) else paths)
+    requests: dict[str, Any] = {}
     for path in found:
         name = stem(path)
         for number, row in enumerate(itertools.islice(files.read_rows(path), limit)):
-            yield name, number, row if isinstance(row, dict) else {columns.MALFORMED: row.why}
+            if not isinstance(row, dict):
+                yield name, number, {columns.MALFORMED: row.why}
+                continue
+            if "custom_id" in row:
+                if "body" in row and "response" not in row:
+                    requests[str(row["custom_id"])] = row
+                    if len(found) > 1:
+                        continue  # its result follows
+                elif str(row["custom_id"]) in requests:
+                    row = {**row, "request": requests.pop(str(row["custom_id"]))}
+            yield name, number, row
 
 
 def prompts(

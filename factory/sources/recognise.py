@@ -9,6 +9,7 @@ from typing import Any
 
 from factory import dialects
 from factory.errors import UsageError
+from factory.rows.files import SWITCHES
 from factory.rows.paths import Value, columns_named, compiled, folded
 from factory.sources import golds, messages, shape
 from factory.sources.shape import CHATS, COMPLETIONS, Shape, alternatives
@@ -16,7 +17,6 @@ from factory.sources.shape import CHATS, COMPLETIONS, Shape, alternatives
 Row = Mapping[str, Any]
 SAMPLE_ROWS = 200
 _MOST = 0.5
-_NO_THINKING = {"on", "off", "true", "false", "yes", "no", "none", "low", "medium", "high"}
 # A file of bare prompts is only taken for one where no other column may be a gold or an answer.
 _TELLING = ("answer", "solution", "gold", "truth", "target", "label", "reference", "correct",
             "response", "completion", "output", "rationale", "explanation", "expected", "reply",
@@ -40,7 +40,7 @@ def is_thinking(value: Any) -> bool:
     """Tell thinking from a switch such as ``reasoning: "on"``."""
     if isinstance(value, list):
         return any(is_thinking(v) for v in value)
-    return isinstance(value, str) and value.strip().lower() not in _NO_THINKING | {""}
+    return isinstance(value, str) and value.strip().lower() not in SWITCHES
 
 
 class Sample:

@@ -7,6 +7,9 @@
 ``verl``      verl's Parquet rows (data_source, prompt, ability, reward_model, extra_info)
 ``dpo``       prompt, chosen, rejected: passes against fails of the same prompt
 ``hf``        a folder for the Hugging Face hub: Parquet and a dataset card
+
+Every row carries ``metadata``: gold, verifier and its options, model and the rest, so that an
+import of the file gives what the store held.
 """
 
 from __future__ import annotations
@@ -90,14 +93,32 @@ def _messages(row: Row) -> list[Mapping[str, Any]]:
     return messages
 
 
+_OF_PROMPT = ("gold", "verifier", "options", "source", "item", "split", "domain", "level")
+_OF_TRACE = ("model", "finish_reason", "n_completion_tokens", "status")
+
+
+def _metadata(row: Row, *, of_trace: bool = True) -> Row:
+    names = (*_OF_PROMPT, *(_OF_TRACE if of_trace else ()))
+    out = {name: row.get(name) for name in names}
+    out["language"] = row.get("prompt_language")
+    # As text: its columns differ from row to row, and a Parquet column has one type.
+    out["meta"] = row.get("meta") if of_trace else None
+    return {"trace_id": row["trace_id"], **out}
+
+
 def _trl(row: Row) -> Row:
     completion = [{"role": "assistant", "content": row["completion"]}]
-    return {"prompt": _messages(row), "completion": completion, "trace_id": row["trace_id"]}
+    return {
+        "prompt": _messages(row),
+        "completion": completion,
+        "trace_id": row["trace_id"],
+        "metadata": _metadata(row),
+    }
 
 
 def _chat(row: Row) -> Row:
     turns = [*_messages(row), {"role": "assistant", "content": row["completion"]}]
-    return {"messages": turns, "trace_id": row["trace_id"]}
+    return {"messages": turns, "trace_id": row["trace_id"], "metadata": _metadata(row)}
 
 
 def _sharegpt(row: Row) -> Row:
@@ -106,7 +127,7 @@ def _sharegpt(row: Row) -> Row:
         {"from": names.get(str(m["role"]), m["role"]), "value": m["content"]}
         for m in _chat(row)["messages"]
     ]
-    return {"conversations": turns, "id": row["trace_id"]}
+    return {"conversations": turns, "id": row["trace_id"], "metadata": _metadata(row)}
 
 
 def _openr1(row: Row) -> Row:
@@ -122,6 +143,7 @@ def _openr1(row: Row) -> Row:
         "is_reasoning_complete": [bool(row["reasoning"]) and bool(row["answer"].strip())],
         "finish_reasons": [row.get("finish_reason")],
         "messages": _chat(row)["messages"],
+        "metadata": _metadata(row),
     }
 
 
@@ -134,8 +156,9 @@ def _verl(row: Row) -> Row:
         "extra_info": {
             "index": row["trace_id"],
             "split": row.get("split"),
-            "answer": row["completion"],
+            "completion": row["completion"],
         },
+        "metadata": _metadata(row),
     }
 
 
@@ -150,7 +173,8 @@ FORMS: dict[str, Callable[[Row], Row]] = {
 
 def _dpo(store: Store, rows: Chosen) -> Iterator[list[Row]]:
     """Pair each kept passing trace with a failing one of its prompt, each failing one used once."""
-    columns = ["trace_id", "prompt_id", "run_id", "split", "messages", "completion", "status"]
+    columns = ["trace_id", "prompt_id", "run_id", "messages", "completion", "status",
+               *_OF_PROMPT, "prompt_language"]  # fmt: skip
     kept = rows.of(rows.release.read(columns))
     chosen = kept.filter(pl.col("status") == "pass").sort("prompt_id", "trace_id")
     decided = rows.release.decisions()
@@ -190,6 +214,7 @@ def _dpo(store: Store, rows: Chosen) -> Iterator[list[Row]]:
                     "chosen": [{"role": "assistant", "content": row["completion"]}],
                     "rejected": [{"role": "assistant", "content": rejected.pop()}],
                     "trace_id": row["trace_id"],
+                    "metadata": _metadata(row, of_trace=False),
                 }
             )
     yield pairs

@@ -276,7 +276,7 @@ def _rows(store: Store, selected: Selected, work: Path) -> Iterator[pl.DataFrame
     for name, table, columns in (
         ("text", "traces", ["trace_id", "prefill", "completion"]),
         ("prompt", "prompts", ["prompt_id", "messages"]),
-        ("gold", "prompt_sources", [*_GOLD_KEYS, "gold"]),
+        ("gold", "prompt_sources", [*_GOLD_KEYS, "gold", "options", "correction"]),
     ):
         key = columns[0]
         with _Deal(dealt, name, owner if key == "trace_id" else by_prompt, on=key) as deal:
@@ -303,7 +303,8 @@ def _joined(parts: dict[str, pl.DataFrame]) -> pl.DataFrame:
         pl.Series("reasoning", [h.reasoning for h in halves], dtype=pl.String),
         pl.Series("answer", [h.answer for h in halves], dtype=pl.String),
     )
-    golds = parts["gold"].unique(_GOLD_KEYS, keep="first", maintain_order=True)
+    # Of a corrected gold the last correction.
+    golds = parts["gold"].sort("correction").unique(_GOLD_KEYS, keep="last").drop("correction")
     frame = frame.join(parts["prompt"], on="prompt_id", how="left")
     frame = frame.join(golds, on=_GOLD_KEYS, how="left", nulls_equal=True)
     return frame.sort("trace_id")
