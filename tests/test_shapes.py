@@ -15,12 +15,7 @@ from factory.errors import UsageError
 from factory.rows.files import write_rows
 from factory.sources import files as file_source
 from factory.sources.columns import Wishes, reading
-from factory.stages.export import FORMS as FORMS_OF_EXPORT
-from factory.stages.export import export
 from factory.stages.importing import import_rows
-from factory.stages.release import release
-from factory.stages.select import Selection, select
-from factory.stages.verify import verify
 from factory.store import Store
 
 SHAPES = Path(__file__).parent.parent.parent / "shared" / "data" / "shapes"
@@ -94,6 +89,7 @@ def test_every_shared_shape_gives_every_expected_row(tmp_path: Path, name: str, 
         check(one, wanted)
 
 
+OPTIONS = ("Which planet is the largest?", ["Mars", "Jupiter", "Venus"])
 CHAT = [USER, {"role": "assistant", "content": REPLY}]
 SHAREGPT = [{"from": "human", "value": ASK}, {"from": "gpt", "value": REPLY}]
 BASE: dict[str, Any] = {"user": ASK, "thinking": THINK, "answer": "It is \\boxed{54}."}
@@ -206,6 +202,15 @@ TRACES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
         "reward_model": {"style": "rule", "ground_truth": "54"},
         "extra_info": {"index": "t", "split": "train", "completion": REPLY}},
      [BASE | {"gold": "54", "split": "train"}]),
+    ("Dolly", {"instruction": ASK, "context": "A baker fills 7 trays.", "response": REPLY,
+               "category": "qa"}, [BASE | {"user": "A baker fills 7 trays.\n\n" + ASK}]),
+    ("options of a choice beside a reply", {"question": OPTIONS[0], "options": OPTIONS[1],
+        "gold": "B", "response": REPLY},
+     [{"user": OPTIONS[0] + "\n\nA. Mars\nB. Jupiter\nC. Venus", "gold": "B",
+       "verifier": "choice"}]),
+    ("choices of completions", {"prompt": ASK, "outputs": [
+        {"text": REPLY, "finish_reason": "stop"}, {"text": "7", "finish_reason": "length"}]},
+     [BASE | {"finish_reason": "stop"}, {"user": ASK, "finish_reason": "length"}]),
     ("language of a program", {"prompt": ASK, "response": REPLY, "language": "python"},
      [BASE | {"language": None}]),
     ("options of nothing", {"prompt": ASK, "response": REPLY, "gold": "54",
@@ -223,7 +228,6 @@ def test_other_shapes_of_traces(
         check(one, wanted)
 
 
-OPTIONS = ("Which planet is the largest?", ["Mars", "Jupiter", "Venus"])
 PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
     ("NuminaMath-1.5", {"problem": ASK, "solution": "So 54.", "answer": "54", "source": "x",
         "problem_is_valid": "Yes", "solution_is_valid": "Yes"}, "54", "math"),
@@ -301,6 +305,13 @@ UNKNOWN: list[tuple[str, dict[str, Any], str]] = [
         "answer_start": [3]}}, "answers"),
     ("tokens", {"input_ids": [1, 2], "labels": [1, 2]}, "input_ids, labels"),
     ("a key under another name", {"question": ASK, "solution_key": "54"}, "solution_key"),
+    ("a context that a shape would lose", {"question": ASK, "passage": "A baker.", "response":
+        REPLY}, "passage may belong to the prompt"),
+    ("an image", {"question": "What is this?", "image": "a.png", "answer": "54"}, "image"),
+    ("two replies to compare", {"prompt": ASK, "response_a": "x", "response_b": "y", "winner":
+        "a"}, "response_a"),
+    ("inputs and targets", {"inputs": ASK, "targets": REPLY}, "inputs, targets"),
+    ("a wrapper", {"version": 1, "data": [{"prompt": "a"}]}, "version, data"),
     ("a translation", {"translation": {"en": "a", "de": "b"}}, "translation"),
 ]  # fmt: skip
 
@@ -328,6 +339,9 @@ MAPS: list[tuple[dict[str, Any], dict[str, str], dict[str, Any]]] = [
      {"prompt": "{instruction} {extra}", "thinking": "a", "answer": "b"}, BASE),
     ({"problem": ASK, "answer": "54", "solution": REPLY}, {"completion": "solution"},
      BASE | {"gold": "54"}),
+    ({"question": "are left?", "passage": "How many rolls", "response": REPLY, "gold": "54"},
+     {"prompt": "{passage} {question}"}, BASE | {"gold": "54"}),
+    ({"prompt": ASK, "response": "7", "output": REPLY}, {"completion": "output"}, BASE),
     ({"question": ASK, "answer": REPLY.replace("<think>", "").replace("</think>", "")},
      {"prompt": "question", "completion": "answer"}, {"user": ASK, "gold": None}),
 ]  # fmt: skip
@@ -442,72 +456,3 @@ def test_results_of_a_batch_are_joined_with_their_requests(tmp_path: Path) -> No
     assert found["completion"] == dialects.join_reasoning(THINK, "It is \\boxed{54}.")
     with pytest.raises(UsageError, match="custom_id"):  # results alone have no prompt
         import_rows(Store(tmp_path / "alone"), file_source.rows(str(made)))
-
-
-def released(folder: Path) -> tuple[Store, Any]:
-    system = {"role": "system", "content": "Be brief."}
-    rows: list[dict[str, Any]] = [
-        {"messages": [system, *CHAT], "gold": "54", "model": "R1", "finish_reason": "stop",
-         "id": "a", "license": "mit", "domain": "math", "level": 3, "split": "train"},
-        {"messages": [USER, CHAT[1], {"role": "user", "content": "And half of that?"},
-                      {"role": "assistant", "content": "<think>\nx\n</think>\n\n\\boxed{27}"}],
-         "gold": "27", "model": "R1"},
-        {"question": OPTIONS[0], "options": OPTIONS[1], "gold": "B", "response": "\\boxed{B}"},
-        {"messages": [system, USER, {"role": "assistant", "content": "\\boxed{7}"}], "gold": "54",
-         "id": "a"},
-    ]  # fmt: skip
-    store = Store(folder / "data")
-    import_rows(store, [("set", i, row) for i, row in enumerate(rows)])
-    verify(store)
-    return store, release(store, "all", select(store, Selection()))
-
-
-EXPORTED = ("user", "system", "thinking", "answer", "gold", "verifier", "options", "model", "item",
-            "finish_reason", "domain", "level", "split", "language", "meta")  # fmt: skip
-
-
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-@pytest.mark.parametrize("form", [*FORMS_OF_EXPORT, "hf"])
-def test_an_export_imports_to_what_the_store_held(tmp_path: Path, form: str, ending: str) -> None:
-    if (form, ending) == ("hf", "jsonl"):
-        pytest.skip("a hub folder is Parquet")
-    store, made = released(tmp_path)
-    out = tmp_path / ("hub" if form == "hf" else f"out.{ending}")
-    export(store, made, form=form, out=str(out))
-    again = Store(tmp_path / "again")
-    done = import_rows(again, file_source.rows(str(out)))
-    assert (done.new, done.skipped) == (4, {})
-    before, after = all_of(store), all_of(again)
-    assert before.keys() == after.keys()  # the same prompts, models and texts have the same keys
-    for trace_id, row in before.items():
-        for name in EXPORTED:
-            assert after[trace_id][name] == row[name], name
-
-
-def test_a_preference_export_imports_to_both_completions(tmp_path: Path) -> None:
-    store, made = released(tmp_path)
-    export(store, made, form="dpo", out=str(tmp_path / "out.jsonl"))
-    again = Store(tmp_path / "again")
-    import_rows(again, file_source.rows(str(tmp_path / "out.jsonl")))
-    held = {(r["prompt_id"], r["completion"], r["gold"]) for r in all_of(store).values()}
-    found = {(r["prompt_id"], r["completion"], r["gold"]) for r in all_of(again).values()}
-    assert found < held
-    assert len(found) == 2
-
-
-def all_of(store: Store) -> dict[str, dict[str, Any]]:
-    frame = (
-        store.table("traces").read()
-        .join(store.table("prompts").read().select("prompt_id", "messages", "text"), on="prompt_id")
-        .join(store.table("prompt_sources").read().drop("run_id", "meta"), on="prompt_id")
-    )  # fmt: skip
-    return {row["trace_id"]: as_expected(row) for row in frame.iter_rows(named=True)}
-
-
-def test_a_release_holds_the_corrected_gold(tmp_path: Path) -> None:
-    store = Store(tmp_path / "data")
-    row = {"id": "a", "prompt": ASK, "response": REPLY, "gold": "55"}
-    import_rows(store, [("x", 0, row)])
-    import_rows(store, [("x", 0, {**row, "gold": "54"})])
-    made = release(store, "all", select(store, Selection()))
-    assert made.read(["gold"])["gold"].to_list() == ["54"]

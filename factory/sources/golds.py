@@ -161,7 +161,7 @@ def _texts_and_labels(value: Any) -> tuple[list[str] | None, list[str]]:
     if value and all(isinstance(v, Mapping) for v in value):
         label = next((k for k in ("label", "key", "id", "letter") if k in value[0]), None)
         text = next((k for k in ("text", "value", "content", "option") if k in value[0]), None)
-        if text is None:
+        if text is None or label is None:  # {text, finish_reason} is a completion of an API
             return None, []
         return [str(v.get(text)) for v in value], [str(v.get(label)) for v in value if label]
     if any(isinstance(v, list | dict) or v is None for v in value):

@@ -115,13 +115,20 @@ def _test(one: Shape, has: str) -> Any:
     return filled
 
 
-def recognised(rows: Sequence[Row], *, label: str, traces: bool | None = None) -> Shape:
+def recognised(
+    rows: Sequence[Row],
+    *,
+    label: str,
+    traces: bool | None = None,
+    mapped: Collection[str] = (),
+) -> Shape:
     """Return the shape that explains the rows.
 
     Args:
         rows: a sample of one file.
         label: of the file, for the message.
         traces: only shapes with completions; None means any.
+        mapped: fields that the caller says himself, so that nothing can be unclear about them.
 
     Raises:
         Unknown: none does, or two columns claim to be the completion; the message names the
@@ -139,21 +146,30 @@ def recognised(rows: Sequence[Row], *, label: str, traces: bool | None = None) -
         )
     for one in with_text if traces else fitting:
         if one.rank <= 0:
-            _refuse_rivals(sample, one, label)
+            _refuse_rivals(sample, one, label, mapped)
         return one
     raise Unknown(*_nothing_fits(sample, label))
 
 
-def _refuse_rivals(sample: Sample, one: Shape, label: str) -> None:
+def _refuse_rivals(sample: Sample, one: Shape, label: str, mapped: Collection[str]) -> None:
     """Refuse rows in which two columns could be the completion, or the bare prompt's gold."""
     names = [n for n in alternatives(one.completion) if sample.holds(n)]
     texts = {n: [str(v) for v in sample.values(n)] for n in names}
     rivals = [n for n in names if texts[n] != texts[names[0]]]
-    if rivals and not any(sample.holds(t) for t in alternatives(one.thinking)):
+    if (
+        rivals
+        and "completion" not in mapped
+        and not any(sample.holds(t) for t in alternatives(one.thinking))
+    ):
         raise Unknown(
             f"{label}: {names[0]} and {rivals[0]} could both be the completion",
             f"say which: --map completion={names[0]}",
         )
+    if "prompt" not in mapped:
+        _refuse_context(sample, one, label)
+    says_rest = "gold" in mapped or "completion" in mapped
+    if says_rest:
+        return
     if not one.has_completions and not one.gold and not one.key_gold:
         read = {folded(c) for h in one.has for c in h.split("|")}
         telling = [
@@ -169,6 +185,18 @@ def _refuse_rivals(sample: Sample, one: Shape, label: str) -> None:
             )
 
 
+def _refuse_context(sample: Sample, one: Shape, label: str) -> None:
+    """Refuse rows with a text, a history or an image that belongs to the prompt and is not read."""
+    read = {c for n in alternatives(one.prompt) for c in columns_named(n)}
+    left = [c for c in shape.CONTEXTS if c not in read and sample.holds(c)]
+    if left and not one.chat:
+        prompt = next((n for n in alternatives(one.prompt) if sample.holds(n)), "prompt")
+        raise Unknown(
+            f"{label}: {left[0]} may belong to the prompt, and {one.name} would leave it out",
+            f"say how: --map prompt='{{{left[0]}}}\\n\\n{{{prompt}}}', or --map prompt={prompt}",
+        )
+
+
 def _nothing_fits(sample: Sample, label: str) -> tuple[str, str]:
     if not sample.rows:
         return f"{label} holds no rows", "check the file"
@@ -181,6 +209,9 @@ def nearest(sample: Sample) -> str:
     best, score, missing = None, 0.0, ""
     for one in shape.known():
         found = [any(sample.holds(p) for p in h.split("|")) for h in one.has]
+        texts = {*alternatives(one.prompt), *alternatives(one.chat), *alternatives(one.completion)}
+        if not any(sample.holds(n) for n in texts):
+            continue
         share = (sum(found) + 0.1 * (one.rank > 0)) / (len(found) + 0.5)
         if any(found) and share > score:
             lacking = [h for h, ok in zip(one.has, found, strict=True) if not ok]
@@ -224,7 +255,7 @@ def with_mapping(
     base = given
     if base is None:
         try:
-            base = recognised(rows, label=label, traces=None)
+            base = recognised(rows, label=label, traces=None, mapped=changes)
         except Unknown:
             if "prompt" not in changes and "chat" not in changes:
                 raise

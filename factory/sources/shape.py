@@ -32,6 +32,11 @@ GOLDS = (
     "answer_number", "target_answer", "reward_model.ground_truth",
     "verification_info.ground_truth", "metadata.expected_answer",
 )  # fmt: skip
+CONTEXTS = (
+    "context", "contexts", "passage", "passages", "document", "documents", "article", "background",
+    "input", "history", "image", "images", "audio", "video",
+)  # fmt: skip
+"""Columns that belong to a prompt: where no shape says how, a row that has one is refused."""
 CHATS = ("messages", "conversations", "conversation", "dialogue", "turns")
 
 
@@ -67,7 +72,7 @@ class Shape:
     rank: int = 1
     prompt: Names = ()
     system: Names = ("system", "system_prompt")
-    choices: Names = ()
+    choices: Names = ("options", "choices")
     choice_columns: tuple[str, ...] = ()
     completion: Names = ()
     each: tuple[str, ...] = ()
