@@ -134,17 +134,24 @@ def default_verifier(gold: str | None) -> str | None:
 def option_list(value: Any) -> list[tuple[str, str]] | None:
     """Return (letter, text) of the options; None where the value holds none.
 
-    Lists of texts, letter → text, lists of label and text (ARC), and their JSON text.
+    Lists of texts, letter → text, lists of label and text (ARC), and their JSON text. Letters that
+    the row gives stay, gaps included: its completions answer by them. Other labels become letters.
 
     >>> option_list({"A": "Mars", "B": "Jupiter"})
     [('A', 'Mars'), ('B', 'Jupiter')]
     >>> option_list({"text": ["Mars", "Jupiter"], "label": ["1", "2"]})
     [('A', 'Mars'), ('B', 'Jupiter')]
     """
-    texts, _ = _texts_and_labels(value)
+    texts, labels = _texts_and_labels(value)
     if texts is None or not 2 <= len(texts) <= len(_LETTERS):
         return None
-    return list(zip(_LETTERS, texts, strict=False))
+    return list(zip(_letters_of(labels, len(texts)), texts, strict=True))
+
+
+def _letters_of(labels: Sequence[str], n: int) -> list[str]:
+    own = [label.upper() for label in labels]
+    is_lettered = len(own) == len(set(own)) == n and all(len(x) == 1 and x in _LETTERS for x in own)
+    return own if is_lettered else list(_LETTERS[:n])
 
 
 def _texts_and_labels(value: Any) -> tuple[list[str] | None, list[str]]:
@@ -179,26 +186,29 @@ def chosen_letter(gold: Any, options: Any) -> str | None:
     ('B', 'B', 'B')
     >>> chosen_letter("2", {"text": ["x", "y"], "label": ["1", "2"]})
     'B'
+    >>> chosen_letter("C", {"A": "x", "C": "z"}), chosen_letter("B", {"A": "x", "C": "z"})
+    ('C', None)
     """
     texts, labels = _texts_and_labels(options)
-    if texts is None or gold is None or isinstance(gold, bool):
+    if texts is None or gold is None or isinstance(gold, bool) or len(texts) > len(_LETTERS):
         return None
+    letters = _letters_of(labels, len(texts))
     if isinstance(gold, list) and len(gold) == 1:
         gold = gold[0]
     said = str(gold).strip()
     if said in labels:
-        return _LETTERS[labels.index(said)]
+        return letters[labels.index(said)]
     letter = said.strip("().").upper()
-    is_letter = len(letter) == 1 and letter in _LETTERS[: len(texts)]
+    is_letter = len(letter) == 1 and letter in letters
     if isinstance(gold, int) or (said.isdecimal() and said not in texts):
-        return _LETTERS[int(said)] if 0 <= int(said) < len(texts) else None
+        return letters[int(said)] if 0 <= int(said) < len(texts) else None
     exact = [i for i, text in enumerate(texts) if text.strip() == said]
     if len(exact) == 1 and not is_letter:
-        return _LETTERS[exact[0]]
+        return letters[exact[0]]
     if is_letter:
         return letter
     lettered = re.match(r"\(?([A-Z])[).:]\s+\S", said)
-    if lettered and lettered[1] in _LETTERS[: len(texts)]:
+    if lettered and lettered[1] in letters:
         return lettered[1]
     return None
 

@@ -294,7 +294,8 @@ class Plan:
         merged = plugins.file_options("verifiers", verifier) | dict(self._shape.options)
         takes_texts = "options" in known
         if texts and takes_texts:
-            merged["options"] = [text for _, text in texts]
+            in_order = all(ord(letter) == 65 + i for i, (letter, _) in enumerate(texts))
+            merged["options"] = [text for _, text in texts] if in_order else dict(texts)
         own = opened(row.get("options"))
         is_named = row.get("verifier") in self._verifiers
         has_options = isinstance(own, Mapping) and (is_named or bool(set(own) & set(known)))
