@@ -223,10 +223,16 @@ class CpuSampler:
         tokens = list(probe)
         training = model.training
         model.eval()
-        with torch.no_grad():
-            # The class's own forward: with bf16, accelerate wraps the object's in autocast, whose
-            # rounding alone is half a nat on rare tokens.
-            logits = type(model).forward(model, torch.tensor([tokens])).logits[0, :-1].float()
+        # With bf16, accelerate puts a forward in autocast on the object, whose rounding alone is
+        # half a nat on rare tokens: the class's own is used. The object is still called, not its
+        # forward: a sharded model gathers its weights in hooks around the call.
+        in_autocast = vars(model).pop("forward", None)
+        try:
+            with torch.no_grad():
+                logits = model(torch.tensor([tokens])).logits[0, :-1].float()
+        finally:
+            if in_autocast is not None:
+                model.forward = in_autocast
         model.train(training)
         own = torch.log_softmax(logits, -1)[range(len(tokens) - 1), tokens[1:]]
         theirs = torch.tensor(self.engine.logprobs(tokens))
