@@ -77,9 +77,8 @@ def main(recipe: Recipe) -> None:
     from pipelines.real import report, weights
     from pipelines.real.problems import prompts
     from pipelines.real.traces import Measured, releases
-    from pipelines.sample_and_select import VERIFIERS
 
-    check_filters(recipe.filters, verifiers=VERIFIERS, scores=SCORES)
+    check_filters(recipe.filters, verifiers=["math", "format"], scores=SCORES)
     say(f"real {recipe.name}, seed {recipe.seed}: {prepare_environment()}, store {recipe.store}")
     store, seed = Store(recipe.store), recipe.seed
     folder = folder_of(recipe)
@@ -111,8 +110,9 @@ def main(recipe: Recipe) -> None:
     for name, rows in (("sft", curated), ("sft-uncurated", unchosen)):
         step(f"{name}: SFT of the base on {rows.name}")
         trained[name] = run_sft(
-            **recipe.sft, base=base, data=rows, out=folder / name, seed=seed, launch=()
-        )
+            **recipe.sft, base=base, data=rows, out=folder / name, seed=seed, launch=None,
+            engines=engines,
+        )  # fmt: skip
     arms = {"grpo": (recipe.grpo, str(trained["sft"])), "zero": (recipe.zero, zero_base)}
     for name, (section, start) in arms.items():
         if section is None:
@@ -120,7 +120,7 @@ def main(recipe: Recipe) -> None:
         step(f"{name}: GRPO from {Path(start).name}")
         trained[name] = run_grpo(
             section, base=start, out=folder / name, pairs=train, store=store, engines=engines,
-            launch=(), seed=seed,
+            launch=None, seed=seed,
         )  # fmt: skip
 
     # 4. All of them on problems whose numbers none has seen.

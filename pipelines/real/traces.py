@@ -72,10 +72,12 @@ def _released(
     figures: dict[str, Any] = {"n_samples": len(universe)}
     n_rows = recipe.max_rows
     for kind, filters in (("curated", recipe.filters), ("uncurated", {})):
+        # What nobody curated keeps its copies, too.
         selection = Selection(
-            filters=filters, cap_per_prompt=recipe.cap_per_prompt, max_rows=n_rows
-        )
-        selected = decided(store, selection, universe)
+            filters=filters, cap_per_prompt=recipe.cap_per_prompt, max_rows=n_rows,
+            exact_duplicates="prompt" if kind == "curated" else None,
+        )  # fmt: skip
+        selected = decided(store, selection, universe, pairs)
         name = f"{recipe.name}-{recipe.seed}-{kind}"
         dataset = release(store, name, selected, recipe=recipe.model_dump(mode="json"))
         n_rows = dataset.manifest["rows"]
