@@ -96,6 +96,18 @@ def test_a_writer_without_rows_leaves_no_file_and_a_closed_one_takes_no_rows(tab
         writer.append(rows(range(1)))
 
 
+def test_what_a_writer_killed_before_its_first_row_leaves_goes_with_the_next_seal(
+    table: Table,
+) -> None:
+    living = table.writer("r")
+    # Nobody holds the lock of this one.
+    (table.folder / "segment-r-0.log").touch()
+    assert len(table.segment_paths()) == 2
+    table.seal()
+    assert table.segment_paths() == [living.path]
+    living.close()
+
+
 def test_an_append_that_fails_half_way_leaves_nothing_behind(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,10 +142,12 @@ class Table:
             return 0
         with self.lock():
             found = self._begun()
-            self._drop_sealed(found.sealed)
+            # Looked at after its lock: one that is empty now was closed empty, by a kill.
+            empty = [p for p in self.segment_paths() if is_closed(p) and not _size_of(p)]
+            self._drop_sealed([*found.sealed, *(p.name for p in empty)])
             # Sizes first: a segment that is closed now was whole then.
-            segments = [(p, p.stat().st_size) for p in self.segment_paths()]
-            segments = [(p, size) for p, size in segments if size]
+            sizes = [(p, _size_of(p)) for p in self.segment_paths()]
+            segments = [(p, size) for p, size in sizes if size]
             closed = {p for p, _ in segments if is_closed(p)}
             if not segments:
                 return 0
@@ -492,3 +494,11 @@ def _without(frame: pl.DataFrame, excluded: list[str]) -> pl.DataFrame:
     if not excluded or "run_id" not in frame.columns:
         return frame
     return frame.filter(~pl.col("run_id").is_in(excluded).fill_null(False))
+
+
+def _size_of(path: Path) -> int:
+    """Return the bytes of a file; 0 where its writer, who wrote nothing, has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
