@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from factory.cli.common import say
 from factory.dialects import join_reasoning, split_reasoning
 from factory.engines.base import Engine
 from factory.errors import UsageError
@@ -32,7 +33,7 @@ from factory.stages.release import Release, release
 from factory.stages.select import Selected, Selection
 from factory.stages.verify import verify
 from factory.store import Store
-from pipelines.common import Pair, say
+from pipelines.common import Pair
 from pipelines.sample_and_select import Sampled, decided, measured, sampled
 
 # DeepSeek-R1 v2, B.3.2, in our words: the paper prints the translation's instruction letter by
@@ -68,7 +69,7 @@ class ColdStart(Sampled):
     """
 
     prefer: str = "reasoning_words DESC, sample_index"
-    refined_filters: dict[str, str]
+    refined_filters: dict[str, str | None]
     refiner: Literal["rules", "model"]
     review: Path | None = None
 

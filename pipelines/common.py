@@ -18,7 +18,6 @@ from typing import Any
 from distill.launch import Launch
 from factory import model_files, plugins
 from factory.cli.common import say
-from factory.cli.common import step as step  # the scripts of this folder take both from here
 from factory.config import Config
 from factory.errors import EngineError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, ids
@@ -44,7 +43,7 @@ class PromptSet(Config):
     options: dict[str, Any]
     suffix: str = ""
 
-    def load(self, *, seed: int | None = None) -> list[Pair]:
+    def pairs(self, *, seed: int | None = None) -> list[Pair]:
         """Return the prompts.
 
         Args:

@@ -34,7 +34,7 @@ class Recipe(Config):
     scores: list[str]
     presets: list[str] = Field(default_factory=list)
     """Presets of ``factory.sets.filters``."""
-    filters: dict[str, str]
+    filters: dict[str, str | None]
     """Name → SQL predicate over wide; they come after the presets'."""
     disabled: list[str] = Field(default_factory=list)
     exact_duplicates: Literal["set", "prompt"] | None = "prompt"
@@ -62,7 +62,7 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     from factory.store import Store
 
     begun = time.monotonic()
-    filters: dict[str, str] = {}
+    filters: dict[str, str | None] = {}
     for preset in recipe.presets:
         filters |= PRESETS[preset]
     filters |= recipe.filters

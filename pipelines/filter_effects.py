@@ -26,11 +26,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from distill.launch import Launch
-from factory.cli.common import run_script
+from factory.cli.common import run_script, say, step
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.select import Selection
-from pipelines.common import Engines, ModelOf, Pair, PromptSet, grown, run_sft, say, step
+from pipelines.common import Engines, ModelOf, Pair, PromptSet, grown, run_sft
 from pipelines.r1_recipe import Evaluation, PlanFigures, StudentOf
 
 ALL, NONE, UNTRAINED = "all filters", "no filter", "nothing (its base)"
@@ -179,7 +179,7 @@ def main(recipe: Recipe) -> None:
         )  # fmt: skip
 
     step("evaluation")
-    pairs = recipe.prompts.load()
+    pairs = recipe.prompts.pairs()
     models = {*bases.values(), *(str(one.out) for one in plan)}
     found = {m: evaluated(recipe, store, engines, pairs, m) for m in sorted(models)}
     results = [
@@ -202,7 +202,7 @@ def sample(store: Any, recipe: Recipe, values: Sample, folder: Path, engines: En
     from factory.stages.verify import verify_shape
 
     teacher = grown(values.teacher, out=folder / "teacher", seed=values.seed)
-    prompts: list[Pair] = values.prompts.load(seed=values.seed)
+    prompts: list[Pair] = values.prompts.pairs(seed=values.seed)
     made = generate(
         store, prompts, engines.get(teacher), policy=Policy(kind="fixed", n=values.n_samples),
         sampling=Sampling(temperature=values.temperature, top_p=values.top_p,

@@ -12,13 +12,14 @@ from typing import Any
 import polars as pl
 
 from distill.evaluate import Evaluation, evaluate, shown
+from factory.cli.common import say
 from factory.metrics import Interval, mean_interval, paired_difference
 from factory.records import Sampling
 from factory.sets.mixtures import draws
 from factory.stages.export import export
 from factory.store import Store
 from factory.store.durable import replacing
-from pipelines.common import Engines, Pair, say
+from pipelines.common import Engines, Pair
 
 ALL = "all filters"
 COLUMNS = ("pass_rate", "language_consistency", "completion_tokens", "format")

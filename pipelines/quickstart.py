@@ -56,7 +56,7 @@ class Recipe(Config):
     """1 or 2."""
     max_tokens: int
     temperature: float
-    filters: dict[str, str]
+    filters: dict[str, str | None]
     """Name → SQL predicate over wide."""
     exact_duplicates: Literal["set", "prompt"] | None = "prompt"
     """As in ``Selection``: copies of a text that are kept."""

@@ -23,7 +23,7 @@ def finish(
     recipe: Any,
     made: Sequence[Generated],
     releases: Sequence[tuple[Release, Selected]],
-    results: Mapping[str, tuple[Any, Any]],
+    results: Mapping[str, Sequence[Any]],
     gains: Mapping[str, Any],
     *,
     seconds: float,
@@ -56,7 +56,7 @@ def row(*cells: str) -> None:
     print(first.ljust(WIDTHS[0]), *[c.rjust(w) for c, w in zip(others, WIDTHS[1:], strict=False)])
 
 
-def table(results: Mapping[str, tuple[Any, Any]], recipe: Any) -> None:
+def table(results: Mapping[str, Sequence[Any]], recipe: Any) -> None:
     """Print one row per model."""
     print(
         f"\n{recipe.n_eval} fresh problems, {recipe.k_eval} x T={recipe.temperature} "

@@ -19,9 +19,8 @@ import json
 import sys
 import time
 
-from factory.cli.common import run_script
+from factory.cli.common import run_script, say, step
 from factory.errors import UsageError
-from pipelines.common import say, step
 from pipelines.r1_recipe import STAGES, Recipe, folder_of, seeded
 
 

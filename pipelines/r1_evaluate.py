@@ -11,11 +11,12 @@ from distill.evaluate import Evaluation, evaluate, paired
 from distill.grpo.dynamics import dynamics, plots
 from distill.runs import read_run
 from factory import model_files
+from factory.cli.common import say
 from factory.metrics import Interval
 from factory.records import Sampling
 from factory.store import Store
 from factory.store.durable import replacing
-from pipelines.common import Engines, Pair, keys_of, once, room, say
+from pipelines.common import Engines, Pair, keys_of, once, room
 from pipelines.r1_tables import (
     COLUMNS,
     DIFFERENCES,

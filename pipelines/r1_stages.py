@@ -11,23 +11,13 @@ from typing import Any
 
 from distill.runs import read_run
 from factory import model_files
+from factory.cli.common import say, step
 from factory.engines.vllm import prepare_environment
 from factory.errors import UsageError
 from factory.records import Sampling
 from factory.store import Store
 from pipelines.cold_start import Refiner, cold_start, model_refiner
-from pipelines.common import (
-    Engines,
-    Pair,
-    grown,
-    keys_of,
-    once,
-    room,
-    run_grpo,
-    run_sft,
-    say,
-    step,
-)
+from pipelines.common import Engines, Pair, grown, keys_of, once, room, run_grpo, run_sft
 from pipelines.r1_evaluate import Evaluator, write_report
 from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
 from pipelines.rejection_sampling import rejection_sampling
@@ -58,7 +48,7 @@ class Stages:
 
     def prompts(self, name: str) -> list[Pair]:
         """Return the recipe's prompts of that name."""
-        return self.recipe.prompts[name].load(seed=self.recipe.seed)
+        return self.recipe.prompts[name].pairs(seed=self.recipe.seed)
 
     def base(self) -> str:
         """Return the base, grown where the recipe says so."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from factory.cli.common import say
 from factory.engines.base import Engine
 from factory.stages.export import export
 from factory.stages.release import Release, release
 from factory.stages.select import Selected
 from factory.store import Store
-from pipelines.common import Pair, say
+from pipelines.common import Pair
 from pipelines.sample_and_select import Sampled, sampled
 
 

@@ -43,7 +43,7 @@ class Sampled(Config):
     max_tokens: int
     prefill: str = ""
     dialect: str = "think"
-    filters: dict[str, str]
+    filters: dict[str, str | None]
     exact_duplicates: Literal["set", "prompt"] | None = "prompt"
     cap_per_prompt: int
     prefer: str = "sample_index"

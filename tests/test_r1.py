@@ -288,7 +288,7 @@ def test_prompts_survive_a_file(tmp_path: Path) -> None:
 
 
 def test_prompt_sets_load_the_little_world() -> None:
-    found = PromptSet(source="miniature", options={"n": 4, "split": "dev"}).load(seed=1)
+    found = PromptSet(source="miniature", options={"n": 4, "split": "dev"}).pairs(seed=1)
     assert [s.language for _, s in found] == ["en", "zh", "en", "zh"]
     assert all(s.item.startswith("dev-1-") for _, s in found)
 

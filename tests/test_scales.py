@@ -43,7 +43,7 @@ def test_files_take_no_seed_and_a_wrong_option_is_named(tmp_path: Path) -> None:
     assert prompt.text == "1+1?" + ask
     assert source.prompt_id == prompt.prompt_id
     with pytest.raises(UsageError, match="source 'files' takes no path"):
-        PromptSet(source="files", options={"path": str(path)}).load(seed=3)
+        PromptSet(source="files", options={"path": str(path)}).pairs(seed=3)
 
 
 @pytest.mark.parametrize("scale", GPU_RECIPES)

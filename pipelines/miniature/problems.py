@@ -178,7 +178,7 @@ def problems(
     rng = random.Random(f"{seed}:{split}:{language}")
     seen: set[str] = set()
     while len(seen) < n:
-        chosen = language or cast(Language, "zh" if len(seen) % 2 else "en")
+        chosen = language or ("zh" if len(seen) % 2 else "en")
         problem = draw(rng, split=split, language=chosen)
         if problem.text not in seen:
             seen.add(problem.text)
@@ -203,9 +203,7 @@ def prompts(
         raise UsageError(f"unknown language {language!r}", "known: en, zh, or none for both")
     if n < 0:
         raise UsageError(f"n={n}", "ask for a number of problems of 0 or more")
-    drawn = problems(
-        n=n, seed=seed, split=cast(Split, split), language=cast(Language | None, language)
-    )
+    drawn = problems(n=n, seed=seed, split=split, language=cast(Language | None, language))
     for index, problem in enumerate(drawn):
         prompt = Prompt.of(problem.text)
         yield (

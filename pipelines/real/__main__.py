@@ -59,7 +59,7 @@ class Recipe(Config):
     n_samples: int
     temperature: float
     max_tokens: int
-    filters: dict[str, str]
+    filters: dict[str, str | None]
     cap_per_prompt: int
     max_rows: int
     sft: dict[str, Any]

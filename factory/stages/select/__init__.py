@@ -101,16 +101,22 @@ class Selected:
 
 
 def check_filters(
-    filters: Mapping[str, str], *, verifiers: Sequence[str], scores: Sequence[str]
+    filters: Mapping[str, str | None], *, verifiers: Sequence[str], scores: Sequence[str]
 ) -> None:
     """Bind every predicate against the empty wide view, before any work starts.
+
+    Args:
+        filters: name → predicate, as in a recipe; null is a preset's that is taken out.
+        verifiers: verifiers whose columns may be named.
+        scores: scores, likewise.
 
     Raises:
         UsageError: a predicate that names no such column or is no SQL; it is named.
     """
     with duckdb.connect(":memory:") as con:
         wide.empty_wide(con, verifiers, scores)
-        funnel.check_filters(con, filters)
+        given = {name: sql for name, sql in filters.items() if sql is not None}
+        funnel.check_filters(con, given)
 
 
 def select(
