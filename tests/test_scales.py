@@ -37,7 +37,7 @@ def test_files_take_no_seed_and_a_wrong_option_is_named(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "1+1?", "gold": "2"}\n')
     ask = "\n\nPut the answer in \\boxed{}."
-    ((prompt, source),) = PromptSet(source="files", options={"paths": str(path)}, suffix=ask).load(
+    ((prompt, source),) = PromptSet(source="files", options={"paths": str(path)}, suffix=ask).pairs(
         seed=3
     )
     assert prompt.text == "1+1?" + ask
