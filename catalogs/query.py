@@ -2,42 +2,46 @@
 
 What holds the statement in:
 
+* it runs in a process of its own (``catalogs.sql_process``) with a hard memory limit, which is
+  killed when its time is up, when its caller is interrupted, and when its caller dies;
 * it is parsed once; exactly one statement, a SELECT (``DESCRIBE``, ``SUMMARIZE`` and ``SHOW`` are
   such), and that parsed statement is what runs;
 * the catalog is attached read-only; external access is off, except for the Parquet parts, each
   named by its path. (A permitted folder could also be written to by DuckDB; a permitted file only
   by COPY, which is no SELECT.) No extension is installed or loaded, no Python variable is visible,
   no setting can be changed, nothing spills to disk;
-* a clock interrupts it, memory is limited, rows are capped;
-* on Linux with Landlock all of it, DuckDB's own threads included, runs in a thread that can write
-  no file and open no TCP connection: that holds even where DuckDB has a fault.
+* on Linux the process can write no file, open no socket, start no other process and, with
+  Landlock, read nothing but the store's files: that holds even where DuckDB has a fault.
+
+The answer comes back as a stream of rows; ``run`` takes at most ``MAX_BYTES`` of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
+import select
+import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-import duckdb
-
-from catalogs import build
-from factory.errors import FactoryError, UsageError
+from catalogs import build, sql_process
+from factory.errors import UsageError
 from factory.rows.answers import Answer, unique_names
 from factory.store import Store, wide
 from factory.store.wide import literal
 
-T = TypeVar("T")
 MAX_ROWS = 1000
 TIMEOUT_S = 60.0
-MEMORY = "4GB"
+MEMORY_BYTES = 4 << 30
+MAX_BYTES = 256 << 20
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
+"""What the process sees of the environment: it may hold keys and passwords."""
 _QUERIES = Path(__file__).parent / "queries"
 
 
@@ -73,6 +77,45 @@ def text_of(query: str) -> str:
     return (_QUERIES / f"{name}.sql").read_text("utf-8")
 
 
+@contextlib.contextmanager
+def stream(
+    store: Store,
+    query: str,
+    *,
+    max_rows: int | None = MAX_ROWS,
+    timeout_s: float = TIMEOUT_S,
+    refresh: bool = True,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Iterator[Rows]:
+    """Answer one SELECT, or a named query, as rows that come while they are read.
+
+    Safe from any thread. On leaving, the process that answers is ended, whatever it is doing.
+
+    Args:
+        store: whose catalog is asked; built first where it is older than the store.
+        query: SQL, or ``@name``.
+        max_rows: rows at most, None for all; ``Rows.has_more`` says whether some were left out.
+        timeout_s: wall seconds from the start of the query, reading included.
+        refresh: whether to look if the catalog is older than the store.
+        memory_bytes: hard limit of the process's memory.
+
+    Raises:
+        UsageError: it is no single SELECT, names what is not there, reaches for what it must not,
+            wanted too much memory or took too long; one line each, some only while reading.
+
+    >>> import tempfile
+    >>> with stream(Store(tempfile.mkdtemp()), "SELECT 1 AS a UNION ALL SELECT 2") as rows:
+    ...     rows.columns, list(rows)
+    (('a',), [[(1,), (2,)]])
+    """
+    text = text_of(query)
+    # Started first: it loads DuckDB while the catalog is looked after here.
+    with _Process(memory_bytes) as process:
+        path = build.ensure(store) if refresh else build.path_of(store)
+        files = [p.absolute() for parts in wide.part_lists(store).values() for p in parts]
+        yield process.ask(path, files, text, max_rows, timeout_s)
+
+
 def run(
     store: Store,
     query: str,
@@ -80,144 +123,158 @@ def run(
     max_rows: int | None = MAX_ROWS,
     timeout_s: float = TIMEOUT_S,
     refresh: bool = True,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Answer:
-    """Answer one SELECT, or a named query.
-
-    Args:
-        store: whose catalog is asked; built first where it is older than the store.
-        query: SQL, or ``@name``.
-        max_rows: rows shown at most, None for all; what is left out is noted.
-        timeout_s: wall seconds after which it is stopped.
-        refresh: whether to look if the catalog is older than the store.
+    """Answer one SELECT, or a named query, whole; see ``stream``.
 
     Raises:
-        UsageError: it is no single SELECT, names what is not there, reaches for what it must not,
-            or took too long; one line each.
+        UsageError: as ``stream``; or the answer is larger than ``MAX_BYTES``.
     """
-    text = text_of(query)
-    path = build.ensure(store) if refresh else build.path_of(store)
-    files = [p for parts in wide.part_lists(store).values() for p in parts]
-
-    def work() -> Answer:
-        with boxed(path, files) as con:
-            return _answered(con, text, max_rows, timeout_s)
-
-    return confined(work)
-
-
-def _answered(
-    con: duckdb.DuckDBPyConnection, text: str, max_rows: int | None, timeout_s: float
-) -> Answer:
-    statement = _one_select(con, text)
-    stop = threading.Timer(timeout_s, con.interrupt)
-    stop.daemon = True
     start = time.perf_counter()
-    stop.start()
-    try:
-        result = con.execute(statement)
-        columns = unique_names([d[0] for d in result.description or []])
-        rows = result.fetchall() if max_rows is None else result.fetchmany(max_rows + 1)
-    except duckdb.Error as error:
-        raise _explained(error, timeout_s) from None
-    finally:
-        stop.cancel()
+    found: list[tuple[Any, ...]] = []
+    with stream(
+        store, query, max_rows=max_rows, timeout_s=timeout_s, refresh=refresh,
+        memory_bytes=memory_bytes,
+    ) as rows:  # fmt: skip
+        for batch in rows:
+            found += batch
+            if rows.n_bytes > MAX_BYTES:
+                raise UsageError(
+                    f"the answer is larger than {MAX_BYTES >> 20} MiB",
+                    "ask for fewer rows or columns, or open the catalog with DuckDB itself",
+                )
     notes = []
-    if max_rows is not None and len(rows) > max_rows:
-        rows = rows[:max_rows]
+    if rows.has_more:
         notes = [f"only the first {max_rows} rows are shown; --limit N shows more, 0 all"]
-    problems = con.execute(
-        "SELECT release, version, problem FROM catalog.releases WHERE problem IS NOT NULL"
-    ).fetchall()
-    notes += [f"release {name}/{version} is left out: {why}" for name, version, why in problems]
-    note = "; ".join(notes)
-    return Answer(columns, rows, note=note, seconds=time.perf_counter() - start)
+    notes += [f"release {name} is left out: {why}" for name, why in rows.problems]
+    seconds = time.perf_counter() - start
+    return Answer(rows.columns, found, note="; ".join(notes), seconds=seconds)
 
 
-def confined(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread that can write no file and open no connection.
+class Rows:
+    """Rows that come in batches while the query runs; made by ``stream``.
 
-    Landlock binds a thread and those that it starts, so the caller's own thread stays free. Where
-    the kernel has no Landlock, what DuckDB forbids is all there is.
+    Attributes:
+        columns: names, each once.
+        n_bytes: of the answer so far, as it was sent.
+        has_more: whether rows were left out at the end, once all were read.
+        problems: (release/version, why) of the releases that the catalog could not read.
     """
-    with ThreadPoolExecutor(1, initializer=_give_up_writing) as pool:
-        return pool.submit(work).result()
+
+    def __init__(self, messages: Iterator[tuple[dict[str, Any], int]]) -> None:
+        self._messages = messages
+        head, self.n_bytes = next(messages)
+        self.columns = unique_names(head["columns"])
+        self.problems = [(str(name), str(why)) for name, why in head["problems"]]
+        self.has_more = False
+
+    def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield batches of rows."""
+        for message, n_bytes in self._messages:
+            self.n_bytes += n_bytes
+            if "end" in message:
+                self.has_more = message["more"]
+                return
+            yield [tuple(sql_process.decode(row)) for row in message["rows"]]
 
 
-def _give_up_writing() -> None:
-    if sys.platform != "linux":
-        return
-    from factory.sandbox.inside import kernel
+class _Process:
+    """The process that answers, and this end of its pipes."""
 
-    # A kernel that refuses (too many nested rulesets, too old) leaves DuckDB's own bars.
-    with contextlib.suppress(kernel.KernelError):
-        # Reading stays with those: DuckDB aborts the process where it may not look at /proc.
-        ruleset = kernel.make_landlock(["/"], ["/dev/null"])
-        try:
-            kernel.no_new_privileges()
-            kernel.enter_landlock(ruleset)
-        finally:
-            os.close(ruleset)
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        root = str(Path(__file__).resolve().parent.parent)
+        kept = {k: v for k, v in os.environ.items() if k in _ENVIRONMENT}
+        paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "catalogs.sql_process", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**kept, "PYTHONPATH": paths, "MALLOC_ARENA_MAX": "2"},
+            start_new_session=True,  # Ctrl-C is for the caller, who ends us
+        )
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def ask(
+        self, path: Path, files: list[Path], text: str, max_rows: int | None, timeout_s: float
+    ) -> Rows:
+        """Send the one request, and return the rows that will come."""
+        request = {
+            "settings": settings(path, files, self._memory_bytes),
+            # Folders of parts rather than thousands of parts; DuckDB opens those named alone.
+            "readable": [str(path), *sorted({str(f.parent) for f in files})],
+            "memory_bytes": self._memory_bytes,
+            "query": text,
+            "max_rows": max_rows,
+        }
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: said when its answer is read
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        return Rows(self._messages(time.monotonic() + timeout_s, timeout_s))
+
+    def _messages(self, deadline: float, timeout_s: float) -> Iterator[tuple[dict[str, Any], int]]:
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        data = bytearray()
+        poller = select.poll()  # select() cannot watch descriptors above 1023
+        poller.register(fd, select.POLLIN | select.POLLHUP)
+        while True:
+            end = data.find(b"\n")
+            if end >= 0:
+                message = json.loads(data[:end])
+                del data[: end + 1]
+                if "error" in message:
+                    raise UsageError(*message["error"])
+                yield message, end
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0 or not poller.poll(left * 1000):
+                raise UsageError(
+                    f"the query was stopped after {timeout_s:g} s",
+                    "narrow it, or open the catalog with DuckDB itself",
+                )
+            block = os.read(fd, 1 << 20)
+            if not block:
+                raise UsageError(self._last_words(), "narrow it, or open the catalog with DuckDB")
+            data += block
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5.0)
+        return (
+            f"the query ended its process (exit {self._process.returncode}), most likely over its "
+            f"limit of {self._memory_bytes >> 20} MiB of memory"
+        )
 
 
-@contextlib.contextmanager
-def boxed(path: Path, files: list[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the catalog in a DuckDB that can read it and ``files``, and do nothing else.
+def settings(path: Path, files: Sequence[Path], memory_bytes: int) -> list[str]:
+    """Return the statements after which a DuckDB reads the catalog and ``files`` and no more.
 
-    Attached to a database of its own rather than opened: settings would otherwise be shared with
-    (and refused by) other connections of this process to the same path.
+    The catalog is attached to a database of its own rather than opened: settings would otherwise
+    be shared with (and refused by) other connections to the same path.
     """
-    con = duckdb.connect(":memory:")
-    try:
-        allowed = ", ".join(literal(str(p.absolute())) for p in files)
-        for setting in (
-            f"ATTACH {literal(str(path))} AS catalog (READ_ONLY)",
-            "USE catalog",
-            "SET autoinstall_known_extensions = false",
-            "SET autoload_known_extensions = false",
-            "SET python_enable_replacements = false",
-            "SET temp_directory = ''",
-            f"SET memory_limit = {literal(MEMORY)}",
-            f"SET allowed_paths = [{allowed}]",
-            "SET enable_external_access = false",
-            "SET lock_configuration = true",
-        ):
-            con.execute(setting)
-        yield con
-    finally:
-        con.close()
-
-
-def _one_select(con: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
-    try:
-        statements = con.extract_statements(text)
-    except duckdb.Error as error:
-        raise _explained(error, 0) from None
-    if len(statements) != 1:
-        found = "more than one statement" if statements else "no statement"
-        raise UsageError(f"{found}: {text.strip()[:60]!r}", "give one SELECT")
-    if statements[0].type != duckdb.StatementType.SELECT:
-        kind = str(statements[0].type).rpartition(".")[2].replace("_STATEMENT", "")
-        raise UsageError(
-            f"{kind} is not allowed", "give one SELECT; it reads the catalog and changes nothing"
-        )
-    return statements[0]
-
-
-def _explained(error: duckdb.Error, timeout_s: float) -> FactoryError:
-    """Turn DuckDB's message into one line that says what to do."""
-    if isinstance(error, duckdb.InterruptException):
-        return UsageError(
-            f"the query was stopped after {timeout_s:g} s",
-            "narrow it, or open the catalog with DuckDB itself",
-        )
-    detail = " ".join(str(error).partition("LINE 1:")[0].split())[:300]
-    todo = "correct the SQL"
-    if isinstance(error, duckdb.PermissionException) or "disabled" in detail:
-        todo = "SQL here reads the catalog and the store's own files only"
-    elif isinstance(error, duckdb.OutOfMemoryException):
-        todo = f"it wants more than {MEMORY}: narrow it, or open the catalog with DuckDB itself"
-    elif isinstance(error, duckdb.CatalogException):
-        todo = "`factory ls` names the tables"
-    elif isinstance(error, duckdb.BinderException):
-        todo = "`factory show wide` names its columns; verifiers and scores add theirs"
-    return UsageError(detail, todo)
+    allowed = ", ".join(literal(str(p)) for p in files)
+    return [
+        f"ATTACH {literal(str(path))} AS catalog (READ_ONLY)",
+        "USE catalog",
+        "SET autoinstall_known_extensions = false",
+        "SET autoload_known_extensions = false",
+        "SET python_enable_replacements = false",
+        "SET temp_directory = ''",
+        # Its own count comes first: it says what happened, where the kernel's limit only ends it.
+        f"SET memory_limit = '{memory_bytes * 3 // 4}B'",
+        f"SET allowed_paths = [{allowed}]",
+        "SET enable_external_access = false",
+        "SET lock_configuration = true",
+    ]

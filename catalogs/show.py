@@ -129,9 +129,8 @@ def audit(store: Store) -> list[Answer]:
     build.ensure(store)
     for name in query.named_queries():
         if name.startswith("audit_"):
-            answer = query.run(store, f"@{name}", refresh=False)
-            if answer.rows:
-                found.append(Answer(answer.columns, answer.rows, title=f"@{name}"))
+            answer = _ask(store, query.text_of(f"@{name}"), f"@{name}")
+            found += [answer] if answer.rows else []
     return found
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,7 +16,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from catalogs import build, query, show
+from catalogs import build, query, show, sql_process
 from factory.errors import UsageError
 from factory.sandbox.inside import kernel
 from factory.store import Store, wide
@@ -26,6 +32,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def run(store: Store, text: str, **options: float) -> query.Answer:
     return query.run(store, text, refresh=False, **options)  # type: ignore[arg-type]
+
+
+def ask(store: Store, text: str) -> list[str]:
+    """What the process would send of ``text``, without starting one for each of many."""
+    files = [p.absolute() for parts in wide.part_lists(store).values() for p in parts]
+    sent = io.BytesIO()
+    with duckdb.connect() as con:
+        for setting in query.settings(build.path_of(store), files, 1 << 30):
+            con.execute(setting)
+        sql_process.answer(con, query.text_of(text), 1000, "1 GiB", sent)
+    return sent.getvalue().decode().splitlines()
 
 
 ALLOWED = [
@@ -46,7 +63,7 @@ ALLOWED = [
 
 @pytest.mark.parametrize("text", ALLOWED)
 def test_a_select_is_answered(store: Store, text: str) -> None:
-    assert run(store, text).columns
+    assert json.loads(ask(store, text)[0])["columns"]
 
 
 SECRET = "topsecret-4711"
@@ -142,79 +159,197 @@ def test_a_probe_gets_one_line_and_touches_nothing(
         "link": tmp_path / "link.parquet", "folder": tmp_path,
     }.items():  # fmt: skip
         text = text.replace(f"{{{name}}}", str(value))
-    with pytest.raises(UsageError) as caught:
-        run(store, text)
-    assert "\n" not in str(caught.value)
-    assert SECRET not in str(caught.value)
-    assert len(str(caught.value)) < 450
+    try:
+        said = " ".join(json.loads(ask(store, text)[-1])["error"])
+    except UsageError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert SECRET not in said
+    assert 0 < len(said) < 450
     after = {p: p.read_bytes() for p in sorted(store.root.rglob("*")) if p.is_file()}
     assert after == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link.parquet", "secret.txt"]
     assert planted.height == 1
 
 
-def test_the_box_holds_even_without_the_check_of_the_statement(
+def test_the_settings_hold_even_without_the_check_of_the_statement(
     store: Store, tmp_path: Path
 ) -> None:
-    files = [p for parts in wide.part_lists(store).values() for p in parts]
+    files = [p.absolute() for parts in wide.part_lists(store).values() for p in parts]
     for text in (
         f"COPY (SELECT 1) TO '{tmp_path}/new.csv'",
         "SELECT * FROM read_text('/etc/hostname')",
         f"ATTACH '{tmp_path}/new.duckdb'",
         "SET enable_external_access = true",
         "SET allowed_directories = ['/']",
+        "SET memory_limit = '100GB'",
         "INSERT INTO prompts VALUES ('a', 'b')",
     ):
-        with (
-            query.boxed(build.path_of(store), files) as con,
-            pytest.raises((duckdb.Error, RuntimeError)),
-        ):
-            con.execute(text).fetchall()
+        with duckdb.connect() as con:
+            for setting in query.settings(build.path_of(store), files, 1 << 30):
+                con.execute(setting)
+            with pytest.raises((duckdb.Error, RuntimeError)):
+                con.execute(text).fetchall()
     assert list(tmp_path.iterdir()) == []
+
+
+CONFINED = """
+import socket, subprocess, sys
+import duckdb
+from catalogs import sql_process
+
+sql_process.confine([sys.argv[1]], 1 << 30)
+for text in sys.argv[2:]:
+    try:
+        with duckdb.connect() as con:
+            print(con.execute(text).fetchall())
+    except duckdb.Error as error:
+        print("refused", " ".join(str(error).split()))
+for attempt in (
+    lambda: socket.create_connection(("127.0.0.1", 9)),
+    lambda: subprocess.run(["true"]),
+    lambda: bytearray(2 << 30),
+):
+    try:
+        print("done", attempt())
+    except (OSError, MemoryError) as error:
+        print("refused", type(error).__name__)
+"""
 
 
 @pytest.mark.skipif(
     sys.platform != "linux" or kernel.landlock_abi() < 1, reason="no Landlock in this kernel"
 )
-def test_the_thread_holds_even_a_duckdb_that_may_do_anything(store: Store, tmp_path: Path) -> None:
+def test_the_process_holds_even_a_duckdb_that_may_do_anything(store: Store, tmp_path: Path) -> None:
     part = store.table("traces").part_paths()[0].absolute()
     before = part.read_bytes()
-
-    def tried(text: str) -> str:
-        try:
-            with duckdb.connect() as con:
-                return str(con.execute(text).fetchall())
-        except duckdb.Error as error:
-            return f"refused: {error}"
-
-    for text in (
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    texts = [
+        f"SELECT count(*) FROM read_parquet('{part}')",
         f"COPY (SELECT 1) TO '{part}' (FORMAT parquet, USE_TMP_FILE false)",
-        f"COPY (SELECT 1) TO '{store.root}/new.csv'",
+        f"COPY (SELECT 1) TO '{part.parent}/new.csv'",
         f"COPY (SELECT range FROM range(9999999)) TO '{tmp_path}/new' (FORMAT parquet)",
         f"ATTACH '{tmp_path}/new.duckdb'",
-    ):
-        assert "ermission denied" in query.confined(lambda text=text: tried(text)), text  # type: ignore[misc]
-    read = f"SELECT count(*) FROM read_parquet('{part}')"
-    assert query.confined(lambda: tried(read)) == "[(24,)]"
+        f"SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM read_text('/etc/passwd')",
+    ]
+    found = subprocess.run(
+        [sys.executable, "-c", CONFINED, str(part.parent), *texts],
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.splitlines()  # fmt: skip
+    assert found[0] == "[(24,)]"
+    assert len(found) == len(texts) + 3
+    assert [line for line in found[1:] if not line.startswith("refused")] == []
+    assert SECRET not in str(found)
     assert part.read_bytes() == before
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "mine").write_text("the caller's own thread stays free")
+    assert [p.name for p in tmp_path.iterdir()] == ["secret.txt"]
 
 
-def test_a_runaway_query_is_stopped_and_says_so(store: Store) -> None:
+ENDLESS = {
+    "a cross join": "SELECT sum(a.range * b.range) FROM range(9999999) a, range(9999999) b",
+    "a recursion": "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) "
+    "SELECT max(n) FROM t",
+    "a scalar that no clock interrupts": "SELECT list_sum(list_transform(range(400000), lambda x: "
+    "list_sum(list_transform(range(400000), lambda y: x * y))))",
+    "an expression of many regular expressions": "SELECT count(*) FROM range(999999999) WHERE "
+    "regexp_matches(repeat('a', 20000) || range, '(a|aa)+$')",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_runaway_query_is_stopped_and_says_so(store: Store, name: str) -> None:
     start = time.monotonic()
     with pytest.raises(UsageError, match=r"stopped after 0\.5 s.*DuckDB itself"):
-        run(store, "SELECT sum(a.range * b.range) FROM range(9999999) a, range(9999999) b",
-            timeout_s=0.5)  # fmt: skip
-    assert time.monotonic() - start < 10
+        run(store, ENDLESS[name], timeout_s=0.5)
+    assert time.monotonic() - start < 5
 
 
-def test_a_query_that_wants_too_much_memory_is_refused(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(query, "MEMORY", "60MB")
-    with pytest.raises(UsageError, match="wants more than"):
-        run(store, "SELECT range % 3, list(range) FROM range(30000000) GROUP BY 1")
+LARGE = {
+    "a list": "SELECT range % 3, list(range) FROM range(30000000) GROUP BY 1",
+    "one string": "SELECT repeat('a', 10000000000)",
+    "strings in strings": "SELECT length(repeat(repeat(repeat('a', 1000), 1000), 4000))",
+    "a string that doubles": "WITH RECURSIVE t(n, s) AS (SELECT 1, 'x' UNION ALL "
+    "SELECT n + 1, s || s FROM t) SELECT max(n) FROM t",
+    "a join of strings": "SELECT string_agg(repeat('a', 1000000), '') FROM range(20000)",
+    "a sort": "SELECT * FROM range(100000000) ORDER BY hash(range) LIMIT 1 OFFSET 99000000",
+    "a wide pivot": "SELECT list_transform(range(100000), lambda x: range(x)) AS a",
+    "a row that no message holds": "SELECT repeat('a', 70000000)",
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_query_that_wants_too_much_memory_is_refused(store: Store, name: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    with pytest.raises(UsageError) as caught:
+        run(store, LARGE[name], memory_bytes=400 << 20, timeout_s=5)
+    assert "\n" not in str(caught.value)
+    assert max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) < 700 << 10
+
+
+def test_an_answer_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query, "MAX_BYTES", 1 << 20)
+    with pytest.raises(UsageError, match="larger than 1 MiB"):
+        run(store, "SELECT range FROM range(100000000)", max_rows=None)  # type: ignore[arg-type]
+
+
+def test_rows_come_while_the_query_runs(store: Store) -> None:
+    with query.stream(store, "SELECT range FROM range(100000000000)", max_rows=None) as rows:
+        first = next(iter(rows))
+    assert (rows.columns, first[:2]) == (("range",), [(0,), (1,)])
+
+
+VALUES = [
+    "1::HUGEINT", "170141183460469231731687303715884105727", "1.50::DECIMAL(4, 2)", "'nan'::FLOAT",
+    "'-inf'::DOUBLE", "DATE '2020-02-29'", "TIME '01:02:03.5'", "TIMETZ '01:02:03+02'",
+    "TIMESTAMP '2020-01-01 10:00:00'", "INTERVAL 3 DAY",
+    "'00000000-0000-0000-0000-00000000abcd'::UUID",
+    "'a\\x00'::BLOB", "MAP {'a': 1, 'b': NULL}", "{'x': [1, NULL], 'y': {'z': 'q'}}",
+    "array_value(1, 2)", "BIT '101'", "'{\"a\": 1}'::JSON", "NULL", "true", "''", "chr(0) || 'ü'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_comes_over_as_duckdb_gives_it(store: Store, value: str) -> None:
+    with duckdb.connect() as con:
+        expected = con.execute(f"SELECT {value}").fetchall()
+    found = run(store, f"SELECT {value}").rows
+    assert repr(found) == repr(expected)
+
+
+def test_nothing_of_the_environment_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with query.stream(store, "SELECT range FROM range(100000000000)", max_rows=None) as rows:
+        next(iter(rows))
+        children = subprocess.run(
+            ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
+        ).stdout
+        (pid,) = [line.split()[0] for line in children.splitlines() if "sql_process" in line]
+        assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_query_and_its_process(store: Store, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "factory", "sql", ENDLESS["a cross join"], "--store",
+               str(store.root)]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = ""
+    while not child and process.poll() is None:
+        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        child = found[0] if found else ""
+        time.sleep(0.05)
+    time.sleep(1.0)
+    start = time.monotonic()
+    process.send_signal(number)
+    said = process.communicate(timeout=10)[1]
+    assert time.monotonic() - start < 2
+    assert "Traceback" not in said
+    for _ in range(20):
+        if not Path(f"/proc/{child}").exists():
+            break
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_rows_are_capped_and_the_rest_is_noted(store: Store) -> None:
@@ -236,7 +371,7 @@ NAMED = sorted(query.named_queries())
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_named_query_runs_and_has_a_line_of_help(store: Store, name: str) -> None:
-    assert run(store, f"@{name}").columns
+    assert json.loads(ask(store, f"@{name}")[0])["columns"]
     assert 10 < len(query.named_queries()[name]) < 110
 
 
@@ -244,11 +379,11 @@ def test_every_named_query_runs_on_an_empty_store(tmp_path: Path) -> None:
     empty = Store(tmp_path / "data")
     build.build(empty)
     for name in NAMED:
+        said = ask(empty, f"@{name}")
         if name == "languages":
-            with pytest.raises(UsageError, match="scores add theirs"):
-                run(empty, f"@{name}")
+            assert "scores add theirs" in said[0]
         else:
-            assert run(empty, f"@{name}").rows == [], name
+            assert len(said) == 2, name
 
 
 def test_audits_return_no_row_on_a_sound_store(store: Store) -> None:
