@@ -250,6 +250,7 @@ def test_the_verb_with_recorded_replies(tmp_path: Path, capsys: pytest.CaptureFi
     assert "asks" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_server_judges_and_a_kill_loses_nothing(tmp_path: Path) -> None:
     store = world(tmp_path)
     seeds: dict[int, dict[str, Any]] = {}

@@ -54,7 +54,7 @@ def test_a_replica_that_dies_is_replaced_and_nothing_is_lost(tmp_path: Path) -> 
     assert (result.missing, result.progress.n_failed) == (0, 0)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_poison_prompt_is_set_aside_and_the_others_are_made(
     tmp_path: Path, replicas: int
 ) -> None:
@@ -66,6 +66,7 @@ def test_a_poison_prompt_is_set_aside_and_the_others_are_made(
     assert "exit status 11" in failures["message"][0]
 
 
+@pytest.mark.slow
 def test_a_replica_that_hangs_is_replaced(tmp_path: Path) -> None:
     hang = problems(N)[5][0].prompt_id
     result = run(tmp_path, Policy(n=1), hang=[hang], hang_s=2.5, replicas=1, slots=2)
