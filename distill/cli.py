@@ -107,11 +107,17 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli_work:evaluate")
 
 
+def _recipe(p: argparse.ArgumentParser) -> None:
+    p.add_argument("kind", metavar="KIND", choices=["grpo", "student"], help="grpo or student")
+    p.set_defaults(run="distill.recipes:recipe")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
+    ("recipe", "print a commented example of a recipe, with every key", _recipe),
 ]
 
 

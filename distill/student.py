@@ -25,7 +25,14 @@ _OURS = frozenset(
 
 
 class Lora(Config):
-    """Low-rank adapters instead of all weights; merged into the model when the run ends."""
+    """Low-rank adapters instead of all weights; merged into the model when the run ends.
+
+    Attributes:
+        r: rank.
+        alpha: the adapters' output is scaled by ``alpha / r``.
+        dropout: on the adapters' input, while training.
+        target_modules: names of the layers that get adapters, or ``all-linear``.
+    """
 
     r: int
     alpha: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,7 +36,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError(f"{where}: {_one_line(error)}", _known(cls)) from None
+            raise ConfigError(f"{where}: {_one_line(error)}", _hint(cls, error)) from None
 
     @classmethod
     def load(cls: type[C], path: Path | str, *, overrides: Sequence[str] = ()) -> C:
@@ -108,5 +109,28 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def _known(cls: type[BaseModel]) -> str:
-    return f"known keys: {', '.join(cls.model_fields)}"
+def _hint(cls: type[BaseModel], error: ValidationError) -> str:
+    """Return the keys that are nearest to the unknown ones, else all that are known there."""
+    unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+    near = []
+    for loc in unknown:
+        names = list(_class_at(cls, loc[:-1]).model_fields)
+        found = difflib.get_close_matches(str(loc[-1]), names, n=1)
+        if not found:
+            return f"known keys: {', '.join(names)}"
+        near.append(f"{loc[-1]!r} is near {found[0]!r}")
+    return "; ".join(near) or f"known keys: {', '.join(cls.model_fields)}"
+
+
+def _class_at(cls: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
+    """Return the class that reads the keys at a place in a recipe; the last one known to."""
+    for part in loc:
+        field = cls.model_fields.get(str(part))
+        cls = (_class_in(field.annotation) if field else None) or cls
+    return cls
+
+
+def _class_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_class_in, get_args(annotation))), None)

@@ -32,16 +32,23 @@ class Recipe(Config):
     name: str
     """Name of the release."""
     scores: list[str]
+    """Scores that are measured before anything is decided."""
     presets: list[str] = Field(default_factory=list)
     """Presets of ``factory.sets.filters``."""
     filters: dict[str, str | None]
     """Name → SQL predicate over wide; they come after the presets'."""
     disabled: list[str] = Field(default_factory=list)
+    """As in a select recipe, like all that follows."""
     exact_duplicates: Literal["set", "prompt"] | None = "prompt"
+    """One of each text of a prompt, or of the whole set; null keeps all copies."""
     near_duplicates: dict[str, object] | None = None
+    """``threshold``, ``ngram``, ``within``."""
     decontaminate: dict[str, object] | None = None
+    """``against`` (benchmark files), ``ngram``, ``mapping``, ``ignore_text``."""
     cap_per_prompt: int | None = None
+    """Most traces kept of one prompt."""
     prefer: str = "sample_index"
+    """Which of a prompt's traces come first."""
 
 
 def main(recipe: Recipe, args: argparse.Namespace) -> None:

@@ -38,7 +38,16 @@ RowsMode = Literal["equal", "all"]
 
 
 class Sample(Config):
-    """Traces to make before anything is selected."""
+    """Traces to make before anything is selected.
+
+    Attributes:
+        teacher: who makes them.
+        prompts: what for.
+        n_samples: samples per prompt.
+        temperature, top_p, max_tokens: of the sampling.
+        prefill: text that every completion begins with.
+        seed: of the sampling.
+    """
 
     teacher: ModelOf
     prompts: PromptSet
@@ -54,6 +63,7 @@ class Recipe(Config):
     """Values of a comparison; control flow is in the script."""
 
     store: Path
+    """Store directory."""
     name: str
     """Name of the releases and of the models' folder."""
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -74,10 +84,13 @@ class Recipe(Config):
     each_alone: bool = False
     """Whether to train with each filter alone, too."""
     rows: tuple[RowsMode, ...] = ("equal",)
+    """``equal``: as many rows for every student; ``all``: each release whole."""
     most_rows: int | None = Field(default=None, ge=1)
     """Rows of a training at most, in both modes."""
     verifiers: tuple[str, ...] = ("math", "format")
+    """Verifiers whose columns the filters may name."""
     scores: tuple[str, ...] = ("length", "language", "repetition", "readability", "dynamics")
+    """Scores likewise; they are measured where they are missing."""
     student: StudentOf
     prompts: PromptSet
     """To evaluate on."""

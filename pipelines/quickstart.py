@@ -30,7 +30,12 @@ HERE = Path(__file__).parent
 
 
 class Grown(Config):
-    """A model to grow: a shape of ``pipelines/miniature/grow.py`` and the documents it reads."""
+    """A model to grow: a shape of ``pipelines/miniature/grow.py`` and the documents it reads.
+
+    Attributes:
+        shape: its name.
+        n_documents: how many it reads.
+    """
 
     shape: str
     n_documents: int
@@ -44,6 +49,7 @@ class Recipe(Config):
     name: str
     """Name of the releases and of the models' folder."""
     seed: int
+    """Of all that is drawn."""
     base: Grown
     student: Grown
     n_prompts: int
@@ -55,12 +61,15 @@ class Recipe(Config):
     rounds: int
     """1 or 2."""
     max_tokens: int
+    """Most tokens of a completion."""
     temperature: float
+    """Of the sampling."""
     filters: dict[str, str | None]
     """Name → SQL predicate over wide."""
     exact_duplicates: Literal["set", "prompt"] | None = "prompt"
     """As in ``Selection``: copies of a text that are kept."""
     cap_per_prompt: int
+    """Most traces kept of one prompt."""
     n_eval: int
     """Evaluation problems; their numbers occur in no other split."""
     k_eval: int

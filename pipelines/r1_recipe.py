@@ -18,7 +18,13 @@ STAGES = (
 
 
 class StudentOf(Config):
-    """A student: its base, its file in ``distill/students``, and overrides."""
+    """A student.
+
+    Attributes:
+        base: what it starts from.
+        student: its file in ``distill/students``, or a path.
+        overrides: ``key=value`` over that file.
+    """
 
     base: ModelOf
     student: str
@@ -26,7 +32,12 @@ class StudentOf(Config):
 
 
 class SftOf(Config):
-    """An SFT stage: a file in ``distill/students`` with overrides."""
+    """An SFT stage.
+
+    Attributes:
+        student: a file in ``distill/students``, or a path.
+        overrides: ``key=value`` over that file.
+    """
 
     student: str
     overrides: tuple[str, ...] = ()
@@ -49,7 +60,15 @@ class DirectRl(Config):
 
 
 class Evaluation(Config):
-    """How models are evaluated; the prompts are in ``prompts`` under ``eval`` and ``dev``."""
+    """How models are evaluated; the prompts are in ``prompts`` under ``eval`` and ``dev``.
+
+    Attributes:
+        k: samples per evaluation prompt.
+        k_dev: samples per development prompt.
+        temperature, top_p, max_tokens: of the sampling.
+        prefill: text that every completion begins with.
+        dialect: of the format verdict.
+    """
 
     k: int
     k_dev: int
@@ -61,7 +80,14 @@ class Evaluation(Config):
 
 
 class PlanFigures(Config):
-    """What ``--plan`` assumes; measured figures of one's own machine belong here."""
+    """What ``--plan`` assumes; measured figures of one's own machine belong here.
+
+    Attributes:
+        mean_completion_tokens: of all sampling.
+        generate_tokens_per_gpu_s: completion tokens per second and device while sampling.
+        train_tokens_per_gpu_s: tokens per second and device while training.
+        unit: of the sums.
+    """
 
     mean_completion_tokens: int
     generate_tokens_per_gpu_s: float
@@ -75,8 +101,11 @@ class Recipe(Config):
     """Values of a scale; control flow is in the script."""
 
     store: Path
+    """Store directory."""
     name: str
+    """Name of the releases and of the models' folder."""
     seed: int
+    """Of all that is drawn."""
     contrivances: tuple[str, ...] = ()
     """What must be said under the table of results."""
     launch: Launch | None = None
@@ -89,12 +118,15 @@ class Recipe(Config):
     prompts: dict[str, PromptSet]
     """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``."""
     zero: dict[str, Any]
+    """Keys of a GRPO run (see `distill`: grpo): R1-Zero."""
     zero_language_rewards: dict[str, float]
+    """Part → weight of the run of R1-Zero with the language reward."""
     cold_start: ColdStart
     refiner: str | None = None
     """Model that refines (``cold_start.refiner: model``)."""
     sft1: SftOf
     reasoning: dict[str, Any]
+    """Keys of a GRPO run: reasoning RL after the cold start."""
     rejection_sampling: RejectionSampling
     sft2: SftOf
     students: dict[str, StudentOf]

@@ -60,6 +60,8 @@ class GrpoConfig(Config):
         dtype: of the weights in memory. Adam at RL's rates moves two weights of a hundred where
             they are bf16, so that float32 is asked for, unless adapters (kept in fp32) are trained
             beside frozen weights; computation is in bf16 on a GPU either way.
+        seed: of the order of prompts, of the sampling and of adapters.
+        n_workers: processes that verify; default: the cores.
         lora: train adapters, merged when the run ends. The reference is the base, never renewed.
         trl: passed to ``trl.GRPOConfig`` as it stands, over the preset's keys.
     """

@@ -365,6 +365,14 @@ def _form(p: argparse.ArgumentParser) -> None:
 
 
 Adder = Callable[[argparse.ArgumentParser], None]
+
+
+def _recipe_example(p: argparse.ArgumentParser) -> None:
+    p.add_argument("kind", metavar="KIND", choices=["generate", "select", "judge"],
+                   help="generate, select or judge")  # fmt: skip
+    p.set_defaults(run="factory.cli.recipe:recipe")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     (
         "generate",
@@ -395,6 +403,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("check", "re-hash the store; check golds; run audits", _check),
     ("revoke", "exclude every fact of a bad run", _revoke),
     ("gc", "remove leftovers of killed runs", _gc),
+    ("recipe", "print a commented example of a recipe, with every key", _recipe_example),
     ("doctor", "say what this machine can do: devices, engines, sandbox tiers", _doctor),
 ]
 

@@ -140,6 +140,11 @@ class Sampling:
         max_tokens: largest number of completion tokens.
         top_p: nucleus mass, 1 switches it off.
         top_k: candidates kept, 0 switches it off.
+        min_p: least probability of a candidate, as a share of the likeliest one's; 0: off.
+        min_tokens: completion tokens before which nothing may end it.
+        repetition_penalty: divides the logits of tokens that were there; 1 switches it off.
+        presence_penalty: taken off the logits of tokens that were there; 0 switches it off.
+        frequency_penalty: the same, times how often they were there.
         seed: base of the per-trace seeds (``ids.seed_of``).
         template: content hash of the chat template, or of the rendered form used.
         prefill: text that the completion is made to begin with.

@@ -91,7 +91,20 @@ def prompts(
     language: str | None = None,
     limit: int | None = None,
 ) -> Iterator[tuple[Prompt, PromptSource]]:
-    """Yield prompts with where they come from; arguments as ``rows`` and ``files.prompts``."""
+    """Yield the prompts of a hub data set, or of a folder in ``save_to_disk``'s form.
+
+    Args:
+        dataset: ``OWNER/NAME`` on the hub, or a local folder.
+        revision: commit, so that the same recipe reads the same rows; default: the newest.
+        config: configuration of the data set.
+        split: split of the data set.
+        shape: name of a shape, or path of one's own; default: the one that fits.
+        mapping: name that we read → path, template or constant (``factory.rows.paths``).
+        verifier: verifier of all golds; default: each row's, else one that fits the gold.
+        options: options of that verifier.
+        language: ISO 639-1 code of all prompts.
+        limit: at most so many prompts.
+    """
     wishes = columns.Wishes(
         shape=named(shape) if shape else None,
         mapping=mapping or {},

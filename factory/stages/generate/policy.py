@@ -29,6 +29,7 @@ class Policy(Config):
     """
 
     kind: Literal["fixed", "until", "adaptive"] = "fixed"
+    """What decides."""
     n: int | None = Field(default=None, ge=1)
     """Samples per prompt (``fixed``)."""
     passes: int | None = Field(default=None, ge=1)

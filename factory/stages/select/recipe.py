@@ -64,7 +64,9 @@ class PassRates(Config):
     """Only prompts whose pass rate lies in a band, over all traces of the universe."""
 
     low: float = Field(ge=0, le=1)
+    """Lowest pass rate that is kept, 0 to 1."""
     high: float = Field(ge=0, le=1)
+    """Highest pass rate that is kept, 0 to 1."""
     min_scored: int = Field(default=1, ge=1)
     """Fewer verdicts than these are no statement about a prompt: undefined, not kept."""
     status: str = "status"
@@ -94,6 +96,7 @@ class Mixture(Config):
     total: int | None = Field(default=None, ge=1)
     """Traces wanted; None takes the most that the scarcest domain allows."""
     seed: int = 0
+    """Of the draw within each domain."""
 
     def targets(self) -> dict[str, float]:
         """Return domain → share."""

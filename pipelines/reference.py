@@ -1,0 +1,67 @@
+"""Write ``docs/recipes.md``: every key of every recipe, from the code that reads it.
+
+make docs                            (or: python -m pipelines.reference)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from factory.cli.common import run_script, say
+
+DOCS = Path(__file__).parent.parent / "docs"
+_HEAD = """# Recipes: every key
+
+Written by `make docs` from the classes and functions that read the keys. A commented example of
+each kind: `factory recipe generate|select|judge`, `distill recipe grpo|student`. An unknown key is
+refused before any work starts, with the nearest known one; `--set KEY=VALUE` wins over the file,
+and dotted keys reach inside (`--set sampling.temperature=0.8`). The files of `pipelines/recipes/`
+are the examples for the scripts of `pipelines/`.
+"""
+
+
+def recipes() -> str:
+    """Return the text of ``docs/recipes.md``."""
+    from distill.launch import Launch
+    from distill.recipes import kinds as of_distill
+    from factory.cli.recipe import kinds as of_factory
+    from factory.cli.recipe import reference
+    from factory.engines import ray, replay, vllm
+    from factory.engines.openai.settings import Settings
+    from factory.sources import files, hub, procedural
+    from pipelines import curate_traces, filter_effects, quickstart, r1_recipe
+
+    parts = [_HEAD]
+    for command, kinds in (("factory", of_factory()), ("distill", of_distill())):
+        for name, kind in kinds.items():
+            parts.append(f"## `{command}`: {name}\n\n{kind.summary}.\n")
+            parts.append(reference(name, kind.reads, kind.inner))
+    parts.append("## Sources: keys beside `source.kind`\n")
+    for name, function in (("files", files), ("hub", hub), ("procedural", procedural)):
+        parts.append(reference(f"source {name}", function.prompts))
+    parts.append("## Engines: keys beside `engine.kind`\n")
+    for name, engine in (
+        ("vllm", vllm.Engine), ("openai", Settings), ("ray", ray.Engine),
+        ("replay", replay.Engine),
+    ):  # fmt: skip
+        parts.append(reference(f"engine {name}", engine))
+    parts.append("## Scripts of `pipelines/`\n")
+    for name, cls in (
+        ("r1", r1_recipe.Recipe), ("curate_traces", curate_traces.Recipe),
+        ("filter_effects", filter_effects.Recipe), ("quickstart", quickstart.Recipe),
+        ("launch of trainings", Launch),
+    ):  # fmt: skip
+        parts.append(reference(name, cls))
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write the documents anew."""
+    path = DOCS / "recipes.md"
+    path.write_text(recipes(), encoding="utf-8")
+    say(f"{path}: {len(path.read_text().splitlines())} lines")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script("reference", main))
