@@ -80,15 +80,29 @@ def _grpo(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli_work:grpo")
 
 
+def _rows(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--file", metavar="PATH", help="local copy of the benchmark's rows")
+    p.add_argument("--dataset-revision", metavar="REV", help="commit of the benchmark on the hub")
+    p.add_argument("--release", metavar="NAME", help="of a benchmark with several (LiveCodeBench)")
+    p.add_argument("--since", metavar="DAY", help="first day of the problems, YYYY-MM-DD")
+    p.add_argument("--until", metavar="DAY", help="last day of the problems")
+    p.add_argument("--options-seed", type=int, default=0, help="order of multiple-choice options")
+    p.add_argument("--template", metavar="NAME", help="instead of the benchmark's own words")
+
+
+def _benchmarks(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", nargs="?", help="one benchmark alone")
+    p.add_argument("--show", action="store_true", help="print its first question as it is asked")
+    p.add_argument("--model", metavar="MODEL", help="with --show: as its chat template gives it")
+    _rows(p)
+    p.set_defaults(run="distill.cli_evaluate:benchmarks")
+
+
 def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", required=True, metavar="MODEL", help="folder or hub name")
     p.add_argument("--revision", metavar="REV", help="commit of a hub model")
-    p.add_argument("--benchmark", metavar="NAME",
-                   help="aime24, aime25, math500, gpqa-diamond, livecodebench, humaneval, mbpp, "
-                        "gsm8k, ifeval")  # fmt: skip
-    p.add_argument("--file", metavar="PATH", help="local copy of the benchmark's rows")
-    p.add_argument("--dataset-revision", metavar="REV", help="commit of the benchmark on the hub")
-    p.add_argument("--seed", type=int, default=0, help="order of multiple-choice options")
+    p.add_argument("--benchmark", metavar="NAME", help="see `distill benchmarks`")
+    _rows(p)
     _prompts(p)
     _store(p)
     p.add_argument("--k", type=int, metavar="K", help="samples per prompt (default: the paper's)")
@@ -104,7 +118,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--allow-missing", action="store_true",
                    help="measure what exists where samples could not be made")  # fmt: skip
     p.add_argument("--plan", action="store_true", help="say what is missing, and stop")
-    p.set_defaults(run="distill.cli_work:evaluate")
+    p.set_defaults(run="distill.cli_evaluate:evaluate")
 
 
 def _recipe(p: argparse.ArgumentParser) -> None:
@@ -115,6 +129,7 @@ def _recipe(p: argparse.ArgumentParser) -> None:
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
+    ("benchmarks", "benchmarks: which run, which need a judge, how each is asked", _benchmarks),
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
     ("recipe", "print a commented example of a recipe, with every key", _recipe),

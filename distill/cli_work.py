@@ -1,16 +1,13 @@
-"""The work of ``distill grpo`` and ``distill evaluate``; imported when one is called."""
+"""The work of ``distill grpo``, and prompts by file or source; imported when it is called."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from factory.cli.common import say
-from factory.config import apply_override
 from factory.errors import UsageError
-from factory.records import Prompt, PromptSource, Sampling, message_list
+from factory.records import Prompt, PromptSource, message_list
 from factory.store import Store
 
 Pair = tuple[Prompt, PromptSource]
@@ -36,63 +33,6 @@ def grpo(args: Namespace) -> int:
     out = train(config, pairs, store, say=say, restart=args.restart)
     if world().is_main_process:
         say(f"model: {out}")
-    return 0
-
-
-def evaluate(args: Namespace) -> int:
-    """``distill evaluate``."""
-    from distill.evaluate import benchmarks, unique_pairs
-    from distill.evaluate import evaluate as measure
-    from factory.engines.base import identify
-    from factory.engines.opening import Work, open_engine
-    from factory.stages.generate import plan
-    from factory.stages.generate.policy import Policy
-
-    store = Store(args.store)
-    if args.benchmark:
-        name = args.benchmark
-        pairs = list(
-            benchmarks.load(
-                name, path=Path(args.file) if args.file else None, revision=args.dataset_revision,
-                seed=args.seed, limit=args.limit,
-            )
-        )  # fmt: skip
-        k = args.k or benchmarks.BENCHMARKS[name].k
-    else:
-        name, k = args.source or Path(args.prompts or "").stem, args.k or 1
-        pairs = pairs_of(args, store)[: args.limit]
-    sampling = Sampling(
-        temperature=args.temperature, top_p=args.top_p, max_tokens=args.max_tokens,
-        prefill=args.prefill,
-    )  # fmt: skip
-    pairs = unique_pairs(pairs)
-    settings: dict[str, Any] = {}
-    if args.revision:
-        settings["revision"] = args.revision
-    if args.chat_template:
-        plain = args.chat_template == "plain"
-        text = "plain" if plain else Path(args.chat_template).read_text(encoding="utf-8")
-        settings["chat_template"] = text
-    for assignment in args.engine_option:
-        apply_override(settings, assignment)
-    if args.plan:
-        who = identify(args.engine, args.model, settings)
-        counts = plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
-        say(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
-        for key, value in counts.items():
-            say(f"  {key.replace('_', ' '):28} {value:,}")
-        return 0
-    work = Work([prompt for prompt, _ in pairs], sampling)
-    engine = open_engine(args.engine, args.model, settings, work=work)
-    try:
-        found = measure(
-            store, pairs, engine, benchmark=name, k=k, sampling=sampling,
-            allow_missing=args.allow_missing,
-        )  # fmt: skip
-    finally:
-        engine.close()
-    for line in found.lines():
-        say(line)
     return 0
 
 

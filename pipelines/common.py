@@ -68,12 +68,6 @@ class PromptSet(Config):
 
     def _function(self) -> tuple[Callable[..., Iterable[Pair]], dict[str, Any]]:
         options = dict(self.options)
-        if self.source == "benchmark":
-            from distill.evaluate import benchmarks
-
-            if options.get("path"):
-                options["path"] = Path(options["path"])
-            return benchmarks.load, options
         name = self.source
         if name == "miniature":
             name = str(HERE / "miniature" / "problems.py")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import pickle
 import random
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ import pytest
 
 from distill.evaluate import (
     PAPER,
-    benchmarks,
     check_counts,
     evaluate,
     measure,
@@ -26,6 +22,7 @@ from distill.evaluate import (
 )
 from factory.errors import Refused, UsageError
 from factory.records import Prompt, PromptSource, Sampling
+from factory.sources.benchmarks import load
 from factory.store import Store
 from tests.helpers_run import VERIFIER, answers, new_store, problems, replay
 
@@ -174,127 +171,9 @@ def test_a_prompt_without_gold_is_refused() -> None:
 
 def test_the_protocol_is_the_papers() -> None:
     assert (PAPER.temperature, PAPER.top_p, PAPER.max_tokens) == (0.6, 0.95, 32768)
-    ks = {n: b.k for n, b in benchmarks.BENCHMARKS.items()}
-    assert (ks["aime24"], ks["gpqa-diamond"], ks["math500"], ks["livecodebench"]) == (64, 64, 16, 8)
-
-
-# ---- benchmarks from local files of the published shape
-
-
-def _file(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return path
-
-
-def _packed(value: Any) -> str:
-    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
-
-
-_GPQA = {
-    "Question": "Which?", "Correct Answer": "red", "Incorrect Answer 1": "green",
-    "Incorrect Answer 2": "blue", "Incorrect Answer 3": "grey", "Record ID": "r1",
-}  # fmt: skip
-_LCB = {
-    "question_content": "Add.", "question_id": "7", "difficulty": "easy", "starter_code": "",
-    "public_test_cases": json.dumps([{"input": "1 2", "output": "3", "testtype": "stdin"}]),
-    "metadata": "{}",
-}  # fmt: skip
-_HIDDEN = [{"input": "2 2", "output": "4", "testtype": "stdin"}]
-
-
-@pytest.mark.parametrize(
-    ("name", "row", "verifier", "gold"),
-    [
-        ("math500", {"problem": "1/2?", "answer": "\\frac12", "level": 3, "unique_id": "u"},
-         "math", "\\frac12"),
-        ("aime24", {"problem": "How many?", "answer": 204, "id": 60}, "math", "204"),
-        ("aime25", {"problem": "How many?", "answer": "70", "id": "0"}, "math", "70"),
-        ("gsm8k", {"question": "Sum?", "answer": "1+1=2\n#### 1,002"}, "math", "1002"),
-    ],
-)  # fmt: skip
-def test_mathematics_asks_for_a_box(
-    tmp_path: Path, name: str, row: dict[str, Any], verifier: str, gold: str
-) -> None:
-    ((prompt, source),) = benchmarks.load(name, path=_file(tmp_path, [row]))
-    assert prompt.text.endswith("put your final answer within \\boxed{}.")
-    assert (source.verifier, source.gold) == (verifier, gold)
-    assert source.options == {"mode": "boxed"}
-
-
-def test_options_are_shuffled_by_a_seed_that_is_part_of_the_key(tmp_path: Path) -> None:
-    path = _file(tmp_path, [_GPQA])
-    seen = set()
-    for seed in range(8):
-        ((prompt, source),) = benchmarks.load("gpqa-diamond", path=path, seed=seed)
-        ((again, _),) = benchmarks.load("gpqa-diamond", path=path, seed=seed)
-        assert prompt.prompt_id == again.prompt_id
-        options = source.options["options"]
-        assert options["ABCD".index(source.gold or "")] == "red"
-        assert f"{source.gold}) red" in prompt.text
-        assert source.source.endswith(f"@seed{seed}")
-        seen.add((prompt.prompt_id, source.gold))
-    assert len({gold for _, gold in seen}) > 1
-
-
-@pytest.mark.parametrize("private", [json.dumps(_HIDDEN), _packed(json.dumps(_HIDDEN)), ""])
-def test_hidden_tests_are_read(tmp_path: Path, private: str) -> None:
-    path = _file(tmp_path, [{**_LCB, "private_test_cases": private}])
-    ((_, source),) = benchmarks.load("livecodebench", path=path)
-    cases = json.loads(source.gold or "")["test_cases"]
-    assert [c["type"] for c in cases] == ["stdin_stdout"] * (2 if private else 1)
-
-
-class _Evil:
-    def __reduce__(self) -> Any:
-        return (print, ("ran",))
-
-
-def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: Any) -> None:
-    path = _file(tmp_path, [{**_LCB, "private_test_cases": _packed(_Evil())}])
-    with pytest.raises(Refused, match=r"import builtins\.print"):
-        list(benchmarks.load("livecodebench", path=path))
-    assert "ran" not in capsys.readouterr().out
-
-
-def test_code_benchmarks_keep_their_tests(tmp_path: Path) -> None:
-    row = {"task_id": "HumanEval/0", "prompt": "def f(x):\n    '''One more.'''\n",
-           "test": "def check(candidate):\n    assert candidate(1) == 2\n",
-           "entry_point": "f"}  # fmt: skip
-    ((prompt, source),) = benchmarks.load("humaneval", path=_file(tmp_path, [row]))
-    gold = json.loads(source.gold or "")
-    assert gold["test_cases"][0]["code"].rstrip().endswith("check(f)")
-    assert "One more" in prompt.text
-    row = {"task_id": 2, "text": "Add one.", "test_list": ["assert g(1) == 2"]}
-    ((prompt, source),) = benchmarks.load("mbpp", path=_file(tmp_path, [row]))
-    assert json.loads(source.gold or "")["test_cases"] == [
-        {"type": "assert", "code": "assert g(1) == 2"}
-    ]
-    assert "assert g(1) == 2" in prompt.text
-
-
-def test_instructions_keep_their_arguments(tmp_path: Path) -> None:
-    row = {"key": 9, "prompt": "Shout.", "instruction_id_list": ["change_case:capital"],
-           "kwargs": [{"n": None, "m": 2}]}  # fmt: skip
-    ((_, source),) = benchmarks.load("ifeval", path=_file(tmp_path, [row]))
-    assert source.verifier == "constraints"
-    assert json.loads(source.gold or "") == {
-        "instruction_ids": ["change_case:capital"], "kwargs": [{"m": 2}],
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "row", "says"),
-    [
-        ("nope", {}, "unknown benchmark 'nope': known: aime24"),
-        ("math500", {"text": "?"}, "row 0 is no row of math500"),
-    ],
-)
-def test_a_wrong_name_or_shape_is_named(
-    tmp_path: Path, name: str, row: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(UsageError, match=says):
-        list(benchmarks.load(name, path=_file(tmp_path, [row])))
+    named = ("aime24", "gpqa-diamond", "math500", "codeforces", "livecodebench")
+    assert [load(name).k for name in named] == [64, 64, 16, 16, 8]
+    assert all(load(name).k_of_paper for name in named)
 
 
 def test_the_table_of_models_is_a_query(tmp_path: Path) -> None:

@@ -50,13 +50,12 @@ def test_files_take_no_seed_and_a_wrong_option_is_named(tmp_path: Path) -> None:
 def test_every_source_of_a_gpu_recipe_takes_its_options(scale: str) -> None:
     import inspect
 
-    from distill.evaluate import benchmarks
     from factory import plugins
 
     recipe = Recipe.load(RECIPES / f"{scale}.yaml")
     for prompts in recipe.prompts.values():
         of_benchmark = prompts.source == "benchmark"
-        load = benchmarks.load if of_benchmark else plugins.load("sources", prompts.source).prompts
+        load = plugins.load("sources", prompts.source).prompts
         assert set(prompts.options) <= set(inspect.signature(load).parameters)
         # The reward pays for a box: the prompt asks for one.
         assert of_benchmark or "\\boxed{}" in prompts.suffix

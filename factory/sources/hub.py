@@ -7,7 +7,7 @@ dataset comes from the same rows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,32 @@ def rows(
     where = {"split": split.partition("[")[0]}
     for number, row in enumerate(itertools.islice(loaded, limit)):
         yield label, number, row if row.get("split") else {**row, **where}
+
+
+def fetched(
+    dataset: str, names: Sequence[str], *, revision: str | None = None
+) -> tuple[str, list[Path]]:
+    """Return name@commit of a data set and local copies of some of its files.
+
+    For data sets that ``datasets`` cannot load, since they are made by a script.
+
+    Raises:
+        UsageError: they cannot be found.
+    """
+    commit = _commit(dataset, revision)
+    try:
+        from huggingface_hub import hf_hub_download
+
+        paths = [
+            Path(hf_hub_download(dataset, name, repo_type="dataset", revision=commit))
+            for name in names
+        ]
+    except Exception as error:  # noqa: BLE001 - as in rows
+        detail = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"files of dataset {dataset!r} cannot be fetched ({detail})", "give a local folder"
+        ) from None
+    return f"{dataset}@{commit}", paths
 
 
 def _commit(dataset: str, revision: str | None) -> str:

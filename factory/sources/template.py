@@ -30,7 +30,8 @@ class Template:
 
     Attributes:
         name: of its file; ``about``: what it asks for.
-        prompt: text with ``{prompt}`` (the last user message) and maybe ``{letters}``.
+        prompt: text with ``{prompt}`` (the last user message) and maybe ``{letters}`` (of the
+            options) and ``{domain}`` (of the source).
         system: system prompt; None leaves the prompt's own.
         dialect: in which the answer is asked for, a name of ``factory.dialects.DIALECTS``.
         verifiers: verifier that it serves → options that fit what it asks for.
@@ -64,6 +65,7 @@ class Template:
         last = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=None)
         if last is not None:
             asked = self.prompt.replace("{letters}", _LETTERS[:n_letters])
+            asked = asked.replace("{domain}", source.domain or "general knowledge")
             messages[last]["content"] = asked.replace("{prompt}", messages[last]["content"])
         if self.system is not None:
             messages = [m for m in messages if m["role"] != "system"]

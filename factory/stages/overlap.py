@@ -20,6 +20,7 @@ from factory.rows.paths import compiled, folded, opened
 from factory.rows.texts import strings
 from factory.sets.decontaminate import COLUMNS, PROMPT_FIELDS, SOLUTION_FIELDS, Decontaminator
 from factory.sets.instructions import KNOWN, Instructions, WordList, shared, word_lists
+from factory.sources import benchmark
 
 HEAD_ROWS = 2000
 """Rows of the input on which shared instructions are looked for."""
@@ -49,16 +50,20 @@ def texts_of_row(row: Row, columns: Sequence[str] | None = None) -> list[str]:
 def benchmark_items(
     path: str, mapping: Mapping[str, str] | None = None, *, ngram: int = 10
 ) -> list[str]:
-    """Return the prompts and reference solutions of a benchmark file.
+    """Return the prompts and reference solutions of a benchmark.
 
     Args:
-        path: JSON Lines, a JSON array, CSV, Arrow or Parquet.
+        path: JSON Lines, a JSON array, CSV, Arrow or Parquet; or a known benchmark, as
+            ``benchmark:NAME`` or, from a local copy, ``benchmark:NAME=PATH``.
         mapping: ``prompt`` and ``solution`` → column, path or template of the file.
         ngram: a solution (or a turn of the assistant) of fewer words says nothing: it is left out.
 
     Raises:
         UsageError: a row that cannot be read or holds no prompt; its line is named.
     """
+    if path.startswith(benchmark.PREFIX):
+        pairs = list(benchmark.texts(path))
+        return _unique([q for q, _ in pairs], [s for _, also in pairs for s in also], ngram)
     files.check_input(path)
     texts: list[str] = []
     for number, row in enumerate(files.read_rows(path), start=1):
@@ -93,8 +98,12 @@ def _of_benchmark(row: Row, mapping: Mapping[str, str], *, where: str, ngram: in
                 continue
             is_answer = name in SOLUTION_NAMES or role in _ANSWERS
             (solutions if is_answer else prompts).extend(strings(part))
+    return _unique(prompts, solutions, ngram) if prompts else []
+
+
+def _unique(prompts: Sequence[str], solutions: Sequence[str], ngram: int) -> list[str]:
     long = [t for t, w in zip(solutions, word_lists(solutions), strict=True) if len(w) >= ngram]
-    return list(dict.fromkeys(clean_text(t) or "" for t in [*prompts, *long])) if prompts else []
+    return list(dict.fromkeys(clean_text(t) or "" for t in [*prompts, *long]))
 
 
 def _values(row: Row, mapping: Mapping[str, str], where: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Decontaminate(Config):
     """Prompts and completions that share an n-gram with a benchmark are dropped."""
 
     against: list[str]
-    """Benchmark files (JSON Lines or Parquet)."""
+    """Benchmark files (JSON Lines or Parquet), or ``benchmark:NAME`` (``distill benchmarks``)."""
     ngram: int = Field(default=10, ge=3)
     """Words per n-gram (DeepSeek-R1: 10)."""
     mapping: dict[str, str] = Field(default_factory=dict)
