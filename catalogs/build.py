@@ -36,12 +36,12 @@ from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
 
-CATALOG_FORMAT = 3
+CATALOG_FORMAT = 4
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
 _HERE = Path(__file__).parent
-_COPIED = ("prompts", "prompt_sources", "samplings", "failures", "exclusions")
+_COPIED = ("prompts", "prompt_sources", "samplings", "failures", "exclusions", "reviews")
 _LEFT_OUT = {("prompts", "messages"), ("prompts", "text")}
 """Tables and columns that stay in Parquet."""
 

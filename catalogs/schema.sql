@@ -22,6 +22,10 @@ COMMENT ON TABLE failures IS 'requests that ended without a trace: no facts, tri
 CREATE TABLE exclusions ({exclusions});
 COMMENT ON TABLE exclusions IS 'revoked runs: none of their facts is in this catalog';
 
+CREATE TABLE reviews ({reviews});
+COMMENT ON TABLE reviews IS
+    'what people said of traces: keep, drop, wrong_verdict, none; the latest is wide.review';
+
 CREATE TABLE runs (
     run_id VARCHAR, kind VARCHAR, started_at VARCHAR, ended_at VARCHAR, is_revoked BOOLEAN,
     details VARCHAR, results VARCHAR

@@ -315,6 +315,14 @@ def _diff(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.query:diff")
 
 
+def _reviews(p: argparse.ArgumentParser) -> None:
+    way = p.add_mutually_exclusive_group(required=True)
+    way.add_argument("--out", metavar="FILE", help="write all reviews, one row each; - prints")
+    way.add_argument("--from", metavar="FILE", dest="source", help="take in what --out wrote")
+    _store(p)
+    p.set_defaults(run="factory.cli.store:reviews")
+
+
 def _check(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gold", action="store_true", help="every gold must pass its own verifier")
     p.add_argument("--audit", action="store_true", help="run the catalog's audits")
@@ -400,6 +408,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("show", "describe a release, table, run or query", _show),
     ("sample", "print some traces of a release, or that a filter dropped", _sample),
     ("diff", "say what changed between two releases, and why", _diff),
+    ("reviews", "write or take in what people said of traces", _reviews),
     ("check", "re-hash the store; check golds; run audits", _check),
     ("revoke", "exclude every fact of a bad run", _revoke),
     ("gc", "remove leftovers of killed runs", _gc),

@@ -181,6 +181,18 @@ def report(args: Namespace) -> int:
     return 0
 
 
+def reviews(args: Namespace) -> int:
+    """``factory reviews --out FILE | --from FILE``: what people said of traces."""
+    from factory.stages.review import export_reviews, import_reviews
+
+    if args.out:
+        note(f"{export_reviews(store_of(args), args.out)} reviews in {args.out}")
+    else:
+        new, known = import_reviews(store_of(args), args.source)
+        note(f"{new} new reviews, {known} were there")
+    return 0
+
+
 # ---- keeping house
 
 

@@ -13,6 +13,7 @@ Columns, in this order:
   counts;
 * ``status reward reason extracted decided_by``: the verdict of the verifier that the source
   names; where it names none, of the first verifier by name whose verdict used the source's gold;
+* ``REVIEW_COLUMNS``: what people said of the trace (``factory.stages.review``), the latest counts;
 * ``<verifier>_<field>`` of every verifier. Of several verdicts of one version on one trace the
   one on the taken source's gold counts, then the one of the latest run;
 * every score's own columns.
@@ -40,6 +41,7 @@ SOURCE_COLUMNS = {
     "language": "prompt_language", "verifier": "verifier", "gold_hash": "gold_hash",
 }  # fmt: skip
 """Column of ``prompt_sources`` → its name in ``wide`` (a score may well write ``language``)."""
+REVIEW_COLUMNS = ("review", "review_note", "reviewed_by", "reviewed_at")
 
 Relation = Callable[[str, Mapping[str, str]], str]
 """From a table's name and its columns to SQL of its rows, in brackets."""
@@ -199,6 +201,7 @@ def fixed_columns() -> dict[str, str]:
         **{name: sources[c] for c, name in SOURCE_COLUMNS.items()},
         "n_sources": "int",
         **{c: verdicts[c] for c in VERDICT_FIELDS},
+        **dict.fromkeys(REVIEW_COLUMNS, "text"),
     }
 
 
@@ -343,7 +346,7 @@ def wide_of(plugs: Sequence[Plug], relation: Relation, several: Set[str]) -> str
         relation: SQL of a table's rows.
         several: labels of the verifiers to choose one verdict per trace from (``repeated``).
     """
-    names = ("traces", "samplings", "trace_updates")
+    names = ("traces", "samplings", "trace_updates", "reviews")
     base = {name: relation(name, TABLES[name].columns) for name in names}
     base["traces"] = f"({_traces_sql(base['traces'], base['trace_updates'])})"
     sources = relation("prompt_sources", TABLES["prompt_sources"].columns)
@@ -351,10 +354,13 @@ def wide_of(plugs: Sequence[Plug], relation: Relation, several: Set[str]) -> str
     joins = [
         f"LEFT JOIN {base['samplings']} AS _sampling USING (sampling_id)",
         "LEFT JOIN _source USING (prompt_id)",
+        f"LEFT JOIN {latest_reviews(base['reviews'])} AS _review "
+        "ON _review.trace_id = _trace.trace_id",
     ]
     shown = [f"_trace.{quoted(c)}" for c in TRACE_COLUMNS]
     shown += [f"_sampling.{quoted(c)}" for c in SAMPLING_COLUMNS]
     shown += [f"_source.{quoted(c)}" for c in (*SOURCE_COLUMNS.values(), "n_sources")]
+    reviewed = [f"_review.{quoted(c)}" for c in REVIEW_COLUMNS]
     own = []
     for n, plug in enumerate(plugs):
         rows = relation(plug.table, plug.stored_columns)
@@ -364,7 +370,7 @@ def wide_of(plugs: Sequence[Plug], relation: Relation, several: Set[str]) -> str
         own += [f"_p{n}.{quoted(c)} AS {quoted(w)}" for c, (w, _) in plug.columns.items()]
     general = _general({n: p for n, p in enumerate(plugs) if p.kind == "verdicts"})
     return (
-        f"WITH {', '.join(ctes)} SELECT {', '.join([*shown, *general, *own])} "
+        f"WITH {', '.join(ctes)} SELECT {', '.join([*shown, *general, *reviewed, *own])} "
         f"FROM {base['traces']} AS _trace {' '.join(joins)}"
     )
 
@@ -378,6 +384,21 @@ def _traces_sql(traces: str, updates: str) -> str:
         f"SELECT t.* REPLACE ({shown}) FROM {traces} AS t LEFT JOIN (SELECT * FROM {updates} "
         "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY correction DESC) = 1) AS u "
         "USING (trace_id) WHERE u.superseded_by IS NULL"
+    )
+
+
+def latest_reviews(reviews: str) -> str:
+    """Return SQL of what people said last of each trace: ``trace_id`` and ``REVIEW_COLUMNS``.
+
+    A later word replaces an earlier one, whoever said it; ``none`` takes it back.
+    """
+    last = "ORDER BY created_at DESC, review_id DESC"
+    return (
+        "(SELECT trace_id, "
+        f"nullif(first(review {last}) FILTER (review IS NOT NULL), 'none') AS review, "
+        f"nullif(first(note {last}) FILTER (note IS NOT NULL), '') AS review_note, "
+        f"first(author {last}) AS reviewed_by, max(created_at) AS reviewed_at "
+        f"FROM {reviews} GROUP BY trace_id)"
     )
 
 
