@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import polars as pl
 import pytest
 
 from factory.sets import personal
@@ -46,7 +47,9 @@ def test_what_is_personal(text: str, redacted: str | None) -> None:
     assert personal.redact(text) == (text if redacted is None else redacted)
     assert bool(personal.count(text)) == (redacted is not None)
     if redacted is not None:
-        assert re.search(personal.MAY_HOLD, text), "the quick look sees it too"
+        for kind in personal.count(text):
+            assert re.search(personal.HINTS[kind], text), "the quick look sees it too"
+            assert pl.Series([text]).str.contains(personal.HINTS[kind]).all(), "and so does Polars"
         assert not personal.count(personal.redact(text)), "nothing is left to find"
 
 
