@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from factory.errors import PluginError
 from factory.stages.generate.scoring import measure
+from factory.stages.importing import import_rows
+from factory.stages.score import score
 from factory.stages.scorer import Scorer, frame_of
+from factory.store import Store
 
 TEXTS = ["<think>one two three</think>four five", "<think>one</think>two", None]
 
@@ -114,3 +118,31 @@ def test_a_row_on_which_the_read_score_fails_is_null_in_both(tmp_path: Path, dou
 def test_a_worker_measures_each_score_under_its_name(words: str, doubled: str) -> None:
     columns = {"completions": TEXTS, "prompts": [None] * 3}
     assert set(measure(columns, names=[doubled, words], params={})) == {words, doubled}
+
+
+def test_workers_make_the_same_facts_as_this_process(words: str, tmp_path: Path) -> None:
+    texts = [f"<think>{'so ' * (n % 50)}</think> It is {n}." for n in range(30)]
+    rows = [("x", n, {"prompt": f"What is {n}?", "response": t}) for n, t in enumerate(texts)]
+    tables = []
+    for n_workers in (1, 2):
+        store = Store(tmp_path / f"store-{n_workers}")
+        import_rows(store, rows)
+        done = score(store, ["length", words], n_workers=n_workers)
+        assert sorted(done.new.values()) == [30, 30]
+        names = [t for t in store.tables() if t.startswith("scores.")]
+        tables.append([store.table(t).read().drop("run_id").sort("trace_id") for t in names])
+    assert len(tables[0]) == 2
+    assert all(a.equals(b) for a, b in zip(*tables, strict=True))
+
+
+def test_what_a_worker_dies_of_is_measured_here(tmp_path: Path) -> None:
+    path = tmp_path / "deadly.py"
+    path.write_text(
+        "import os\nimport polars as pl\nVERSION = 1\nREADS = ('completion',)\n"
+        "WRITES = {'n_mine': 'int'}\n\n\ndef score(df):\n"
+        f"    if os.getpid() != {os.getpid()}:\n        os._exit(9)\n"
+        "    return df.select(pl.col('completion').str.len_bytes().alias('n_mine'))\n"
+    )
+    store = Store(tmp_path / "store")
+    import_rows(store, [("x", n, {"prompt": f"{n}?", "response": f"It is {n}."}) for n in range(9)])
+    assert score(store, [str(path)], n_workers=2).new.total() == 9

@@ -114,6 +114,7 @@ def _score(p: argparse.ArgumentParser) -> None:
     _store(p)
     p.add_argument("--scores", metavar="A,B", help="names or paths, comma separated (default: all)")
     _pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
+    p.add_argument("--workers", metavar="N", type=int, help="processes on a store (default: cores)")
     p.add_argument(
         "--on",
         choices=["here", "ray"],

@@ -115,8 +115,11 @@ def score(args: Namespace) -> int:
     from factory.stages.score_ray import score_on_ray
 
     names = args.scores.split(",") if args.scores else plugins.names("scores")
-    run = score_on_ray if args.on == "ray" else score_here
-    counts = run(store_of(args), names, params=score_params(args.param))
+    store, params = store_of(args), score_params(args.param)
+    if args.on == "ray":
+        counts = score_on_ray(store, names, params=params)
+    else:
+        counts = score_here(store, names, params=params, n_workers=args.workers)
     for label in sorted({*counts.new, *counts.present}):
         over = counts.too_long[label]
         long = f", {over} of them too long to measure: they hold nulls" if over else ""
