@@ -114,6 +114,7 @@ def default_verifier(gold: str | None) -> str | None:
 
     >>> default_verifier("1/2"), default_verifier("C"), default_verifier('{"test_cases": []}')
     ('math', 'choice', 'code')
+    >>> default_verifier('{"statements": "x"}')
     >>> default_verifier("Because the light of the sun is scattered by the small molecules of air.")
     """
     if not gold:
@@ -121,6 +122,8 @@ def default_verifier(gold: str | None) -> str | None:
     if plugins.verifier_of_gold(gold) == "code":
         return "code"
     text = gold.strip()
+    if isinstance(opened(text), Mapping):  # of a verifier that nobody names
+        return None
     words = re.sub(r"\$[^$]*\$|\\\w+", " ", text).split()
     if "def " in text and "\n" in text:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,46 @@ def turns_of(value: Any) -> list[Turn]:
         raise Unreadable("no_messages")
     found = [_turn(turn) for turn in value if turn is not None]
     return [t for t in found if t.role != "system" or t.text.strip()]
+
+
+_RENDERED = (
+    (re.compile(r"<\|im_start\|>(\w+)\n"), "<|im_end|>"),
+    (re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*"), "<|eot_id|>"),
+)
+"""What begins a turn, its role, and what ends it, in prompts that a chat template rendered."""
+_BEGINS_RENDERED = re.compile(
+    r"\s*(?:<s>|<bos>)?\s*(?:<\|im_start\|>|<\|begin_of_text\|>|<\|start_header_id\|>|\[INST\]|"
+    r"<start_of_turn>|<｜begin▁of▁sentence｜>|<｜User｜>|<\|user\|>|<\|system\|>)|\n\nHuman: "
+)
+
+
+def turns_of_text(text: str) -> list[Turn]:
+    r"""Read a prompt that is a text; one that a chat template rendered becomes messages again.
+
+    Its special tokens would be text to a model, and the next template would wrap them once more.
+
+    Raises:
+        Unreadable: a rendered text of another form, or one that holds a reply already.
+
+    >>> [t.text for t in turns_of_text("<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n")]
+    ['2+2?']
+    """
+    if not _BEGINS_RENDERED.match(text):
+        return [Turn({"role": "user", "content": text}, "")]
+    for begin, end in _RENDERED:
+        found = list(begin.finditer(text))
+        if not found:
+            continue
+        ends = [*(m.start() for m in found[1:]), len(text)]
+        turns = [
+            _turn({"role": m[1], "content": text[m.end() : e].strip().removesuffix(end).strip()})
+            for m, e in zip(found, ends, strict=True)
+        ]
+        while turns and turns[-1].role == "assistant" and not turns[-1].text:
+            turns.pop()
+        if turns and turns[-1].role != "assistant":
+            return [t for t in turns if t.role != "system" or t.text]
+    raise Unreadable("rendered_prompt")
 
 
 def _transposed(value: Any) -> Any:

@@ -93,6 +93,7 @@ class Plan:
             self._gold = self._getter("gold", shape.gold)
         else:
             self._gold = self._getter("gold", (*alternatives(shape.gold), *keyed))
+        self._gold_fields = [(n, self._getter("gold", p)) for n, p in shape.gold_fields]
         # A bare key beside a completion may also stand boxed in a written solution.
         self._facts = {
             name: self._getter(name, getattr(shape, name))
@@ -181,7 +182,7 @@ class Plan:
         if isinstance(value, str) and not (
             value.lstrip()[:1] in "[{" and messages.is_messages(value)
         ):
-            return [messages.Turn({"role": "user", "content": value}, "")], None
+            return messages.turns_of_text(value), None
         if value is None or not messages.is_messages(value):
             return [], None
         turns = messages.turns_of(value)
@@ -309,6 +310,8 @@ class Plan:
     ) -> tuple[str | None, str | None]:
         """Return the gold and the verifier that fits it."""
         value = self._gold(row)
+        if self._gold_fields:
+            value = {n: v for n, get in self._gold_fields if (v := get(row)) is not None}
         if isinstance(value, list) and any(
             isinstance(v, str | Mapping) or v is None for v in value
         ):

@@ -10,9 +10,9 @@ from typing import Any
 from factory import dialects
 from factory.errors import UsageError
 from factory.rows.files import SWITCHES
-from factory.rows.paths import Value, columns_named, compiled, folded
+from factory.rows.paths import Value, columns_named, compiled, folded, opened
 from factory.sources import golds, messages, shape
-from factory.sources.shape import CHATS, COMPLETIONS, Shape, alternatives
+from factory.sources.shape import CHATS, COMPLETIONS, MAYBE_THINKINGS, Shape, alternatives
 
 Row = Mapping[str, Any]
 SAMPLE_ROWS = 200
@@ -106,6 +106,8 @@ class Sample:
 
 def _test(one: Shape, has: str) -> Any:
     names = has.split("|")
+    if one.each and set(names) & set(alternatives(one.prompt)) & set(one.each):
+        return messages.is_messages  # chosen and rejected hold the prompt: only as messages
     if set(names) & set(alternatives(one.chat)):
         return messages.is_messages
     if set(names) & set(alternatives(one.thinking)):
@@ -167,6 +169,9 @@ def _refuse_rivals(sample: Sample, one: Shape, label: str, mapped: Collection[st
         )
     if "prompt" not in mapped:
         _refuse_context(sample, one, label)
+    if "completion" not in mapped and names:
+        _refuse_other_lists(sample, one, names[0], label)
+        _refuse_thinking(sample, one, names[0], label)
     says_rest = "gold" in mapped or "completion" in mapped
     if says_rest:
         return
@@ -174,7 +179,8 @@ def _refuse_rivals(sample: Sample, one: Shape, label: str, mapped: Collection[st
         read = {folded(c) for h in one.has for c in h.split("|")}
         telling = [
             c for c in sample.columns
-            if folded(c) not in read and sample.holds(c) and any(t in folded(c) for t in _TELLING)
+            if folded(c) not in read and sample.holds(c)
+            and (any(t in folded(c) for t in _TELLING) or sample.marked(c))
         ]  # fmt: skip
         if telling:
             raise Unknown(
@@ -183,6 +189,30 @@ def _refuse_rivals(sample: Sample, one: Shape, label: str, mapped: Collection[st
                 f"say it: --map prompt=COLUMN and --map gold={telling[0]} or "
                 f"completion={telling[0]}",
             )
+
+
+def _refuse_other_lists(sample: Sample, one: Shape, name: str, label: str) -> None:
+    """Refuse outputs that belong to the inputs of tests, and the labelled steps of one reply."""
+    lists = [v for v in map(opened, sample.values(name)) if isinstance(v, list)]
+    beside = "inputs" if folded(name) == "outputs" else "labels"
+    others = [v for v in map(opened, sample.values(beside)) if isinstance(v, list)]
+    if lists and others and (beside == "inputs" or name == "completions"):
+        what = "the outputs of tests" if beside == "inputs" else "the steps of one reply"
+        raise Unknown(
+            f"{label}: {name} beside {beside} may be {what} and no completions of {one.name}",
+            f"say what they are: --map completion={name}, or --map prompt=COLUMN --map gold=COLUMN",
+        )
+
+
+def _refuse_thinking(sample: Sample, one: Shape, name: str, label: str) -> None:
+    """Refuse rows whose thinking may stand in a column that is not read."""
+    read = {folded(n) for n in (*alternatives(one.thinking), *alternatives(one.completion))}
+    maybe = [c for c in MAYBE_THINKINGS if folded(c) not in read and sample.holds(c)]
+    if maybe and is_thinking(sample.values(maybe[0])) and not sample.marked(name):
+        raise Unknown(
+            f"{label}: {maybe[0]} may be the thinking of {name}, and {one.name} would leave it out",
+            f"say it: --map thinking={maybe[0]} --map answer={name}, or --map completion={name}",
+        )
 
 
 def _refuse_context(sample: Sample, one: Shape, label: str) -> None:
@@ -286,8 +316,6 @@ def _refuse_absent(sample: Sample, name: str, text: str, label: str) -> None:
 
 
 def _inside(sample: Sample, column: str) -> str:
-    from factory.rows.paths import opened
-
     found = [opened(v) for v in sample.values(column)]
     keys = list(dict.fromkeys(k for v in found if isinstance(v, Mapping) for k in v))
     if keys:

@@ -26,7 +26,12 @@ COMPLETIONS = (
     "llm_response", "raw",
 )  # fmt: skip
 """Columns that hold what a model wrote, and nothing else."""
-THINKINGS = ("reasoning", "thinking", "reasoning_content", "thinking_trajectory", "reasoning_trace")
+THINKINGS = (
+    "reasoning", "thinking", "reasoning_content", "thinking_trajectory", "reasoning_trace",
+    "thinking_content", "think_content", "thought", "thoughts", "chain_of_thought", "cot",
+)  # fmt: skip
+MAYBE_THINKINGS = ("rationale", "analysis", "scratchpad", "thought_process", "inner_monologue")
+"""Columns that may be a model's thinking, or a note of whoever made the data."""
 GOLDS = (
     "gold", "ground_truth", "expected_answer", "reference_answer", "gold_answer", "correct_answer",
     "answer_number", "target_answer", "reward_model.ground_truth",
@@ -56,6 +61,7 @@ class Shape:
         completion: what a model wrote, one or a list; ``each``: columns of one completion each;
             ``thinking`` and ``answer``: its halves, where they stand apart.
         chat: messages that end with the completion.
+        gold_fields: (name, path) of each part of a gold that stands in several columns.
         gold: answer key or tests; ``gold_form``: ``boxed`` or ``hashes`` (``golds.gold_text``);
             ``key_gold``: columns that are golds where they hold keys only.
         verifier, options: of every gold; default: what fits each.
@@ -81,6 +87,7 @@ class Shape:
     chat: Names = ()
     gold: Names = ()
     gold_form: str = ""
+    gold_fields: tuple[tuple[str, str], ...] = ()
     key_gold: Names = ()
     verifier: str | None = None
     options: tuple[tuple[str, object], ...] = ()

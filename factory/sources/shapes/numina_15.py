@@ -6,6 +6,7 @@ SHAPE = Shape(
     name="NuminaMath-1.5",
     datasets=("AI-MO/NuminaMath-1.5",),
     has=("problem", "answer", "problem_is_valid|solution_is_valid"),
+    lacks=("generations",),
     prompt="problem",
     gold="answer",
 )

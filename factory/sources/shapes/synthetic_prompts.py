@@ -12,6 +12,11 @@ SHAPE = Shape(
     has=("prompt", "verification_info"),
     lacks=("llm_response", "response", "messages"),
     prompt="prompt",
-    gold=("verification_info.ground_truth", "verification_info"),
+    gold=(
+        "verification_info.ground_truth",
+        "verification_info.answer.value",
+        "verification_info.answer",
+        "verification_info",
+    ),
     domain="task_type",
 )
