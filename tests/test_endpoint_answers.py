@@ -23,6 +23,7 @@ from tests.helpers_faults import (
     REVISION,
     SAMPLING,
     FaultServer,
+    Row,
     engine_for,
     record,
     run,
@@ -170,6 +171,25 @@ def first_request() -> Any:
         trace_id="ab", prompt_id=prompt.prompt_id, messages=prompt.messages, model=MODEL,
         revision=REVISION, sampling=SAMPLING, sampling_id=SAMPLING.sampling_id, sample_index=0,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_a_server_that_ignores_the_seed_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ignores: bool
+) -> None:
+    """Equal texts are no fault of a request, and are kept; but they are said."""
+    long = "<think>\nOne and one and one more.\n</think>\n\nThat is "
+    rows = record(3)
+    prompt_of = {row["trace_id"]: number // 4 for number, row in enumerate(rows.values())}
+
+    def answer(row: Row) -> Row:
+        of = prompt_of[row["trace_id"]] if ignores else row["trace_id"]
+        return whole(row, message={"content": f"{long}{of}"})
+
+    with FaultServer(rows, make={"form": answer}, behave=lambda i, b: "value form") as server:
+        result = run(new_store(tmp_path), engine_for(server.url), 3)
+    assert result.progress.n_new == 12
+    assert caplog.text.count("may ignore the seed") == ignores
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ from factory.store import Store
 
 TEXT_COLUMNS = ("completion", "prefill")
 """Columns of a trace that stay in Parquet."""
+TEXTS = {"completion": "text", "prompt_text": "text"}
+"""Texts that predicates may name: read only where one does, since they are most of a store."""
 TRACE_COLUMNS = tuple(c for c in TABLES["traces"].columns if c not in TEXT_COLUMNS)
 SAMPLING_COLUMNS = ("temperature", "top_p", "max_tokens")
 SOURCE_COLUMNS = {
@@ -235,8 +237,9 @@ def empty_wide(
     """
     plugs = declared_plugs(verifiers, scores)
     refuse_collisions(plugs)
+    columns = {**columns_of(plugs), **TEXTS}
     nulls = ", ".join(
-        f"NULL::{SQL_TYPES[kind]} AS {quoted(name)}" for name, kind in columns_of(plugs).items()
+        f"NULL::{SQL_TYPES[kind]} AS {quoted(name)}" for name, kind in columns.items()
     )
     con.execute(f"CREATE OR REPLACE TEMP VIEW wide AS SELECT {nulls} WHERE false")
 
@@ -281,6 +284,23 @@ def wide_sql(
     with duckdb.connect(":memory:") as con:
         several = repeated(con, plugs, relation)
     return wide_of(plugs, relation, several)
+
+
+def with_texts(store: Store, sql: str) -> str:
+    """Return ``wide`` with the columns of ``TEXTS``, for predicates that name them.
+
+    Args:
+        store: of ``sql``.
+        sql: what ``wide_sql`` returned.
+    """
+    relation = parquet_relation(store)
+    traces = relation("traces", dict.fromkeys(("trace_id", "completion", "run_id"), "text"))
+    prompts = relation("prompts", dict.fromkeys(("prompt_id", "text"), "text"))
+    return (
+        f"SELECT w.*, t.completion, p.text AS prompt_text FROM ({sql}) AS w "
+        f"LEFT JOIN {traces} AS t ON t.trace_id = w.trace_id "
+        f"LEFT JOIN {prompts} AS p ON p.prompt_id = w.prompt_id"
+    )
 
 
 def parquet_relation(store: Store) -> Relation:

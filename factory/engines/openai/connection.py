@@ -236,9 +236,11 @@ class Connection:
                 words = f"{answer.model!r} answered where {served_as!r} was asked"
                 raise Fault("other_model", words[:300], retriable=False, refuses="all")
             self._notices.other_model(endpoint, str(answer.model))
-        return answer.trace(
+        trace = answer.trace(
             asked.request, seconds=time.monotonic() - begun, rule=rule, asked=served_as
         )
+        self._notices.sampled(endpoint, asked.request, trace)
+        return trace
 
     def _answered(self, endpoint: Endpoint, trace: Trace) -> None:
         endpoint.answered(now=self._loop.time(), most=self._settings.max_concurrency)

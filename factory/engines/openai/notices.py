@@ -7,10 +7,12 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from factory.engines.base import Request
 from factory.engines.openai.addresses import hidden
 from factory.engines.openai.endpoints import Endpoint
 from factory.engines.openai.faults import Fault
 from factory.engines.openai.settings import Settings
+from factory.records import Trace
 
 LOG = logging.getLogger("factory.engines.openai")
 NOBODY_S = 2.0
@@ -20,7 +22,33 @@ SILENT_S = 30.0
 LIMITS_S = 60.0
 """Seconds between two lines about the rate limit of a server."""
 _LOOK_S = 0.5
+_SHORT_CHARS = 32
 _ENDS = "Ctrl-C ends the run"
+
+
+class _SameSamples:
+    """Counts samples that are equal to the first one of their prompt, of 4,096 prompts at most.
+
+    Short answers, which are equal by right, are left out.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+        self._n = self._n_same = 0
+
+    def of(self, request: Request, trace: Trace) -> str | None:
+        """Return "n of m" once nearly all of several prompts' samples are the same."""
+        if not request.sampling.temperature or len(trace.completion) < _SHORT_CHARS:
+            return None
+        mine, first = hash(trace.completion), self._first.get(request.prompt_id)
+        if first is None:
+            if len(self._first) < 4096:
+                self._first[request.prompt_id] = mine
+            return None
+        self._n += 1
+        self._n_same += first == mine
+        is_said = self._n >= 4 and len(self._first) >= 2 and self._n_same >= 0.9 * self._n
+        return f"{self._n_same} of {self._n}" if is_said else None
 
 
 class Notices:
@@ -43,6 +71,7 @@ class Notices:
         self._limit_said_at: dict[str, float] = {}
         self._last_words = ""
         self._n_sent = 0
+        self._same = _SameSamples()
 
     async def watch(self, counts: Callable[[], tuple[int, int]]) -> None:
         """Look after the run until it ends.
@@ -102,6 +131,17 @@ class Notices:
             f"{endpoint.name} answers as {model[:200]!r} where {served_as!r} was asked; it is kept "
             "in the traces' meta as answered_by (strict_model: true refuses it)",
         )
+
+    def sampled(self, endpoint: Endpoint, request: Request, trace: Trace) -> None:
+        """Look whether the samples of a prompt differ; say so once where they do not."""
+        same = self._same.of(request, trace)
+        if same is not None:
+            self._once(
+                "same",
+                f"{endpoint.name}: {same} samples are, to the letter, the first of their prompt at "
+                f"temperature {request.sampling.temperature:g}: it may ignore the seed or answer "
+                "from a cache; pass@k and majorities of such samples are not what they seem",
+            )
 
     def given_up(self, kind: str, message: str) -> None:
         """Say why a request was given up, once for each kind of failure."""

@@ -14,6 +14,7 @@ columns of ``wide`` are read by the batch, and DuckDB spills to disk beyond ``ME
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,7 +146,9 @@ def select(
     store.seal()
     sql = wide.wide_sql(store, recipe.versions, verifiers=verifiers, scores=scores)
     labels = {p.name: p.label for p in wide.choose(wide.stored_plugs(store), recipe.versions)}
-    with open_wide(store, sql) as con:
+    said = " ".join([*filters.values(), recipe.universe.where or "", recipe.prefer])
+    has_texts = re.search(rf"\b({'|'.join(wide.TEXTS)})\b", said) is not None
+    with open_wide(store, wide.with_texts(store, sql) if has_texts else sql) as con:
         funnel.check_filters(con, filters)
         _refuse_unknown(con, store, recipe.universe)
         frame = _universe(con, store, recipe, filters, trace_ids).sort("trace_id")
