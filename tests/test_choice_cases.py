@@ -18,6 +18,13 @@ OPTIONS: dict[str, Any] = {
     "ten": [
         "alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett",
     ],
+    "london": ["Paris", "London", "Berlin", "Rome"],
+    "map": {"A": "Paris", "B": "London", "C": "Berlin", "D": "Rome"},
+    "dec": ["1.5", "15", "150", "0.15"],
+    "units": ["5 m", "5 km", "5 cm", "5 mm"],
+    "xy": ["x", "y", "z", "w"],
+    "perm": ["B", "C", "D", "A"],
+    "sent": ["It rises.", "It falls.", "It stays the same.", "It cannot be determined."],
     "sums": ["A and B", "all of the above", "none of the above", "both A and C"],
 }  # fmt: skip
 CASES = golden_rows("choice_cases.txt", before=2, after=2)
@@ -33,5 +40,5 @@ def test_an_option(name: str, gold: str, text: str, boxed: str, auto: str) -> No
 def test_the_table_has_positives_and_traps() -> None:
     autos = [case[-1] for case in CASES]
     assert len(set(map(tuple, CASES))) == len(CASES)
-    assert autos.count("pass") >= 200
-    assert autos.count("fail") >= 150
+    assert autos.count("pass") >= 500
+    assert autos.count("fail") >= 300

@@ -129,6 +129,61 @@ def test_every_real_prompt_can_be_judged() -> None:
         ).status
         for row in rows
     }
-    assert [key for key, status in statuses.items() if status == "unscored"] == []
+    # each asks to repeat a request that holds what the same request forbids
+    unscored = {key for key, status in statuses.items() if status == "unscored"}
+    assert unscored == {"if-3369", "if-3371", "if-3718", "if-374"}
     assert "pass" in statuses.values()
     assert "fail" in statuses.values()
+
+
+def words(relation: str, n: int) -> tuple[str, dict[str, object]]:
+    return "length_constraints:number_words", {"relation": relation, "num_words": n}
+
+
+PARAGRAPH = "length_constraints:nth_paragraph_first_word"
+BAD = [
+    ("vacuous", [words("at least", 0)]),
+    ("vacuous", [("length_constraints:number_sentences", {"relation": "at least", "num_sentences": -1})]),
+    ("vacuous", [("detectable_content:number_placeholders", {"num_placeholders": 0})]),
+    ("vacuous", [("detectable_format:number_highlighted_sections", {"num_highlights": 0})]),
+    ("vacuous", [("combination:repeat_prompt", {"prompt_to_repeat": " "})]),
+    ("vacuous", [("startend:end_checker", {"end_phrase": ""})]),
+    ("vacuous", [("keywords:existence", {"keywords": []})]),
+    ("vacuous", [("keywords:existence", {"keywords": ["a", ""]})]),
+    ("vacuous", [("keywords:forbidden_words", {"forbidden_words": []})]),
+    ("vacuous", [("keywords:frequency", {"keyword": "", "frequency": 2, "relation": "at least"})]),
+    ("vacuous", [("keywords:frequency", {"keyword": "a", "frequency": 0, "relation": "at least"})]),
+    ("unreadable", [("keywords:letter_frequency", {"letter": "ab", "let_frequency": 1, "let_relation": "at least"})]),
+    ("unreadable", [("language:response_language", {"language": "xx"})]),
+    ("impossible", [words("less than", 1)]),
+    ("impossible", [("length_constraints:number_paragraphs", {"num_paragraphs": 0})]),
+    ("impossible", [(PARAGRAPH, {"num_paragraphs": 2, "nth_paragraph": 3, "first_word": "a"})]),
+    ("impossible", [(PARAGRAPH, {"num_paragraphs": 2, "nth_paragraph": 0, "first_word": "a"})]),
+    ("impossible", [(PARAGRAPH, {"num_paragraphs": 2, "nth_paragraph": 1, "first_word": "a b"})]),
+    ("contradictory", [words("at least", 100), words("less than", 50)]),
+    ("contradictory", [words("less than", 50), words("at least", 50)]),
+    ("contradictory", [("change_case:english_lowercase", {}), ("change_case:english_capital", {})]),
+    ("contradictory", [("change_case:english_capital", {}), ("language:response_language", {"language": "de"})]),
+    ("contradictory", [("keywords:existence", {"keywords": ["art"]}), ("keywords:forbidden_words", {"forbidden_words": ["Art"]})]),
+    ("contradictory", [("punctuation:no_comma", {}), ("startend:end_checker", {"end_phrase": "Yes, please."})]),
+    ("contradictory", [("keywords:existence", {"keywords": ["a,b"]}), ("punctuation:no_comma", {})]),
+    ("contradictory", [("length_constraints:number_paragraphs", {"num_paragraphs": 2}), ("length_constraints:number_paragraphs", {"num_paragraphs": 3})]),
+    (None, [words("at least", 50), words("less than", 100)]),
+    (None, [("keywords:existence", {"keywords": ["party"]}), ("keywords:forbidden_words", {"forbidden_words": ["art"]})]),
+    (None, [("detectable_format:number_bullet_lists", {"num_bullets": 0})]),
+    (None, [("keywords:frequency", {"keyword": "a", "frequency": 1, "relation": "less than"})]),
+    (None, [("change_case:english_capital", {}), ("language:response_language", {"language": "en"})]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "instructions"), BAD)
+def test_a_gold_that_asks_nothing_or_too_much_is_bad(
+    fault: str | None, instructions: list[tuple[str, dict[str, object]]]
+) -> None:
+    gold = {"instruction_ids": [n for n, _ in instructions], "kwargs": [k for _, k in instructions]}
+    verdict = constraints.verify(Item(text="Some words.", gold=gold))
+    if fault is None:
+        assert verdict.status in ("pass", "fail")
+    else:
+        assert (verdict.status, verdict.reward) == ("unscored", None)
+        assert (verdict.reason or "").startswith(f"bad_gold: {fault}: ")

@@ -215,3 +215,106 @@ def test_model_outputs_follow_their_gold() -> None:
         if label != (verdict.status == "pass"):
             differ.append((row["id"], verdict.reason, verdict.extracted))
     assert differ == []
+
+
+COUNTDOWN: list[tuple[str, str]] = [
+    ("3*7+5", "pass"), ("5+3*7", "pass"), ("3*7+5=26", "pass"), ("26 = 3*7+5", "pass"),
+    ("3 * 7 + 5 = 26.", "pass"), (r"3 \times 7 + 5", "pass"), (r"3 \cdot 7 + 5 = 26", "pass"),
+    ("3 × 7 + 5", "pass"), ("3·7+5", "pass"), ("3 x 7 + 5", "pass"), ("3⋅7+5", "pass"),
+    (r"\left(3 \times 7\right) + 5", "pass"), ("[3*7]+5", "pass"), ("{3*7}+5", "pass"),
+    (r"$3 \times 7 + 5$", "pass"), (r"\(3 \times 7 + 5\)", "pass"), (r"\text{3*7+5}", "pass"),
+    ("`3*7+5`", "pass"), ("3*7+5 = 21+5 = 26", "pass"), (r"3*7+5 \Rightarrow 26", "pass"),
+    ("3*7 − (−5)", "pass"), ("-(-3*7-5)", "pass"), ("(3*7)+5", "pass"), ("+3*7+5", "pass"),
+    (r"\frac{3}{1} * 7 + 5", "fail"), ("3*7+5=27", "fail"), ("27=3*7+5", "fail"),
+    ("26", "fail"), ("26=26", "fail"), ("20+6", "fail"), ("3*7", "fail"), ("3*7+5+0", "fail"),
+    ("7*3+5-3+3", "fail"), ("26*1", "fail"), ("37+5", "fail"), ("3*7+5 or 26", "fail"),
+    ("3*7=21, 21+5=26", "fail"), ("3*7+5, 3+5+7", "fail"), ("3+5+7", "fail"), ("3**7+5", "fail"),
+    ("3//7+5", "fail"), ("3*7+5/0", "fail"), ("3*7+5e0", "fail"), ("3*7+5.0", "fail"),
+    ("3*7+5 #", "fail"), ("3*7+5\n3", "fail"), ("int('3')*7+5", "fail"), ("", "fail"),
+    ("0x3*7+5", "fail"), ("3*7+05", "fail"), ("7*5-3*3", "fail"), ("(3*7+5", "fail"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "status"), COUNTDOWN)
+def test_countdown_is_read_as_people_write_it(answer: str, status: str) -> None:
+    gold = task("countdown", "3*7+5", numbers=[3, 5, 7], target=26)
+    assert judge(f"\\boxed{{{answer}}}", gold).status == status
+
+
+TWENTY_FOUR: list[tuple[str, str]] = [
+    ("1*3*5 + 9", "pass"), ("9 + 3 * 5 = 24", "fail"), ("9+5*3*1", "pass"), ("(9-1)*3*(5-5+1)", "fail"),
+    (r"\frac{9}{1} + 3 \cdot 5", "pass"), ("9 + 5 + 1 + 3", "fail"), ("8*3*1*1", "fail"),
+    ("3*5+9*1+1/2", "fail"), ("24", "fail"), ("9*5/3+9", "fail"), ("(9 + 3*5)/1 = 24", "pass"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "status"), TWENTY_FOUR)
+def test_the_game_of_24_uses_its_own_numbers(answer: str, status: str) -> None:
+    gold = task("puzzle24", "1*3*5 + 9", numbers=[1, 3, 5, 9])
+    assert judge(f"\\boxed{{{answer}}}", gold).status == status
+
+
+def test_a_gold_that_does_not_pass_itself_is_bad() -> None:
+    wrong = task("countdown", "3*7+6", numbers=[3, 5, 7], target=26)
+    assert judge("\\boxed{3*7+6}", wrong).status == "unscored"
+    assert judge("\\boxed{3*7+5}", wrong).reason == "bad_gold"
+    for gold in (task("countdown", "3*7+5"), task("countdown", "x", numbers=[3], target="y")):
+        assert judge("\\boxed{3*7+5}", gold).reason == "bad_gold"
+
+
+def test_numbers_are_read_in_their_dress() -> None:
+    gold = task("chain_sum", "-1234")
+    for answer in ("-1234", "-1,234", "\u22121,234", r"-1{,}234", r"\text{-1234}", "**-1234**"):
+        assert judge(f"\\boxed{{{answer}}}", gold).status == "pass", answer
+    for answer in ("1234", "-1.234", "-1234 or 5"):
+        assert judge(f"\\boxed{{{answer}}}", gold).status == "fail", answer
+
+
+def test_contradictory_and_vacuous_golds_are_bad() -> None:
+    text = f"<answer>{LINES}</answer>"
+    lies = {**TRIO, "solution": None, "statements": "(('lying', 0), ('lying', 1), ('lying', 2))"}
+    said = "(('telling-truth', 0), ('telling-truth', 1), ('telling-truth', 2))"
+    assert judge(text, lies).reason == "bad_gold: contradictory"
+    assert judge(text, {**TRIO, "solution": [True, True, True]}).reason == "bad_gold: contradictory"
+    assert judge(text, {**TRIO, "statements": said}).reason == "bad_gold: vacuous"
+    premises = {"variables": ["P", "Q"], "premises": ["P", "¬P"], "example_answer": "(P ∧ Q)"}
+    gold = {"task": "propositional_logic", "answer": None, "metadata": premises}
+    assert judge("\\boxed{(P ∨ Q)}", gold).reason == "bad_gold: vacuous"
+    sound = {**premises, "premises": ["P", "(P → Q)"]}
+    assert judge("\\boxed{(Q ∧ P)}", {**gold, "metadata": sound}).status == "pass"
+    assert judge("\\boxed{¬Q}", {**gold, "metadata": sound}).status == "fail"
+
+
+def test_every_task_takes_its_own_golds_and_no_others() -> None:
+    """Two of the table's columns, on the tasks whose scorers are cheap; all: ``bench_tasks``."""
+    pytest.importorskip("reasoning_gym")
+    from tests.bench import bench_tasks
+
+    names = bench_tasks.task_names()
+    assert len(names) >= 100
+    for name in names[::7]:
+        row = bench_tasks.measure(name, 2)
+        assert (row.n_own, row.n_other, row.n_junk) == (row.n - row.n_without, 0, 0), name
+
+
+@pytest.mark.slow
+def test_all_tasks_take_their_own_golds_and_no_others() -> None:
+    pytest.importorskip("reasoning_gym")
+    from tests.bench import bench_tasks
+
+    rows = [bench_tasks.measure(name, 4) for name in bench_tasks.task_names()]
+    assert len(rows) >= 100
+    assert [r.task for r in rows if r.n_own != r.n - r.n_without] == []
+    assert [r.task for r in rows if r.n_without] == ["boxnet", "rush_hour"]
+    # a conclusion that follows from the premises of another item follows, too
+    assert [r.task for r in rows if r.n_other] == ["propositional_logic"]
+    assert [r.task for r in rows if r.n_junk] == []
+
+
+def test_a_scorer_that_calls_every_word_right_is_not_asked() -> None:
+    gold = task("game_of_life_halting", True)  # type: ignore[arg-type]
+    assert judge("\\boxed{True}", gold).status == "pass"
+    for answer in ("False", "0", "none", "qqq"):
+        assert judge(f"\\boxed{{{answer}}}", gold).status == "fail"
+    assert judge("\\boxed{0}", task("coin_flip", "0.00001")).status == "fail"
+    assert judge("\\boxed{1/4}", task("coin_flip", "0.25")).status == "pass"

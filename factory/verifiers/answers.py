@@ -1,7 +1,7 @@
 r"""Where a completion says its answer: boxes, tags, JSON, ``####``, "the answer is …".
 
-The one list of answer words and marks for math, choice, logic and format. Everything is linear in
-the text and looks at bounded pieces of its end.
+The one list of marks of an answer for math, choice, logic and format; its words are those of
+``answer_words``. Everything is linear in the text and looks at bounded pieces of its end.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from factory.verifiers.answer_words import ASCII_KEYS, CUE, FALSE_CUE, KEYS
 
 MAX_ANSWER_CHARS = 2048
 """Longest answer looked at; nothing that a person would write as a final answer is longer."""
@@ -190,28 +192,14 @@ def _content(text: str, start: int, max_chars: int) -> tuple[int, int] | None:
 
 
 _TAG_CLOSE = re.compile(
-    r"<\s*/\s*(answer|output|final_answer|finalanswer|final|solution)\s*>", re.IGNORECASE
+    r"<\s*/\s*(answer|output|final_answer|finalanswer|final|solution|choice)\s*>", re.IGNORECASE
 )
 _JSON = re.compile(
-    r'"(?:final_?|correct_?)?(?:answer|choice|option)"\s*:\s*'
-    r'(?:"((?:[^"\\]|\\.)*)"|(-?[0-9][0-9.eE+-]*|true|false))',
+    r"""["'](?:final_?|correct_?|selected_?)?(?:answer|choice|option)["']\s*:\s*"""
+    r"""(?:"((?:[^"\\]|\\.)*)"|'([^'\n]*)'|(-?[0-9][0-9.eE+-]*|true|false|\[[^\[\]]*\]))""",
     re.IGNORECASE,
 )
 HASHES = re.compile(r"####[ \t]*([^\n]+)")
-_MODAL = r"(?:must|should|would|will|has to|have to|can only|ought to) be"
-_SURELY = r"(?:therefore|thus|then|hence|clearly|definitely|indeed|obviously|for sure|simply|now)"
-CUE = re.compile(
-    # "Solution:" alone on its line opens the way to the answer, and not the answer
-    r"(?:\b(?:answer|result|conclusion|solution(?!s?\**[:：][*\s]*\n))s?(?: choice| option)?"
-    r"(?: (?:to|of|for) (?:the|this|your|our) (?:question|problem|puzzle|riddle|task))?"
-    rf"(?:\*\*)? ?(?:is|are|=|:|：|[-–—](?= )|{_MODAL})(?: {_SURELY}\b)?|\bans(?:\.| ?[:=])"
-    r"|答案|(?<![\u3400-\u9fff])答(?=\s*[:：])|答え|정답|답은|\bréponse|\brespuesta|\bantwort|\blösung|\brisposta|\blautet|\bresposta"
-    r"|\bodpowiedź|\bcevap|\bответ|उत्तर|คำตอบ)[\s:：=*】]*"
-    r"(?:(?:\b(?:is|are|est|es|ist|é|è|finale?|correcta|correcte|corretta|correta|lautet|это)\b"
-    r"|(?:应该|应当|应|就|即)?(?:为|是|选(?!项))|は|은|는|คือ|है)[\s:：=*]*)*",
-    re.IGNORECASE,
-)
-"""What stands before an answer: "the answer is", "Answer:", 答案是, "La réponse est" …"""
 HEADING = re.compile(
     r"(?m)^[ \t]*(?:#{1,6}[ \t]*)?[*_]*(?:the |my )?(?:final |correct )?(?:answer|conclusion)"
     r"[*_ \t:：]*\n\s*",
@@ -245,7 +233,7 @@ def in_json(text: str) -> str | None:
     found = last(_JSON, text)
     if not found:
         return None
-    value = found.group(1) if found.group(1) is not None else found.group(2)
+    value: str = next(group for group in found.groups() if group is not None)
     return value.replace("\\\\", "\\").replace('\\"', '"')
 
 
@@ -257,7 +245,7 @@ def cues(text: str) -> Iterator[tuple[int, str]]:
     >>> [piece for _, piece in cues("Answer: B\\nSo the answer is **C**.\\n\\n## Answer\\nD")]
     ['D', 'C**.', 'B']
     """
-    found = {match.end() for match in CUE.finditer(text)}
+    found = {match.end() for match in CUE.finditer(text) if not _is_false(text, match.start())}
     found |= {match.end() for match in HEADING.finditer(text)}
     for at in sorted(found, reverse=True):
         piece = text[at : at + MAX_ANSWER_CHARS].lstrip(" \t\n:：*_#")
@@ -273,26 +261,23 @@ def last_cue(text: str) -> re.Match[str] | None:
     lower = text.lower()
     if len(lower) != len(text):
         return last(CUE, text)
-    keys = [key for key in (_ASCII_KEYS if text.isascii() else _KEYS) if key in lower]
+    # a key may begin before ``end`` and go on behind it: 答 is a part of 解答
+    keys = [key for key in (ASCII_KEYS if text.isascii() else KEYS) if key in lower]
     end = len(text)
     for _ in range(64):
-        at = max((lower.rfind(key, 0, end) for key in keys), default=-1)
+        at = max((lower.rfind(key, 0, end + len(key) - 1) for key in keys), default=-1)
         if at < 0:
             return None
         found = CUE.match(text, at)
-        if found:
+        if found and not _is_false(text, at):
             return found
         end = at
     return last(CUE, text)
 
 
-_ASCII_KEYS = (
-    "ans", "result", "conclusion", "solution", "respuesta", "antwort", "risposta", "lautet",
-    "resposta", "cevap",
-)  # fmt: skip
-_KEYS = (
-    *_ASCII_KEYS, "答", "정답", "답은", "réponse", "lösung", "odpowiedź", "ответ", "उत्तर", "คำตอบ",
-)  # fmt: skip
+def _is_false(text: str, at: int) -> bool:
+    """Tell whether the words before a cue say that its answer is a wrong one."""
+    return FALSE_CUE.search(text, max(0, at - 60), at) is not None
 
 
 def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from factory.records import Item, Verdict
 from factory.verifiers.choice import reading as read
+from factory.verifiers.choice.said import answered, said_without_box
 
-VERSION = 2
+VERSION = 3
 OPTIONS = ("mode", "options")
 FILE_OPTIONS = {"mode": "auto"}
 
@@ -47,7 +48,7 @@ def verify(item: Item, *, mode: str = "boxed", options: Any = None) -> Verdict:
     gold = _gold(item.gold, texts)
     if gold is None:
         return Verdict.unscored("gold_unparsable" if item.gold else "gold_empty")
-    reading = read.answered(item.answer, texts, mode)
+    reading = answered(item.answer, texts, mode)
     shown = reading.piece.strip()[:200]
     if reading.letter is None:
         # a piece of nothing but marks is as empty as no piece at all
@@ -80,6 +81,6 @@ def _gold(gold: Any, texts: Mapping[str, str]) -> str | None:
     letter = read.option_of(plain, texts).letter
     if letter is None:
         letter = read.named_letter(plain, texts)
-    if letter is None and (found := read.said(plain, texts)) is not None:
+    if letter is None and (found := said_without_box(plain, texts)) is not None:
         letter = found.letter or read.named_letter(found.piece, texts)
     return letter

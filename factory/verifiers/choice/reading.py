@@ -7,23 +7,21 @@ is no answer.
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from factory.verifiers import answers
+from factory.verifiers.answer_words import OPTION_WORDS
 
 DEFAULT_N_OPTIONS = 10
-_MAX_CUES = 24
 _LIST_CHARS = 60
 _PROSE_CHARS = 1000
-_SAID_CHARS = 8000
 
 FULL_WIDTH: dict[int, int | str] = {0xFF21 + i: 0x41 + i for i in range(26)}
 FULL_WIDTH |= {0xFF41 + i: 0x61 + i for i in range(26)}
 FULL_WIDTH |= {0xFF10 + i: 0x30 + i for i in range(10)}
-FULL_WIDTH |= {ord(a): b for a, b in zip("（）：．，；？！［］", "():.,;?![]", strict=True)}
+FULL_WIDTH |= {ord(a): b for a, b in zip("（）：．，；？！［］।۔॥", "():.,;?![]...", strict=True)}
 FULL_WIDTH |= {0x24B6 + i: f"({chr(65 + i)})" for i in range(26)}  # Ⓐ
 FULL_WIDTH |= {0x24D0 + i: f"({chr(65 + i)})" for i in range(26)}
 FULL_WIDTH |= {0x1F110 + i: f"({chr(65 + i)})" for i in range(26)}
@@ -54,28 +52,48 @@ def option_texts(options: Any) -> dict[str, str] | None:
     return None
 
 
-_STYLE = re.compile(rf"\\(?:{answers.STYLES}|boxed|fbox)\s*(?=\{{)")
+_STYLE = re.compile(
+    rf"\\(?:(?:{answers.STYLES}|boxed|fbox|boldsymbol|bm|mathcal|textsc|displaystyle|textstyle"
+    r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|left|right)(?![A-Za-z])\s*"
+    r"|(?:text)?color\s*\{[^{}]*\}\s*(?=\{))"
+)
+_TAGS = re.compile(r"<([a-z_]{3,14})>([^<>]*)</\1>", re.IGNORECASE)
+_SHOWS = re.compile(r"\A\s*(?:(?:[✅✔✓☑👉→⇒➡▶►∴•]\ufe0f?|[-=]>|\\(?:Rightarrow|therefore)\b)\s*)+")
+"""Signs before an option that point to it."""
 _SPACING = re.compile(r"\\[()\[\] ,;:!]|\\q?quad(?![A-Za-z])|~|\\\\")
-_LATIN = re.compile(r"\bi\. ?e\.,?(?= )")
-_MARKS = " \t\n\"'“”‘’*_`$<>{}~。"
+LATIN = re.compile(r"\bi\. ?e\.,?(?= )")
+_MARKS = " \t\n\"'“”‘’„«»「」【】*_`$<>{}~。…"
+_SURE = (
+    r"definitely|clearly|certainly|for sure|probably|therefore|thus|actually|indeed|simply|still"
+    r"|surely|likely|most likely|obviously|choosing|instead|just|hence|donc|also|daher|entonces"
+)
 _ANNOUNCES = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then|and|because)\b[, ]*)?"
-    r"(?:(?:it(?:'s| is)|i(?:'d| would)? (?:choose|pick|select|go with))\s+)?"
-    r"(?:(?:the |my |an? )?(?:(?:final|correct|right|best|only|true)\s+)*"
-    r"(?:answer|option|choice|letter|statement)s?\s*(?:choice\s*)?(?:is|:|=)?\s*"
-    r"|(?:正确)?(?:答案|选项|选择|选)(?:是|为|选)?\s*:?\s*"
-    r"|(?:definitely|clearly|certainly|for sure|probably|therefore|thus|actually|indeed|simply"
-    r"|still|surely|likely|most likely|obviously|choosing|instead|just)\s+(?=[\"'*_`$({\[]*\w)"
+    r"(?:(?:so|thus|hence|therefore|then|and|because|sure)\b[,!:]*\s+)?"
+    r"(?:(?:it(?:'s| is| must be| has to be)|must be|that(?:'s| is)|this is"
+    r"|(?:i(?:'d|'ll|'m| would| will| am)?|let's|we) "
+    r"(?:choose|pick|select|go(?:ing)? with|think|believe|guess|say)(?: that)?(?: it(?:'s| is))?"
+    r"|going with|go with|by elimination,?)\s+)?"
+    r"(?:(?:the |my |an? |le |la |el |die |der |η |(?-i:a|o)(?= [B-Z]\b))?"
+    r"(?:(?:final|correct|right|best|only|true|richtige|bonne)\s+)*"
+    rf"(?:{OPTION_WORDS})\s*(?:choice\s*)?(?:is|:|=|est|es|ist|é|è)?\s*"
+    r"|(?:la|le|el|l['’]|η|die|der|den|(?-i:a|o))\s+(?=[(]?(?-i:[B-Z])\b[^A-Za-z]*$)"
+    r"|(?:正确|正確)?(?:答案|选项|選項|选择|選擇|[选選])(?:是|为|為|[选選])?\s*:?\s*"
+    rf"|(?:{_SURE}),?\s+(?=[\"'*_`$({{\[]*\w)"
+    r"|only\s+(?=[\"'*_`$({\[]*[A-Z](?![A-Za-z]))"
     r"|[:：]\s*)*",
     re.IGNORECASE,
 )
-_LETTER = re.compile(r"[\"'“‘*_`$({\[<\s]*([A-Za-z])(?![A-Za-z0-9_'^#]|’\w|\.[a-z]\.)")
+_LETTER = re.compile(
+    r"[\"'“‘„«「【*_`$({\[<\s]*([A-Za-z])"
+    r"(?![A-Za-z0-9_^#]|'(?![dt][ıiuü]r)|’(?![dt][ıiuü]r)\w|\.[a-z]\.)"
+)
 _QUOTED = re.compile(r"['’]([A-Za-z])['’](?!\w)")
 _DENIES = re.compile(
     r"(?:is |are |was |it |that |definitely |clearly |certainly |be |,)*\s*"
     r"(?:not?\b|isn'?t|cannot|can'?t|never|neither|nor\b|none of (?:these|them)\b|non-"
     r"|un(?:able|sure)|incorrect|wrong|anything but|everything except|all but|except|other than"
-    r"|\\(?:neg|lnot|not|overline)|[¬!~]|不|非|没)",
+    r"|nicht|kein|non|ne\b|n['’]est|niet|ikke|inte|ei ole|nie\b|bukan|không|si\b|δεν|не\b|ليس|لا"
+    r"|\\(?:neg|lnot|not|overline)|[¬!~❌✗✘×]|不|非|没|沒|ไม่)",
     re.IGNORECASE,
 )
 _BUT = re.compile(r"\b(?:but(?: rather)?|rather|instead|it is|it's)\b[:,]?\s*", re.IGNORECASE)
@@ -90,11 +108,24 @@ _NOT_OTHERS = re.compile(
 _VERDICT = re.compile(
     r"\s*(?:is|must be|has to be|would be|should be|seems|looks|remains)?\s*(?:therefore|thus|also"
     r"|clearly|indeed|definitely)?\s*(?:the\s+)?(?:only |most |best |one )*"
-    r"(?:correct|right|true|answer|valid|best|here|in this case|正确|对)\b",
+    r"(?:correct|right|true|answer|valid|best|here|in this case|it is|works|fits|remains|正确|对)\b"
+    r"(?!\s+(?:if|when|were|unless)\b)",
     re.IGNORECASE,
 )
+_COPULA = re.compile(
+    r"(?:['’]?[dt][ıiuü]r|şıkkı(?:dır)?|です|になります|となります|である|だ|번?(?:입니다|이다)|번"
+    r"|(?:सही |सत्य )?(?:है|हैं|होगा)|(?:সঠিক|হবে|হয়)|(?:صحیح |درست )?(?:ہے|ہوگا|است)|صحيح[ةه]?"
+    r"|ist (?:richtig|korrekt)|ist die richtige Antwort|es (?:la )?(?:respuesta )?correct[ao]"
+    r"|est (?:la (?:bonne )?réponse(?: correcte)?|correcte?|juste)|è (?:la risposta )?corretta"
+    r"|(?:está|é a?) ?(?:resposta )?(?:correta|correto)"
+    r"|верно|является правильным|là (?:đáp án )?đúng"
+    r"|benar|är rätt|er riktig|er rigtig|is juist|on oikein|je správn[aěá]|jest poprawna)"
+    r"[\s.!。]*",
+    re.IGNORECASE,
+)
+"""All that stands behind a letter where the language puts its verb, or its praise, there."""
 _REASON = re.compile(
-    r"\s*(?:because|since|as|for|due|given|where|which|that|with|by|from|based|when|in|on|is|and"
+    r"\s*(?:because|since|as|for|due|given|where|which|that|with|by|from|based|when|in|on|and"
     r" (?:the|this|it|that|thus|so)|the|this|it|we|there|according|instead|after|only|alone|here"
     r"|over|namely|means|represents|states|says|follows|matches|fits|gives|describes|corresponds)\b"
     r"|\s*[，。因]"
@@ -112,6 +143,12 @@ _JOINED = re.compile(
     r"\s*(?:,?\s*\b(?:and|or|and/or|as well as|plus)\b|[,/|;&+、]|\\(?:lor|land|cup|vee|wedge)"
     r"|和|或|与|及)\s*[\"'*_`$({\[]*(?:option |choice )?([A-Z])(?![A-Za-z'’])"
 )
+_NAMED_LAST = re.compile(
+    r"(.*?)[\s,;:–—-]+(?:which (?:is|corresponds to|matches)|that is|i\.?e\.?|namely|so|or)?,?\s*"
+    rf"(?:the )?(?:{OPTION_WORDS})\s*[:,]?\s*[(\[]?([A-Z])[)\]]?\W*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""A value with its option behind it: "4, which is option B"."""
 _BEHIND = re.compile(
     r"(.*?)[\s,:–—-]*[(\[]\s*(?:option|choice|answer|选项)?\s*:?\s*([A-Z])\s*[)\]]\W*", re.DOTALL
 )
@@ -124,8 +161,9 @@ def plain(piece: str) -> str:
     >>> plain(r"$\textbf{(B)}\ 7$")
     '(B) 7'
     """
-    piece = _SPACING.sub(" ", _STYLE.sub("", piece)).replace("**", "").replace("__", "")
-    piece = _LATIN.sub("namely", re.sub(r"\s+", " ", re.sub(r"[{}$]", "", piece)))
+    piece = _SPACING.sub(" ", _STYLE.sub("", _TAGS.sub(r"\2", _SHOWS.sub("", piece))))
+    piece = piece.replace("**", "").replace("__", "")
+    piece = LATIN.sub("namely", re.sub(r"\s+", " ", re.sub(r"[{}$]", "", piece)))
     return re.sub(r"^\s*(?:[>•#-]+\s+|\*\s+)+", "", piece).strip(" \t\n*_`")
 
 
@@ -165,7 +203,8 @@ def option_of(piece: str, texts: Mapping[str, str]) -> Reading:
 
 def _denied(text: str, piece: str, texts: Mapping[str, str]) -> Reading:
     """Read "not A but B" as B; what is only denied names nothing."""
-    but = _BUT.search(text, 1)
+    denial = _DENIES.match(text)
+    but = _BUT.search(text, denial.end() if denial else 1)
     if but:
         return option_of(text[but.end() :], texts)._replace(piece=piece)
     return Reading(None, "denied", piece)
@@ -174,16 +213,18 @@ def _denied(text: str, piece: str, texts: Mapping[str, str]) -> Reading:
 def _behind_the_letter(letter: str, after: str, rest: str, texts: Mapping[str, str]) -> str:
     """Say why a letter with that behind it is no answer; '' where it is one."""
     rest = rest.strip()
-    tail = rest.strip(_MARKS + ")].,:;?!-–—<>|\\")
+    tail = rest.strip(_MARKS + ")].,:;?!-–—<>|\\✅✔✓☑\ufe0f")
     if not tail:
+        return "asked" if re.match(r"[)\]*_\s]*\?", after) else ""
+    if _NOT_OTHERS.match(rest) or _COPULA.fullmatch(rest.lstrip(_MARKS + ")]")):
         return ""
-    if _NOT_OTHERS.match(rest):
+    if re.match(r"[\s*_)\]]*[❌✗✘]", after):
+        return "denied"
+    if _is_own_text(rest.strip(_MARKS + ")].,:;=-–—<>|"), texts, letter):
         return ""
-    if (
-        len(rest) <= _LIST_CHARS
-        and _LISTED.fullmatch(rest)
-        and not _is_own_text(rest, texts, letter)
-    ):
+    if _OPERAND.match(after):
+        return "no_option"
+    if len(rest) <= _LIST_CHARS and _LISTED.fullmatch(rest):
         others = {x.upper() for x in _ALONE.findall(rest)} - {letter}
         marked = re.match(r"[)\]*_\s]*[:.]\s|[)\]]\s", after)
         if others & set(texts) and not (marked and not _OPTION_MARK.match(rest.lstrip(":.) "))):
@@ -197,44 +238,55 @@ def _behind_the_letter(letter: str, after: str, rest: str, texts: Mapping[str, s
         mark = _OPTION_MARK.match(told)
         if mark and mark.group(1) in texts and mark.group(1) != letter:
             return "several_options"
-        return "" if _agrees(letter, told, texts) else "several_options"
+        return "" if agrees(letter, told, texts) else "several_options"
     bracket = re.match(r"[\s*_`)\]\"']*[(\[]([^()\[\]]*)", after)
     if bracket:
-        return "" if _agrees(letter, bracket.group(1), texts) else "several_options"
+        return "" if agrees(letter, bracket.group(1), texts) else "several_options"
     if _VERDICT.match(rest):
         return "several_options" if _HEDGES.search(rest[:80]) else ""
-    if texts[letter] and _agrees(letter, rest, texts) and by_text(rest, texts) == letter:
+    if texts[letter] and agrees(letter, rest, texts) and by_text(rest, texts) == letter:
         return ""
-    if _REASON.match(rest) and not (
-        letter in "AI" and re.match(r"(?:is|in|on|for|with|by)\b", rest)
-    ):
+    if _REASON.match(rest) and not (letter in "AI" and re.match(r"(?:in|on|for|with|by)\b", rest)):
         return ""
     return "several_options" if _HEDGES.search(rest[:40]) else "no_option"
 
 
+_OPERAND = re.compile(
+    r"\([^()]*[0-9][^()]*,[^()]*\)|\s*=(?:[^=\\A-Za-z]|\\[A-Za-z]+)*[A-Za-z]|\s*[+*/^_]\s*[0-9]"
+)
+"""Behind a letter: it is a name in a formula, such as E = mc^2 or C(5, 2), and no option."""
+
+
 def _is_own_text(rest: str, texts: Mapping[str, str], letter: str) -> bool:
-    return by_text(rest, texts) == letter
+    return bool(texts[letter]) and _normal(rest) == _normal(texts[letter])
 
 
-def _agrees(letter: str, told: str, texts: Mapping[str, str]) -> bool:
+def agrees(letter: str, told: str, texts: Mapping[str, str]) -> bool:
     """Tell whether what stands behind a letter is not another option's text or letter."""
     told = told.strip()
+    if not told or _is_own_text(told, texts, letter):
+        return True
     other = by_text(told, texts)
     if other is None:
-        other = by_text(re.split(r"(?<=[.!?])\s|[,;(]", told, maxsplit=1)[0], texts)
+        other = by_text(_FIRST_WORDS.split(told, maxsplit=1)[0], texts)
     if other is not None:
         return other == letter
     alone = re.fullmatch(r"[(\[\s]*([A-Z])[)\]\s.]*", told)
     return alone is None or alone.group(1) not in texts or alone.group(1) == letter
 
 
+_FIRST_WORDS = re.compile(
+    r"(?<=[.!?])\s|[,;:(]|\s[-–—=]\s|\b(?:because|since|as|for|which|due to|is (?:correct|right))\b"
+)
+
+
 def _by_words(text: str, body: str, piece: str, texts: Mapping[str, str]) -> Reading:
     """Read an option's own text, with or without its letter behind it."""
-    behind = _behind(text)
-    if behind and behind.group(2) in texts:
-        letter, told = behind.group(2), behind.group(1)
+    found = behind(text)
+    if found and found.group(2) in texts:
+        letter, told = found.group(2), found.group(1)
         listed = {x for x in _ALONE.findall(told) if x.isupper()} & set(texts) - {letter}
-        words = body[: len(behind.group(1)) - (len(text) - len(body))] if body != text else told
+        words = body[: len(found.group(1)) - (len(text) - len(body))] if body != text else told
         if not listed - set("AI") and not _HEDGES.search(told):
             known = by_text(told, texts) or by_text(words, texts)
             if known in (None, letter) and not (known is None and _DENIES.search(told)):
@@ -248,17 +300,18 @@ def _by_words(text: str, body: str, piece: str, texts: Mapping[str, str]) -> Rea
     return Reading(None, "no_option", piece)
 
 
-def _behind(text: str) -> re.Match[str] | None:
-    """Find "Rome (option B)"; the cap keeps the search for the bracket short."""
-    return (
-        _BEHIND.fullmatch(text) if len(text) <= 400 and re.search(r"[)\]]\W*$", text[-6:]) else None
-    )
+def behind(text: str) -> re.Match[str] | None:
+    """Find "Rome (option B)" or "Rome, option B"; the cap keeps the search short."""
+    if len(text) > 400:
+        return None
+    found = _BEHIND.fullmatch(text) if re.search(r"[)\]]\W*$", text[-6:]) else None
+    return found or (_NAMED_LAST.fullmatch(text) if re.search(r"\b[A-Z]\W*$", text[-8:]) else None)
 
 
 def by_text(piece: str, texts: Mapping[str, str]) -> str | None:
     """Return the option whose text a piece repeats; None unless it is exactly one."""
     wanted = _normal(piece)
-    if not wanted or re.fullmatch("[a-z]", wanted):
+    if not wanted or (re.fullmatch("[a-z]", wanted) and wanted.upper() in texts):
         return None
     hits = [letter for letter, text in texts.items() if text and _normal(text) == wanted]
     return hits[0] if len(hits) == 1 else None
@@ -266,168 +319,10 @@ def by_text(piece: str, texts: Mapping[str, str]) -> str | None:
 
 def _normal(text: str) -> str:
     text = _SPACING.sub(" ", _STYLE.sub("", text))
-    return re.sub(r"[\s\"'*`$.{}\\()]+", " ", text).strip().casefold()
+    return re.sub(r"[\s\"'*`$.。{}\\()]+", " ", text).strip().casefold()
 
 
 def named_letter(piece: str, texts: Mapping[str, str]) -> str | None:
     """Return the letter of "C Cecile", as some sources write their golds."""
     named = _NAMED.match(plain(piece))
     return named.group(1) if named and named.group(1) in texts else None
-
-
-def _says_text(line: str, texts: Mapping[str, str]) -> bool:
-    """Tell whether a line is an option's text, with or without its letter."""
-    return bool(by_text(line, texts) or by_text(re.sub(r"^\(?[A-Z][).:]\s*", "", line), texts))
-
-
-def answered(answer: str, texts: Mapping[str, str], mode: str) -> Reading:
-    r"""Return the option that the answer half of a completion gives, or why there is none.
-
-    Args:
-        answer: the half after the thinking.
-        texts: letter → text of the options.
-        mode: ``boxed``: a box and nothing else; ``auto``: without a box what was said.
-
-    >>> answered(r"\boxed{A} and \boxed{B}", option_texts(4) or {}, "boxed").reason
-    'several_options'
-    """
-    answer = answer[-answers.TAIL_CHARS :].translate(FULL_WIDTH)
-    boxes = answers.from_boxes(answer)
-    if boxes is None:
-        if mode == "boxed":
-            return Reading(None, "no_box", "")
-        return said(answer, texts) or Reading(None, "no_answer", "")
-    if boxes.error is not None:
-        empty = boxes.error in ("empty_box", "unterminated_box")
-        return Reading(None, "empty_box" if empty else boxes.error, "")
-    readings = [option_of(part, texts) for part in boxes.parts]
-    if len({reading.letter for reading in readings}) == 1:
-        return readings[-1]
-    return Reading(None, "several_options", ", ".join(boxes.parts))
-
-
-# ---- what was said without a box
-
-_AN_OPTION = r"(?=[\"'*_`$({\[]*(?:option |choice )?[\"'*_`$({\[]*[A-Z](?![A-Za-z]))"
-_CHOOSES = re.compile(
-    r"\b(?:i|we|i'd|i'll|i would|i will)\s+"
-    r"(?:(?:would|will|therefore|thus|must|have to|finally)\s+)*"
-    r"(?:choose|chose|pick|picked|select|selected|go with|went with|opt for|guess)\b\s*"
-    r"|\banswers?\s+(?=isn['’]?t|can['’]?t|cannot)"
-    r"|\b(?:correct|right|best|final|only|appropriate|true|valid)\s+"
-    r"(?:option|choice|letter|statement|selection)\b(?: here| in this case| for this question)?"
-    r"\**\s*"
-    r"(?:is|:|=|would be|must be|should be|will be)?\**\s*:?\s*(?:therefore |thus |hence )?"
-    r"|\b(?:actually|rather|no|wait|so|therefore|thus|hence),?\s+"
-    r"(?:it|that|this)(?:'s| is| must be)\s+"
-    rf"{_AN_OPTION}"
-    r"|(?:^|[.!?]\s+|\n)it(?:'s| is| must be)\s+(?=[\"'*(]*[A-Z][\"'*)]*\s*(?:[.!]|$))"
-    r"|(?:^|[.!?,:]\s+|\n|\b(?:so|thus|hence|therefore|should|must|to|will|would)\s+)"
-    rf"(?:choose|pick|select)\s*:?\s+{_AN_OPTION}"
-    r"|(?:故|应|因此|所以|我|本题|可|应该|应当)选(?!项)择?\s*[:：]?\s*"
-    r"|正确的?(?:选项|选择)(?:是|为|:|：)*\s*|(?:^|\n)[ \t]{0,8}选(?!项)择?\s*[:：]?\s*",
-    re.IGNORECASE,
-)
-_OF_OPTION = (
-    r"(?:\b(?:option|choice|answer|statement)\s|选项)?[\"'*_`$({\[]{0,6}(?<![A-Za-z'’])([A-Z])"
-    r"[\"'*_`$)}\].:]{0,8}(?:\s?[(:][^()\n]{1,60}\)?)?\s{0,2}[*_]{0,4}\s{0,2}"
-)
-_SURE = (
-    r"(?:(?:therefore|thus|also|clearly|indeed|hence|actually|definitely|certainly|then)\s){0,3}"
-)
-_IS_CORRECT = re.compile(
-    rf"{_OF_OPTION}(?:(?:is|must be|has to be|would be|should be|seems|will be)\s+{_SURE}"
-    r"(?:the\s)?(?:(?:only|most|one|logically|single)\s){0,3}"
-    r"(?:(?:correct|right|answer|best|most appropriate)\b(?!\s+(?:if|when|were|for)\b)"
-    r"|(?:true|valid|accurate|appropriate)(?=\s*(?:[.!*]|$)))"
-    r"|(?:是|为)?(?:正确|对)(?:的|答案|选项)*)"
-)
-_ASKS = re.compile(r"[\W_]*[A-Za-z][\W_]{0,3}?\?\s*[A-Za-z]")
-_NO_CLAIM = re.compile(
-    r"(?:\b(?:if|whether|nor|neither|and|or|suppose|assume|assuming|unless|why|not|is|are|that only"
-    r"|either|both|say|think)\s+(?:option |choice |answer |statement )?"
-    r"|(?<![A-Za-z])[A-Z][)*]*\s*[,/、和]\s*)$",
-    re.IGNORECASE,
-)
-
-
-def said(answer: str, texts: Mapping[str, str]) -> Reading | None:
-    """Return the option that a text without a box says; None where it says none.
-
-    The last thing said counts: a tag, JSON or ``####`` where there is one, else the last phrase
-    that announces an answer, else a line that is nothing but an option.
-    """
-    text = answer[-_SAID_CHARS:].strip()
-    for told in (answers.tagged(text), answers.in_json(text)):
-        if told is not None:
-            inner = option_of(told, texts)
-            if inner.letter is None and (deeper := _phrases(told.strip(), texts)) is not None:
-                return deeper
-            return inner
-    hashes = answers.last(answers.HASHES, text)
-    if hashes is not None:
-        found = option_of(hashes.group(1), texts)
-        if found.letter is not None or text.endswith(hashes.group(0)):
-            return found
-    found_phrase = _phrases(text, texts)
-    return found_phrase if found_phrase is not None else _bare_line(text, texts)
-
-
-def _phrases(text: str, texts: Mapping[str, str]) -> Reading | None:
-    """Return the last announcement that names, lists or denies options; prose is passed over."""
-    pieces: list[tuple[int, Reading]] = []
-    following = itertools.chain(answers.cues(text), _choosing(text))
-    for at, piece in sorted(following, key=lambda found: -found[0])[:_MAX_CUES]:
-        reading = _first_sentence(piece, texts)
-        if reading.letter is not None or reading.reason != "no_option":
-            pieces.append((at, reading))
-            break
-    for match in _IS_CORRECT.finditer(text):
-        before = text[max(0, match.start() - 40) : match.start()]
-        if match.group(1) in texts and not _NO_CLAIM.search(before):
-            pieces.append((match.start(1), Reading(match.group(1), "", match.group())))
-    return max(pieces, key=lambda found: found[0])[1] if pieces else None
-
-
-def _choosing(text: str) -> Iterator[tuple[int, str]]:
-    for match in _CHOOSES.finditer(text):
-        yield match.end(), text[match.end() : match.end() + 400].split("\n", 1)[0]
-
-
-def _first_sentence(piece: str, texts: Mapping[str, str]) -> Reading:
-    """Read the piece up to its first full stop; a full stop behind the letter is none."""
-    if _ASKS.match(piece):
-        return Reading(None, "no_option", piece)
-    piece = _LATIN.sub("namely", piece)
-    whole = by_text(plain(piece), texts)
-    if whole is not None:
-        return Reading(whole, "", piece)
-    head = re.split(r"(?<=\w[.!?*)])\s+(?![a-z(])|(?<=[。！])", piece, maxsplit=1)[0]
-    reading = option_of(head, texts)
-    return reading if reading.reason != "no_option" else option_of(piece, texts)
-
-
-def _bare_line(text: str, texts: Mapping[str, str]) -> Reading | None:
-    """Return the option of the last or the first line, unless other lines name other ones."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return None
-    naked: dict[int, Reading] = {}
-    marked: dict[int, Reading] = {}
-    for number in {*range(min(len(lines), 60)), *range(max(0, len(lines) - 60), len(lines))}:
-        line = plain(lines[number][:400])
-        letter_only = re.fullmatch(r"[\W_]*[A-Za-z][\W_]*", line)
-        if (letter_only and (line.upper() == line or len(line) <= 4)) or _says_text(line, texts):
-            into = naked
-        elif re.match(r"[\W_]*[A-Z][).:、\]]|[A-Z]\s[-–—]", line) or _behind(line):
-            into = marked
-        else:
-            continue
-        reading = option_of(line, texts)
-        if reading.letter is not None:
-            into[number] = reading
-    for found in (naked, marked, {**marked, **naked}):
-        letters = {reading.letter for reading in found.values()}
-        if len(letters) == 1 and ({0, len(lines) - 1} & set(found)):
-            return found[max(found)]
-    return None

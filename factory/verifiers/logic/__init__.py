@@ -18,10 +18,10 @@ from typing import Any
 
 from factory.records import Item, Verdict
 from factory.verifiers import answers
-from factory.verifiers.choice import reading as choice
+from factory.verifiers.choice.said import answered
 from factory.verifiers.logic import extract, knights, tasks
 
-VERSION = 2
+VERSION = 3
 DEADLINE_S = 20.0
 OPTIONS = ("mode",)
 FILE_OPTIONS = {"mode": "auto"}
@@ -63,6 +63,9 @@ def verify(item: Item, *, mode: str = "boxed") -> Verdict:
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return Verdict.unscored("bad_gold", decided_by="gold")
     if puzzle is not None:
+        fault = knights.fault_of(puzzle)
+        if fault is not None:
+            return Verdict.unscored(f"bad_gold: {fault}", decided_by="gold")
         return _knights(item.answer, puzzle, mode)
     if isinstance(gold, Mapping) and "task" not in gold:
         return Verdict.unscored("bad_gold", decided_by="gold")
@@ -91,7 +94,7 @@ def as_completion(gold: Any, *, mode: str = "boxed") -> str:
                 )
             ]
             return "<answer>\n" + "\n".join(lines) + "\n</answer>"
-        answer = gold.get("answer")
+        answer = tasks.example_of(gold)
         # some tasks have many right answers and name none
         return f"\\boxed{{{answer}}}" if answer is not None else ""
     return f"\\boxed{{{gold}}}"
@@ -132,15 +135,15 @@ def _knights(answer: str, puzzle: knights.Puzzle, mode: str) -> Verdict:
 def _task(gold: Mapping[str, Any], raw: str) -> Verdict:
     shown = extract.cleaned(raw)
     try:
-        score = tasks.score(gold, list(dict.fromkeys((raw, shown))))
-        if score is None:
-            own = tasks.score(gold, [str(gold.get("answer"))])
-            if own is None:
-                return Verdict.unscored("bad_gold", decided_by="scorer")
-            return Verdict.failed("unparsable", decided_by="scorer", extracted=shown)
+        fault = tasks.fault_of(json.dumps(gold, default=str))
+        if fault is not None:
+            return Verdict.unscored(fault, decided_by="scorer")
+        score = tasks.score(gold, extract.readings(raw))
     except tasks.NotScored as reason:
         return Verdict.unscored(str(reason), decided_by="scorer", extracted=shown)
-    if score >= 0.999:
+    if score is None:
+        return Verdict.failed("unparsable", decided_by="scorer", extracted=shown)
+    if score >= tasks.PASSES:
         return Verdict.passed(decided_by="scorer", extracted=shown)
     return Verdict.failed("wrong", decided_by="scorer", extracted=shown)
 
@@ -174,7 +177,7 @@ def _option(item: Item, gold: str, mode: str) -> Verdict:
     texts = {str(letter): str(text) for letter, text in _LISTED.findall(prompt)}
     if gold not in texts:
         texts = {chr(65 + i): "" for i in range(26)}
-    reading = choice.answered(item.answer, texts, mode)
+    reading = answered(item.answer, texts, mode)
     shown = reading.letter or extract.cleaned(reading.piece)[:400]
     if reading.letter is not None or shown:
         return _verdict(reading.letter == gold, "option", shown)

@@ -96,3 +96,20 @@ def answer_of(answer: str, *, mode: str) -> str | None:
         return whole or None
     lines = whole.splitlines()
     return next((line for line in (lines[-1], lines[0]) if _ONE_WORD.fullmatch(line)), None)
+
+
+_THOUSANDS = re.compile(r"[-\u2212]?\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?:\.\d+)?")
+
+
+def readings(raw: str) -> list[str]:
+    r"""Return an answer as it stands, and without its dress, for a scorer that compares text.
+
+    >>> readings(r"\text{1,234}"), readings(r"x = 5")
+    (['\\text{1,234}', '1,234', '1234'], ['x = 5'])
+    """
+    shown = cleaned(raw)
+    out = [raw, shown]
+    if _THOUSANDS.fullmatch(shown):
+        out.append(re.sub(r"[^\d.\u2212-]", "", shown))
+    out += [x.replace("\u2212", "-") for x in out if "\u2212" in x]
+    return list(dict.fromkeys(out))

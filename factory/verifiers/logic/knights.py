@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +49,7 @@ _NO_CLAIM = re.compile(
 _SENTENCE = re.compile(r"(?<=[^\W\d_])[.!。;；](?=\W|$)|[;；]|(?<=[?？])")
 _MARKS = re.compile(r"[*_`\"“”|{}()\[\]$\\]+")
 _MAX_PEOPLE = 20
+_MAX_TRIED = 12
 _MAX_DEPTH = 20
 _MAX_CHARS = 20_000
 _OPERATORS = {"and", "or", "not", "->", "<=>", "telling-truth", "lying"}
@@ -68,6 +71,31 @@ class Puzzle:
             _truth(statement, knights) == knight
             for statement, knight in zip(self.statements, knights, strict=True)
         )
+
+
+@functools.lru_cache(maxsize=4096)
+def fault_of(puzzle: Puzzle) -> str | None:
+    """Tell why a puzzle pays nobody rightly; None where nothing is wrong with it.
+
+    Its solution must fit its statements; up to twelve people, some assignment must, and not all.
+
+    >>> who = ("Ann", "Ben")
+    >>> fault_of(Puzzle(who, (True, True), (("lying", 1), ("lying", 0))))
+    'contradictory'
+    >>> fault_of(Puzzle(who, None, (("telling-truth", 0), ("telling-truth", 1))))
+    'vacuous'
+    """
+    if puzzle.statements is None:
+        return None
+    if puzzle.solution is not None and not puzzle.holds(puzzle.solution):
+        return "contradictory"
+    n = len(puzzle.names)
+    if n > _MAX_TRIED:
+        return None
+    n_fitting = sum(map(puzzle.holds, itertools.product((False, True), repeat=n)))
+    if n_fitting == 0:
+        return "contradictory"
+    return "vacuous" if n_fitting == 2**n else None
 
 
 def _truth(statement: Any, knights: Sequence[bool]) -> bool:
