@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from factory import plugins
+from factory.dialects import join_reasoning
 from factory.errors import FactoryError, UsageError
 from factory.records import Item, message_list
 from factory.stages.checker import Checker
@@ -76,8 +77,9 @@ class RuleReward:
         name: under which TRL logs the reward.
         n_workers: processes for what is not cheap; default: the machine's cores.
 
-    Columns of the dataset that are read, where present: ``gold``, ``verifier``, ``options`` (a
-    mapping or its JSON text), ``target_language``, ``prefill``.
+    Completions are text or messages, whose content may be parts and whose thinking may stand in a
+    field of its own. Columns of the dataset that are read, where present: ``gold``, ``verifier``,
+    ``options`` (a mapping or its JSON text), ``target_language``, ``prefill``.
 
     >>> reward = r1_zero()
     >>> reward(prompts=["1+1?"], completions=["<think>easy</think>\\\\boxed{2}"], gold=["2"])
@@ -133,7 +135,7 @@ class RuleReward:
         ]
         batch = _Batch(
             prompts=[_prompt_messages(p) for p in prompts],
-            texts=[pre + _text(c) for pre, c in zip(prefills, completions, strict=True)],
+            texts=[_whole(pre, c) for pre, c in zip(prefills, completions, strict=True)],
             prefills=prefills,
             golds=_column(columns, "gold", n),
             verifiers=_column(columns, "verifier", n),
@@ -300,9 +302,7 @@ class _Batch:
     def prompt_texts(self) -> list[str | None]:
         """The last user message of each prompt."""
         return [
-            next(
-                (str(m.get("content") or "") for m in reversed(p) if m.get("role") == "user"), None
-            )
+            next((_said(m.get("content")) for m in reversed(p) if m.get("role") == "user"), None)
             for p in self.prompts
         ]
 
@@ -319,11 +319,32 @@ def _prompt_messages(prompt: Any) -> list[Mapping[str, Any]]:
         return []
 
 
-def _text(completion: Any) -> str:
-    """Return a completion's text: itself, or what its assistant messages say."""
+def _whole(prefill: str, completion: Any) -> str:
+    """Return prefill and completion as one text: itself, or what its assistant messages say.
+
+    Where TRL has read the thinking of a message into a field of its own, the two halves are joined
+    again; the tag that the template had written is a part of that.
+    """
     if isinstance(completion, str):
-        return completion
-    return "".join(str(m.get("content") or "") for m in completion if m.get("role") == "assistant")
+        return prefill + completion
+    messages = [m for m in completion if m.get("role") == "assistant"]
+    answer = "".join(_said(m.get("content")) for m in messages)
+    thoughts = [_said(next((m[k] for k in _THOUGHTS if m.get(k)), None)) for m in messages]
+    if not any(thoughts):
+        return prefill + answer
+    return join_reasoning("\n".join(filter(None, thoughts)), answer)
+
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+
+
+def _said(content: Any) -> str:
+    """Return the text of a message's content, which may be a list of parts."""
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return "".join(
+            str(p.get("text") or "") if isinstance(p, Mapping) else str(p) for p in content
+        )
+    return str(content or "")
 
 
 def _wanted_options(part: Part, name: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 """Rewards: parts add up, what is unscored is masked, and TRL leaves such a row out of its group."""
+# ruff: noqa: E501 - one case, one line
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from distill.rewards import Part, RuleReward, r1_zero, reasoning_rl
+from factory.dialects import DIALECTS
 from factory.errors import UsageError
 
 GOOD = "<think>\nOne and one is two.\n</think>\n\\boxed{2}"
@@ -53,6 +55,93 @@ def test_language_joins_the_sum_and_an_empty_thinking_does_not_escape_it() -> No
     assert rewards[1] is not None
     assert rewards[1] < 2.2
     assert rewards[2] == pytest.approx(1.0)
+
+
+def forms_of(dialect: str) -> dict[str, tuple[str, float]]:
+    """Return completions of a dialect to the gold 2, with what is paid: accuracy + format."""
+    marks = DIALECTS[dialect]
+    begin, end = marks.think
+    first, last = marks.answer or ("", "")
+    middle = f"{end}{marks.between}{first}"
+    return {
+        "right": (f"{begin}\nIt is two.\n{middle}\\boxed{{2}}{last}", 2.0),
+        "right, an end token": (f"{begin}\nIt is two.\n{middle}\\boxed{{2}}{last}<|im_end|>", 2.0),
+        "wrong": (f"{begin}\nIt is two.\n{middle}\\boxed{{3}}{last}", 1.0),
+        "only in the thinking": (f"{begin}\n\\boxed{{2}}\n{middle}done{last}", 1.0),
+        "empty thinking": (f"{begin}{middle}\\boxed{{2}}{last}", 1.0),
+        "no answer": (f"{begin}It is two{middle}{last}", 0.0),
+        "cut off": (f"{begin}\nso \\boxed{{2}}", 0.0),
+        "cut off behind words": (f"Okay. {begin}\nso \\boxed{{2}}", 0.0),
+        "cut off behind a cue": (f"{begin}\nThe answer is 2.", 0.0),
+        "thinking again, cut off": (f"{begin}a{middle}hm{last}{begin}\\boxed{{2}}", 0.0),
+        "thinking again": (f"{begin}a{middle}\\boxed{{3}}{last}{begin}\\boxed{{2}}{end}", 0.0),
+    }
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_every_dialect_is_paid_and_thinking_never_is(dialect: str) -> None:
+    forms = forms_of(dialect)
+    texts = [text for text, _ in forms.values()]
+    expected = {name: paid for name, (_, paid) in forms.items()}
+    for mode in ("boxed", "auto"):
+        paid = call(r1_zero(dialect=dialect, mode=mode), texts)
+        assert dict(zip(forms, paid, strict=True)) == expected, mode
+    begin = DIALECTS[dialect].think[0]
+    rest = [text.removeprefix(begin) for text in texts if text.startswith(begin)]
+    wanted = [paid for text, paid in forms.values() if text.startswith(begin)]
+    assert call(r1_zero(dialect=dialect, prefill=begin), rest) == wanted
+
+
+def test_thinking_of_another_dialect_is_not_paid_either() -> None:
+    for mark in (d.think[0] for d in DIALECTS.values()):
+        assert call(r1_zero(mode="auto"), [f"{mark}so \\boxed{{2}}", f"Hm. {mark}2"]) == [0.0, 0.0]
+    told = "<reasoning>\\boxed{2}</reasoning><answer>3</answer>"
+    assert call(r1_zero(mode="auto"), [told]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("verifier", "gold", "options", "answer", "paid"),
+    [
+        ("choice", "B", {"options": ["Paris", "London"]}, "\\boxed{London}", 2.0),
+        ("choice", "B", '{"options": ["Paris", "London"]}', "\\boxed{(B) Paris}", 1.0),
+        ("choice", "B", {"options": ["a", "b"], "mode": None, "loose": None}, "\\boxed{B}", 2.0),
+        ("choice", "B", {"options": ["a", "b"], "mode": "auto"}, "The answer is B.", 2.0),
+        ("choice", "B", None, "The answer is B.", 1.0),
+        ("choice", "B", {"options": None}, "\\boxed{B}", 2.0),
+        (None, "B", None, "\\boxed{B}", 2.0),
+        ("math", "2", {"mode": "auto"}, "The answer is 2.", 2.0),
+        ("math", "2", {"mode": "anything"}, "\\boxed{2}", None),
+        ("math", "2", {"options": ["a", "b"]}, "\\boxed{2}", None),
+        ("choice", "C", {"options": ["a", "b"]}, "\\boxed{C}", None),
+        (None, {"instruction_ids": ["punctuation:no_comma"], "kwargs": [{}]}, None, "a b", 2.0),
+        (None, '{"instruction_ids": ["punctuation:no_comma"], "kwargs": [{}]}', None, "a, b", 1.0),
+        ("constraints", {"instruction_ids": [], "kwargs": []}, None, "a b", None),
+        ("logic", {"names": ["Ann", "Ben"], "statements": "(('lying', 0), ('lying', 1))"}, None, "\\boxed{x}", None),
+        (None, '{"task": "countdown", "answer": "3*7+5", "metadata": {"numbers": [3, 5, 7], "target": 26}}', None, "\\boxed{5+3*7=26}", 2.0),
+    ],
+)  # fmt: skip
+def test_a_row_has_its_own_verifier_and_options(
+    verifier: str | None, gold: object, options: object, answer: str, paid: float | None
+) -> None:
+    text = f"<think>\nSo it is.\n</think>\n{answer}"
+    rewards = call(
+        r1_zero(),
+        [GOOD, text],
+        verifier=["math", verifier],
+        gold=["2", gold],
+        options=[None, options],
+    )
+    assert rewards == [2.0, paid]
+
+
+def test_halves_that_trl_took_apart_are_joined_again() -> None:
+    said = {"role": "assistant", "content": "\\boxed{2}", "reasoning_content": "One and one."}
+    parts = {"role": "assistant", "content": [{"type": "text", "text": GOOD}]}
+    cut = {"role": "assistant", "content": None, "reasoning_content": "so \\boxed{2}"}
+    tool = {"role": "tool", "content": "\\boxed{2}"}
+    completions = [[said], [parts], [cut], [tool]]
+    assert call(r1_zero(), completions) == [2.0, 2.0, 0.0, 0.0]
+    assert call(r1_zero(prefill="<think>\n"), [[said], [cut]]) == [2.0, 0.0]
 
 
 def test_a_prefill_that_the_template_wrote_counts() -> None:

@@ -22,6 +22,18 @@ OPTIONS = ("loose",)
 _MAX_CHARS = 500_000
 
 
+def fits_gold(gold: object) -> bool:
+    """Tell whether a gold without a verifier is a list of instructions."""
+    if isinstance(gold, str) and gold.lstrip()[:1] == "{" and '"instruction_id' in gold:
+        try:
+            gold = json.loads(gold)
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(gold, Mapping) and bool(
+        {"instruction_ids", "instruction_id_list"} & set(gold)
+    )
+
+
 def verify(item: Item, *, loose: bool = False) -> Verdict:
     """Judge whether the answer follows every instruction of the gold.
 

@@ -41,6 +41,18 @@ _SAME_WORD = {
 }
 
 
+def fits_gold(gold: object) -> bool:
+    """Tell whether a gold without a verifier is a procedural task or a puzzle with its statements.
+
+    >>> fits_gold('{"task": "chain_sum", "answer": "5", "metadata": {}}'), fits_gold("(E)")
+    (True, False)
+    """
+    found = _structured(gold)
+    return isinstance(found, Mapping) and (
+        {"task", "metadata"} <= set(found) or {"names", "statements"} <= set(found)
+    )
+
+
 def verify(item: Item, *, mode: str = "boxed") -> Verdict:
     r"""Judge the answer of a logic task.
 

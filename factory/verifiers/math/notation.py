@@ -38,23 +38,28 @@ _MAGNITUDE = re.compile(
 )
 
 
-def same_in_its_magnitude(ours: str, theirs: str) -> bool:
+def same_in_its_magnitude(gold: str, answer: str, question: str = "") -> bool:
     """Tell whether one side is the other without its "million".
 
-    Only for a decimal such as the bare 1.5 of "1.5 million": the question counts in millions, as
-    its fraction shows.
+    Only for a decimal such as the bare 1.5 of "1.5 million": that the question counts in millions
+    is known where the gold says it, or the question itself.
 
     >>> same_in_its_magnitude("1.5 million", "1.5"), same_in_its_magnitude("5 million", "5")
     (True, False)
+    >>> [same_in_its_magnitude("1.5", "1.5 million", q) for q in ("", "How many millions?")]
+    [False, True]
     """
-    a, b = _MAGNITUDE.fullmatch(ours), _MAGNITUDE.fullmatch(theirs)
+    a, b = _MAGNITUDE.fullmatch(gold), _MAGNITUDE.fullmatch(answer)
     if a is None or b is None or (a[2] is None) == (b[2] is None):
+        return False
+    if a[2] is None and re.sub("[^a-z]", "", _ILLION.search(b[2])[0].lower()) not in question:  # type: ignore[index]
         return False
     return (
         a[1].rstrip("0") == b[1].rstrip("0") and abs(float(a[1])) >= 1 and not a[1].endswith(".0")
     )
 
 
+_ILLION = re.compile("thousand|[a-z]+illion", re.IGNORECASE)
 _CIRCLED = re.compile("[①-⑳]")
 
 

@@ -6,6 +6,8 @@ does not know raises ``ParseError`` and goes on to the next step of the cascade.
 
 from __future__ import annotations
 
+import re
+
 from factory.verifiers.math import reading
 from factory.verifiers.math.factors import Factors
 from factory.verifiers.math.nodes import (
@@ -23,6 +25,7 @@ from factory.verifiers.math.nodes import (
     show,
     signed,
 )
+from factory.verifiers.math.numbers import symbols
 from factory.verifiers.math.tokens import RELATIONS, Token, tokenize
 
 _SEPARATORS = frozenset((("op", ","), ("op", ";"), ("op", "or")))
@@ -54,7 +57,8 @@ def parse(text: str, *, thousands: bool = True) -> Node:
     if not tokens:
         raise ParseError("empty")
     try:
-        return _read(tokens)
+        node = _read(tokens)
+        return ("builder", node[1]) if _is_conjunction(text, node) else node
     except (RecursionError, ValueError, OverflowError) as error:
         # Python refuses to write integers of more than 4,300 digits, for one.
         raise ParseError(str(error)) from error
@@ -76,6 +80,20 @@ def _read(tokens: list[Token]) -> Node:
         if side is None:
             raise
         return ("rel", (UNREAD, Parser(side).whole()), ("=",))
+
+
+_AND = re.compile(r"\band\b|\\land\b|\\wedge\b|且")
+_OR = re.compile(r"[,;]|\bor\b|\\lor\b|\\vee\b|\\cup\b|或")
+
+
+def _is_conjunction(text: str, node: Node) -> bool:
+    """Tell whether inequalities of one name are joined by nothing but "and": both must hold."""
+    if node[0] != "list" or not _AND.search(text) or _OR.search(text):
+        return False
+    return (
+        all(n[0] == "rel" and set(n[2]) <= INEQUALITIES for n in node[1])
+        and len({s for n in node[1] for side in n[1] for s in symbols(side)}) == 1
+    )
 
 
 def _with_unions(tokens: list[Token]) -> list[Token]:

@@ -8,7 +8,7 @@ n") are never left out: then the grammar does not know the answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from factory.verifiers.math.nodes import Node, ParseError
 from factory.verifiers.math.tokens import RELATIONS, Token
@@ -47,6 +47,8 @@ def without_label(tokens: list[Token]) -> list[Token]:
     """Take off what names the answer: words with a colon or a verb, ``l:`` before an equation."""
     while len(tokens) > 1 and tokens[0][0] == "text":
         label = tokens[0][1]
+        if _are_labels(tokens):
+            return [*_with_equals(tokens)]
         if denies(label):
             break
         if tokens[1] == ("op", ":") or tokens[1][1] in ("=", "approx"):
@@ -63,6 +65,22 @@ def without_label(tokens: list[Token]) -> list[Token]:
     if is_named and any(t[1] == "=" for t in tokens[2:]):
         return tokens[2:]
     return tokens
+
+
+def _are_labels(tokens: list[Token]) -> bool:
+    """Tell whether several parts have each a name: "length = 4, width = 3"."""
+    return any(
+        sign in (("op", ","), ("op", ";")) and part[0] == "text" and equals[1] in ("=", ":")
+        for sign, part, equals in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    )
+
+
+def _with_equals(tokens: list[Token]) -> Iterator[Token]:
+    """Write the colon behind a name as an equals sign."""
+    before: Token = ("", "")
+    for token in tokens:
+        yield ("op", "=") if token == ("op", ":") and before[0] == "text" else token
+        before = token
 
 
 def without_qualifier(tokens: list[Token], parse: Parse) -> list[Token]:

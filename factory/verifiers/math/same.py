@@ -11,6 +11,7 @@ import math
 import re
 from fractions import Fraction
 
+from factory.verifiers.math.named import canonical
 from factory.verifiers.math.nodes import UNREAD, Node, ParseError, divide, multiply
 from factory.verifiers.math.numbers import (
     NotRational,
@@ -38,6 +39,7 @@ from factory.verifiers.math.quantities import (
     same_without_unit,
 )
 from factory.verifiers.math.regions import (
+    Interval,
     intervals,
     is_region,
     listed,
@@ -70,7 +72,7 @@ def same(a: Node, b: Node) -> bool | None:
     if a_kind == "rel" or b_kind == "rel":
         return _relations(a, b)
     if is_region(a) or is_region(b):
-        ours, theirs = intervals(a), intervals(b)
+        ours, theirs = (_as_region(x, beside=y) for x, y in ((a, b), (b, a)))
         if ours is not None and theirs is not None:
             return same_intervals(ours, theirs)
         if a_kind != b_kind:
@@ -94,6 +96,13 @@ def same(a: Node, b: Node) -> bool | None:
     if a_kind != "value":
         return None if a_kind in ("union", "builder") else False
     return _values(a, b)
+
+
+def _as_region(node: Node, *, beside: Node) -> list[Interval] | None:
+    """Return the intervals of an answer; a value is a set of one beside a condition."""
+    if beside[0] == "builder" and kind_of(node) == "value":
+        node = ("set", (node,))
+    return intervals(node)
 
 
 # ---- scalars with and without a unit
@@ -143,7 +152,7 @@ def _texts(a: Node, b: Node) -> bool | None:
 
 def _words(node: Node) -> str | None:
     if node[0] == "text" or node[0] == "sym":
-        return word_form(str(node[1]))
+        return canonical(word_form(str(node[1])))
     if node[0] == "unit" and node[1][0] in ("text", "sym"):
         return f"{_words(node[1])} {node[2]}".casefold()
     return None
@@ -310,6 +319,8 @@ def _relations(a: Node, b: Node) -> bool | None:
     relation, other = (a, b) if a[0] == "rel" else (b, a)
     if "~" in relation[2]:
         return _with_approximation(relation, other)
+    if is_region(other) and (x := intervals(relation)) and (y := intervals(other)):
+        return same_intervals(x, y)
     if _is_equation(relation):
         if other[0] in ("list", "set") and len(_members(other)) > 1:
             return False
