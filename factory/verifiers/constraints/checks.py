@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Check = Callable[..., bool]
-_BULLET_STAR = re.compile(r"^\s*\*[^\*].*$", re.M)
-_BULLET_DASH = re.compile(r"^\s*-.*$", re.M)
+# Every pattern is linear: none starts again inside of a run that it has already looked at.
+_BULLET_STAR = re.compile(r"^[^\S\n]*\*[^\*].*$", re.M)
+_BULLET_DASH = re.compile(r"^[^\S\n]*-.*$", re.M)
 _TOKEN = re.compile(r"(?:[^\W_]\.){2,}|[\w$%]+(?:[-'’./][\w]+)*|[^\w\s]")
 _CONTRACTION = re.compile(r"(?<=[^\W\d_])(n['’]t|['’](?:s|m|d|ll|re|ve))(?!\w)", re.I)
 _NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -25,7 +26,7 @@ _ABBREVIATIONS = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Gen|Sen|Gov|Rep|Rev|Col|Sgt|Maj|Mt|vs)\."
     r"|\b(?:No|[Ff]ig|[Ee]q|[Vv]ol|[Cc]h|pp?|approx|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)"
     r"\.(?=\s*\d)|(?<![.\w\u2024])[A-HJ-Z]\.(?![A-Za-z]\.)"
-    r"|\b(?:Sr|Jr|etc|Inc|Ltd|Co|Ph\.D)\.(?=\s+[a-z\d,])|\.{2,}(?=\s*[a-z])"
+    r"|\b(?:Sr|Jr|etc|Inc|Ltd|Co|Ph\.D)\.(?=\s+[a-z\d,])|(?<!\.)\.{2,}+(?=\s*[a-z])"
     r"|(?m:^[ \t]*\d{1,3}\.(?=\s))"
 )
 _DOTTED = re.compile(r"(?<![.\w])(?:[A-Za-z]\.){2,}")
@@ -35,7 +36,7 @@ _STARTS = re.compile(
 )
 """What follows a dotted sign (U.S., p.m.) that ends its sentence."""
 _DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
-_SENTENCE_END = re.compile(r"[.!?。！？]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+")
+_SENTENCE_END = re.compile(r"(?<![.!?。！？])[.!?。！？]++[\"'”’)\]*_]*+(?=\s|$)|[。！？]++")
 
 
 def _compare(count: int, relation: str, bound: int) -> bool:
@@ -90,6 +91,7 @@ def language_of(text: str) -> str | None:
     """
     # ASCII letters and all that is not ASCII: vowel signs of many scripts are no word characters
     words = re.sub(r"[\x00-@\[-`{-\x7f]+", " ", text[:20_000]).strip()
+    words = words.encode("utf-8", "replace").decode()  # a lone surrogate is no text
     if not words:
         return None
     labels = _model().predict(words.lower(), k=1)[0]
@@ -141,9 +143,9 @@ def _number_paragraphs(text: str, *, num_paragraphs: int) -> bool:
 
 
 def _postscript(text: str, *, postscript_marker: str) -> bool:
-    known = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
-    pattern = known.get(postscript_marker, re.escape(postscript_marker.lower()) + r".*$")
-    return re.search(pattern, text.lower(), re.M) is not None
+    known = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
+    pattern = known.get(postscript_marker, re.escape(postscript_marker.lower()))
+    return re.search(pattern, text.lower()) is not None
 
 
 def _existence(text: str, *, keywords: list[str]) -> bool:
@@ -216,7 +218,11 @@ def _end_checker(text: str, *, end_phrase: str) -> bool:
 
 
 def _title(text: str) -> bool:
-    return any(x.lstrip("<").rstrip(">").strip() for x in re.findall(r"<<[^\n]+>>", text))
+    for line in text.split("\n"):
+        begin, end = line.find("<<"), line.rfind(">>")
+        if 0 <= begin < end and line[begin:end].strip("<> \t"):
+            return True
+    return False
 
 
 def _english_capital(text: str) -> bool:
