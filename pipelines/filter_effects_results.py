@@ -138,7 +138,7 @@ def lines_of(results: Sequence[Result]) -> list[Line]:
                 by_seed=tuple(r.found.pass_at_1 for r in group),
                 gain=gain, gain_by_seed=tuple(by_seed),
                 consistency=mean_interval(own["language_consistency"].to_list()),
-                tokens=mean_interval(own["completion_tokens"].to_list()),
+                tokens=mean_interval(own["completion_tokens"].to_list(), bounded=False),
                 form=mean_interval(own["format"].to_list()),
                 same_rows=same_rows,
             )

@@ -7,9 +7,19 @@ import random
 from fractions import Fraction
 from math import comb
 
+import numpy as np
 import pytest
 
-from factory.metrics import cons_at_k, mean_interval, paired_difference, pass_at_k, pass_rate
+from factory.metrics import (
+    cons_at_k,
+    mean_interval,
+    over_seeds,
+    paired_difference,
+    pass_at_k,
+    pass_rate,
+    smallest_difference,
+    student,
+)
 
 PASS_AT_K = [  # n, c, k, value, why
     (1, 1, 1, 1.0, "one right sample"),
@@ -104,27 +114,64 @@ def test_pass_rate_without_scored_samples_is_undefined() -> None:
     assert pass_rate(n=4, c=0) == 0.0
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
-    generator = random.Random(11)
-    held = 0
-    for round_ in range(300):
-        values = [float(generator.random() < 0.3) for _ in range(200)]
-        found = mean_interval(values, n_resamples=1000, seed=round_)
+# Kinds of benchmarks: rates of problems spread, in the middle, hard, easy (Beta distributions).
+KINDS = [(0.5, 0.5), (2.0, 2.0), (0.3, 1.7), (2.0, 0.25)]
+
+
+@pytest.mark.parametrize("k", [4, 64])
+@pytest.mark.parametrize("n_problems", [30, 200, 500])
+def test_the_interval_holds_the_truth_as_often_as_it_says(n_problems: int, k: int) -> None:
+    generator = np.random.default_rng([n_problems, k])
+    for a, b in KINDS:
+        held = 0
+        for _ in range(1000):
+            rates = generator.binomial(k, generator.beta(a, b, n_problems)) / k
+            found = mean_interval(rates.tolist())
+            assert found.low is not None
+            assert found.high is not None
+            held += found.low <= a / (a + b) <= found.high
+        assert 0.93 <= held / 1000 <= 0.97, (a, b)
+
+
+@pytest.mark.parametrize("n_problems", [30, 200])
+def test_the_interval_of_a_difference_holds_it_as_often_as_it_says(n_problems: int) -> None:
+    generator = np.random.default_rng(n_problems)
+    held = shown = 0
+    for _ in range(1000):
+        easy = generator.beta(1.0, 1.0, n_problems)
+        before = generator.binomial(4, easy * 0.9) / 4
+        after = generator.binomial(4, easy * 0.9 + 0.1) / 4
+        found = paired_difference(before.tolist(), after.tolist())
+        least = smallest_difference(before.tolist(), after.tolist())
         assert found.low is not None
         assert found.high is not None
-        held += found.low <= 0.3 <= found.high
-    assert 0.90 <= held / 300 <= 0.99
+        assert least is not None
+        held += found.low <= 0.1 <= found.high
+        # Scaled to the smallest difference that it can show, it is shown four times in five.
+        shown += found.low - 0.1 + least > 0
+    assert 0.93 <= held / 1000 <= 0.97
+    assert 0.76 <= shown / 1000 <= 0.84
 
 
-def test_few_and_many_kinds_of_values_give_the_same_interval() -> None:
-    generator = random.Random(5)
-    coarse = [generator.randrange(5) / 4 for _ in range(500)]
-    fine = [
-        v + generator.random() * 1e-9 for v in coarse
-    ]  # all different: the other way of drawing
-    a, b = mean_interval(coarse), mean_interval(fine)
-    assert a.low == pytest.approx(b.low, abs=0.005)
-    assert a.high == pytest.approx(b.high, abs=0.005)
+def test_the_interval_over_seeds_holds_the_rate_of_these_problems() -> None:
+    generator = np.random.default_rng(3)
+    rates, held = generator.beta(0.5, 0.5, 30), 0
+    for _ in range(1000):
+        marks = (generator.random((30, 8)) < rates[:, None]).astype(float)
+        found, apart = over_seeds(marks.tolist())
+        assert found.low is not None
+        assert found.high is not None
+        assert apart is not None
+        held += found.low <= rates.mean() <= found.high
+    assert 0.93 <= held / 1000 <= 0.97
+    assert over_seeds([[1.0, None], [None, None]])[0].mean == 1.0
+    assert over_seeds([])[0].mean is None
+
+
+def test_students_quantile_is_the_published_one() -> None:
+    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 29: 2.045, 199: 1.972}
+    for df, value in table.items():
+        assert student(0.95, df) == pytest.approx(value, rel=0.005)
 
 
 def test_the_interval_has_the_width_of_the_normal_one() -> None:
@@ -140,7 +187,7 @@ def test_undefined_prompts_are_left_out_and_counted() -> None:
     assert (found.mean, found.n, found.n_undefined) == (0.5, 2, 2)
     nothing = mean_interval([None])
     assert (nothing.mean, nothing.low, nothing.n) == (None, None, 0)
-    assert mean_interval([1.0]).low is None, "one prompt cannot be resampled"
+    assert mean_interval([1.0]).low is None, "one prompt shows no spread"
 
 
 def test_pairing_cancels_how_hard_a_prompt_is() -> None:
@@ -150,7 +197,7 @@ def test_pairing_cancels_how_hard_a_prompt_is() -> None:
     assert found.mean == pytest.approx(0.11)
     assert found.low is not None
     assert found.high is not None
-    assert found.high - found.low < 0.005, "unpaired it would be 0.16 wide"
+    assert found.high - found.low < 0.0055, "unpaired it would be 0.16 wide"
     assert paired_difference([1.0, None], [None, 1.0]).n_undefined == 2
     with pytest.raises(ValueError, match="pair them"):
         paired_difference([1.0], [1.0, 0.0])

@@ -2,7 +2,7 @@
 
 ``evaluate`` makes the samples that are missing (k = 4 to 16 makes twelve more per prompt), checks
 that every wanted sample is there exactly once, and measures: pass@1 as the mean over k samples with
-a bootstrap interval over prompts, unbiased pass@k, cons@k, truncation, format, language and
+an interval over prompts, unbiased pass@k, cons@k, truncation, format, language and
 readability of the thinking. ``paired`` compares two models on the same prompts. Undefined is None,
 never zero.
 """
@@ -35,6 +35,7 @@ _SCORES = {"language": "language_consistency", "readability": "readability"}
 # Columns of ``per_prompt`` that are means over a prompt's samples.
 _MEANS = ("truncated", "format", "language_consistency", "readability", "completion_tokens",
           "reasoning_chars")  # fmt: skip
+_LENGTHS = ("completion_tokens", "reasoning_chars")
 
 __all__ = [
     "FORM",
@@ -194,7 +195,10 @@ def measure(
     metrics = {
         "pass@1": mean_interval(per_prompt["pass_rate"].to_list()),
         "cons@k": mean_interval(per_prompt["cons"].to_list()),
-        **{name: mean_interval(per_prompt[name].to_list()) for name in _MEANS},
+        **{
+            name: mean_interval(per_prompt[name].to_list(), bounded=name not in _LENGTHS)
+            for name in _MEANS
+        },
     }
     return Evaluation(
         benchmark=benchmark,
@@ -328,7 +332,7 @@ def summarise(
     frame = pl.DataFrame(
         rows, schema_overrides=dict.fromkeys(floats, pl.Float64), infer_schema_length=None
     )
-    return frame, {n: mean_interval(v, n_resamples=1).mean for n, v in unbiased.items()}
+    return frame, {n: mean_interval(v).mean for n, v in unbiased.items()}
 
 
 def _vote(sample: Mapping[str, Any]) -> str | None:

@@ -137,7 +137,7 @@ class Paired:
 def paired(
     before: Evaluation, after: Evaluation, *, metrics: Sequence[str] = ("pass_rate",)
 ) -> Paired:
-    """Return the difference per metric with its interval, prompts resampled in pairs.
+    """Return the difference per metric with its interval, prompt by prompt.
 
     Args:
         before: a model's evaluation.

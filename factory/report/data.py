@@ -297,7 +297,7 @@ def _rates(con: duckdb.DuckDBPyConnection) -> list[Rate]:
         order="source, model",
     ).rows
     return [
-        Rate(source, model, int(n), int(scored), mean_interval(rates, n_resamples=2000))
+        Rate(source, model, int(n), int(scored), mean_interval(rates))
         for source, model, n, scored, rates in rows
     ]
 
