@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from catalogs import releases
 from factory.errors import CorruptError, StoreError
-from factory.records import SQL_TYPES, TABLES
+from factory.records import EVALUATIONS, SQL_TYPES, TABLES
 from factory.records.ids import key_of
 from factory.sets.splits import evaluation_sql
 from factory.store import Store, wide
@@ -195,9 +195,10 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
             source = f"(SELECT *, left(gold, 200) AS gold_short FROM {source})"
         shown = ", ".join(quoted(c) for c in _columns(con, name))
         con.execute(f"INSERT INTO {name} BY NAME SELECT {shown} FROM {source}")
-    for name in sorted(store.tables()):
+    for name in sorted({*store.tables(), *EVALUATIONS}):
         if name.partition(".")[0] not in TABLES:
-            source = relation(name, store.table(name).form.columns)
+            form = store.table(name).form if store.has(name) else EVALUATIONS[name]
+            source = relation(name, form.columns)
             taken = name in _columns_by_table(con)
             shown = f"store_{name}" if taken else name
             con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")

@@ -117,8 +117,26 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
                    help="argument of the engine, e.g. max_num_seqs=64")  # fmt: skip
     p.add_argument("--allow-missing", action="store_true",
                    help="measure what exists where samples could not be made")  # fmt: skip
+    p.add_argument("--seed", type=int, default=0, help="of the sampling: another, other samples")
+    p.add_argument("--context", type=int, metavar="N",
+                   help="tokens of prompt and answer, of a model that is served")  # fmt: skip
+    p.add_argument("--checkpoints", action="store_true",
+                   help="evaluate every checkpoint of the run in the folder MODEL")  # fmt: skip
+    p.add_argument("--trained-on", metavar="PATH",
+                   help="training data (a release): say which problems it holds")  # fmt: skip
+    p.add_argument("--price", metavar="KEY=NUMBER", action="append", default=[],
+                   help="e.g. per_million_completion_tokens=2")  # fmt: skip
+    p.add_argument("--page", metavar="FILE", help="write the results as one HTML page")
     p.add_argument("--plan", action="store_true", help="say what is missing, and stop")
     p.set_defaults(run="distill.cli_evaluate:evaluate")
+
+
+def _compare(p: argparse.ArgumentParser) -> None:
+    p.add_argument("a", metavar="A", help="a model that was evaluated, or an evaluation_id")
+    p.add_argument("b", metavar="B", help="another, on the same prompts")
+    p.add_argument("--benchmark", metavar="NAME", help="where they were evaluated on several")
+    _store(p)
+    p.set_defaults(run="distill.cli_evaluate:compare")
 
 
 def _recipe(p: argparse.ArgumentParser) -> None:
@@ -131,6 +149,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
     ("benchmarks", "benchmarks: which run, which need a judge, how each is asked", _benchmarks),
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
+    ("compare", "two evaluations on the same prompts, with what so many could show", _compare),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
     ("recipe", "print a commented example of a recipe, with every key", _recipe),
 ]

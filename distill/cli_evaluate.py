@@ -1,4 +1,4 @@
-"""The work of ``distill evaluate`` and ``distill benchmarks``; imported when one is called."""
+"""The work of ``distill evaluate``, ``benchmarks`` and ``compare``; imported when one is called."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def _shown(prompt: Prompt, model: str | None) -> str:
 
 
 def questions(
-    name: str, args: Namespace, *, left_out: Counter[str], limit: int | None
+    name: str, args: Namespace, *, left_out: Counter[str], limit: int | None, asked: bool = True
 ) -> Iterator[Pair]:
-    """Yield a benchmark's prompts as the command line asks for them."""
+    """Yield a benchmark's prompts as the command line asks for them, or the bare questions."""
     from factory.sources.template import open_source
 
     options: dict[str, Any] = {
@@ -108,7 +108,9 @@ def questions(
         "release": args.release, "since": args.since, "until": args.until,
         "seed": args.options_seed, "left_out": left_out,
     }  # fmt: skip
-    if args.template:
+    if not asked:
+        options["asked"] = False
+    elif args.template:
         options["template"] = args.template
     yield from open_source("benchmark", options)
 
@@ -124,47 +126,107 @@ def _out(left_out: Counter[str]) -> str:
 
 def evaluate(args: Namespace) -> int:
     """``distill evaluate``."""
-    from distill.evaluate import evaluate as measure
     from distill.evaluate import unique_pairs
+    from distill.evaluate.contamination import contamination
+    from distill.evaluate.fitting import checkpoints, fit, on_all_devices
+    from distill.evaluate.page import page
+    from factory.stages.generate.price import Price
+
+    store = Store(args.store)
+    name, k, pairs, bare = _asked(args, store)
+    pairs = unique_pairs(pairs)
+    asked = Sampling(
+        temperature=args.temperature, top_p=args.top_p, max_tokens=args.max_tokens,
+        prefill=args.prefill, seed=args.seed,
+    )  # fmt: skip
+    try:
+        price = Price(**{k: float(v) for k, _, v in (p.partition("=") for p in args.price)})
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"--price {' '.join(args.price)}", "KEY=NUMBER, e.g. per_million_completion_tokens=2"
+        ) from None
+    trained_on = contamination(args.trained_on, bare) if args.trained_on else None
+    models: list[tuple[int | None, str]] = [(None, args.model)]
+    if args.checkpoints:
+        models = [(step, str(path)) for step, path in checkpoints(Path(args.model))]
+    found = []
+    for step, model in models:
+        settings = on_all_devices(args.engine, _settings(args))
+        sampling = fit(
+            asked, [prompt for prompt, _ in pairs], engine=args.engine, model=model,
+            settings=settings, context=args.context, say=say,
+        )  # fmt: skip
+        if args.plan:
+            _plan(args, store, name, k, pairs, model, settings, sampling)
+            continue
+        out = _measured(
+            args, store, pairs, model, settings, benchmark=name, k=k, sampling=sampling,
+            price=price if args.price else None, trained_on=trained_on,
+        )  # fmt: skip
+        found.append(out)
+        if step is not None:
+            say(f"step {step}")
+        for line in out.lines():
+            say(line)
+    if args.page and found:
+        Path(args.page).write_text(page(found), encoding="utf-8")
+        say(f"page: {args.page}")
+    return 0
+
+
+def _plan(
+    args: Namespace, store: Store, name: str, k: int, pairs: list[Pair], model: str,
+    settings: dict[str, Any], sampling: Sampling,
+) -> None:  # fmt: skip
     from factory.engines.base import identify
-    from factory.engines.opening import Work, open_engine
     from factory.stages.generate import plan
     from factory.stages.generate.policy import Policy
 
-    store = Store(args.store)
-    name, k, pairs = _asked(args, store)
-    sampling = Sampling(
-        temperature=args.temperature, top_p=args.top_p, max_tokens=args.max_tokens,
-        prefill=args.prefill,
-    )  # fmt: skip
-    pairs = unique_pairs(pairs)
-    settings = _settings(args)
-    if args.plan:
-        who = identify(args.engine, args.model, settings)
-        counts = plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
-        say(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
-        for key, value in counts.items():
-            say(f"  {key.replace('_', ' '):28} {value:,}")
-        return 0
+    who = identify(args.engine, model, settings)
+    counts = plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
+    say(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
+    for key, value in counts.items():
+        say(f"  {key.replace('_', ' '):28} {value:,}")
+
+
+def _measured(
+    args: Namespace, store: Store, pairs: list[Pair], model: str, settings: dict[str, Any],
+    *, sampling: Sampling, **more: Any,
+) -> Any:  # fmt: skip
+    from distill.evaluate import evaluate as measure
+    from factory.engines.opening import Work, open_engine
+    from factory.stages.generate.progress import View
+
     work = Work([prompt for prompt, _ in pairs], sampling)
-    engine = open_engine(args.engine, args.model, settings, work=work)
+    engine = open_engine(args.engine, model, settings, work=work)
+    view = View()
     try:
-        found = measure(
-            store, pairs, engine, benchmark=name, k=k, sampling=sampling,
-            allow_missing=args.allow_missing,
+        return measure(
+            store, pairs, engine, sampling=sampling, allow_missing=args.allow_missing,
+            on_progress=view, **more,
         )  # fmt: skip
     finally:
+        view.close()
         engine.close()
-    for line in found.lines():
+
+
+def compare(args: Namespace) -> int:
+    """``distill compare A B``."""
+    from distill.evaluate.compare import lines, recorded
+
+    store = Store(args.store)
+    before, after = (recorded(store, w, benchmark=args.benchmark) for w in (args.a, args.b))
+    for line in lines(before, after):
         say(line)
     return 0
 
 
-def _asked(args: Namespace, store: Store) -> tuple[str, int, list[Pair]]:
-    """Return name, k and prompts of what is evaluated."""
+def _asked(args: Namespace, store: Store) -> tuple[str, int, list[Pair], dict[str, str]]:
+    """Return name, k and prompts of what is evaluated, and each prompt's bare question."""
     if not args.benchmark:
         name = args.source or Path(args.prompts or "").stem
-        return name, args.k or 1, pairs_of(args, store)[: args.limit]
+        pairs = pairs_of(args, store)[: args.limit]
+        return name, args.k or 1, pairs, {p.prompt_id: p.text for p, _ in pairs}
     from factory.sources.benchmarks import load
 
     benchmark = load(args.benchmark)
@@ -178,7 +240,11 @@ def _asked(args: Namespace, store: Store) -> tuple[str, int, list[Pair]]:
     pairs = list(questions(args.benchmark, args, left_out=left_out, limit=args.limit))
     if left_out:
         say(f"{args.benchmark}: {len(pairs)} prompts{_out(left_out)}")
-    return args.benchmark, args.k or benchmark.k, pairs
+    bare: dict[str, str] = {}
+    if args.trained_on:
+        alone = questions(args.benchmark, args, left_out=Counter(), limit=args.limit, asked=False)
+        bare = {p.prompt_id: q.text for (p, _), (q, _) in zip(pairs, alone, strict=True)}
+    return args.benchmark, args.k or benchmark.k, pairs, bare
 
 
 def _settings(args: Namespace) -> dict[str, Any]:

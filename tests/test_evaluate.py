@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections import Counter
@@ -13,14 +14,19 @@ import pytest
 
 from distill.evaluate import (
     PAPER,
-    check_counts,
     evaluate,
     measure,
     paired,
     summarise,
     unique_pairs,
 )
-from factory.errors import Refused, UsageError
+from distill.evaluate.compare import compare, recorded
+from distill.evaluate.contamination import Contamination, contamination
+from distill.evaluate.fitting import fitted
+from distill.evaluate.page import page
+from distill.evaluate.queries import query
+from factory.engines.replay import Engine
+from factory.errors import EngineError, Refused, UsageError
 from factory.records import Prompt, PromptSource, Sampling
 from factory.sources.benchmarks import load
 from factory.store import Store
@@ -34,7 +40,8 @@ def _sample(prompt: str, index: int, status: str, extracted: str | None = None) 
         "prompt_id": prompt, "sample_index": index, "status": status, "extracted": extracted,
         "finish_reason": "length" if extracted is None else "stop", "n_completion_tokens": 10,
         "format": extracted is not None, "language_consistency": 1.0, "readability": 0.5,
-        "reasoning_chars": 3,
+        "reasoning_chars": 3, "reward": {"pass": 1.0, "fail": 0.0}.get(status),
+        "vote": "right" if status == "pass" else extracted,
     }  # fmt: skip
 
 
@@ -67,25 +74,6 @@ def test_pass_at_k_is_what_drawing_k_samples_gives() -> None:
     for k in (1, 2, 4, 8):
         drawn = sum("pass" in generator.sample(statuses, k) for _ in range(20_000)) / 20_000
         assert pass_at[k] == pytest.approx(drawn, abs=0.015)
-
-
-@pytest.mark.parametrize(
-    ("found", "says"),
-    [
-        ([("p", 0), ("p", 1), ("q", 0)], "1 samples too many and 0 doubled, of 2"),
-        ([("p", 0), ("p", 2)], "1 samples too many"),
-        ([("p", 0), ("p", 0), ("p", 1), ("p", 1)], "0 samples too many and 2 doubled"),
-    ],
-)
-def test_extra_and_doubled_samples_are_refused_with_their_counts(
-    found: list[tuple[str, int]], says: str
-) -> None:
-    with pytest.raises(Refused, match=says):
-        check_counts(found, prompts=["p"], k=2)
-
-
-def test_missing_samples_are_counted() -> None:
-    assert check_counts([("p", 1)], prompts=["p", "q"], k=3) == 5
 
 
 def _evaluate(store: Store, *, k: int, n: int = 10, **options: Any) -> Any:
@@ -127,13 +115,15 @@ def test_more_samples_make_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_missing_samples_are_refused_or_printed(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    with pytest.raises(Refused, match="20 of 100 samples are missing"):
+    with pytest.raises(Refused, match=r"20 of 100 samples are missing \(.*not_recorded"):
         _evaluate(store, k=10)
     out = evaluate(
         store, problems(10), replay(10, 8), benchmark="sums", k=10, sampling=SAMPLING,
         n_workers=1, allow_missing=True,
     )  # fmt: skip
     assert "20 MISSING" in out.lines()[0]
+    assert "20 not_recorded" in out.lines()[1]
+    assert sum(out.gaps.values()) == 20
     assert out.pass_at[10] is None
     assert out.metrics["cons@k"].mean is None
 
@@ -174,6 +164,165 @@ def test_the_protocol_is_the_papers() -> None:
     named = ("aime24", "gpqa-diamond", "math500", "codeforces", "livecodebench")
     assert [load(name).k for name in named] == [64, 64, 16, 16, 8]
     assert all(load(name).k_of_paper for name in named)
+
+
+class _Dying(Engine):
+    """Answers from a record, and dies after so many answers."""
+
+    def __init__(self, *args: Any, after: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._after = after
+
+    def run(self, requests: Any, on_partial: Any = None) -> Any:
+        for n, made in enumerate(super().run(requests, on_partial)):
+            if n >= self._after:
+                raise EngineError("the engine died")
+            yield made
+
+
+def test_more_samples_after_interruptions_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
+    store, record = new_store(tmp_path), answers(6, 64)
+    for k, after in ((4, 9), (4, None), (16, 31), (16, None), (64, 100), (64, None)):
+        n_there = store.table("traces").n_rows() if store.has("traces") else 0
+        calls = tmp_path / f"calls-{k}-{after}"
+        options: dict[str, Any] = {"answers": record, "calls": str(calls)}
+        engine = (
+            Engine("recorded-model", **options)
+            if after is None
+            else _Dying("recorded-model", after=after, **options)
+        )
+        try:
+            out = evaluate(
+                store, problems(6), engine, benchmark="sums", k=k, sampling=SAMPLING, n_workers=1
+            )
+        except EngineError:
+            continue
+        # Nothing that was committed is asked again, and nothing more than is missing.
+        asked = calls.read_text().split()
+        assert len(asked) == len(set(asked)) == 6 * k - n_there
+    other = new_store(tmp_path / "other")
+    once = evaluate(
+        other, problems(6), Engine("recorded-model", answers=record), benchmark="sums", k=64,
+        sampling=SAMPLING, n_workers=1,
+    )  # fmt: skip
+    assert out.lines() == once.lines()
+    assert out.evaluation_id == once.evaluation_id
+
+
+def test_a_seed_and_a_temperature_are_other_samples(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    ids = {
+        evaluate(
+            store, problems(3), replay(3, 8), benchmark="sums", k=2, n_workers=1,
+            sampling=dataclasses.replace(SAMPLING, **change),
+        ).sampling_id
+        for change in ({}, {"seed": 1}, {"temperature": 0.7})
+    }  # fmt: skip
+    assert len(ids) == 3
+    assert store.table("traces").n_rows() == 3 * 3 * 2
+
+
+def test_every_number_has_its_query(tmp_path: Path) -> None:
+    from catalogs import build
+
+    store = new_store(tmp_path)
+    hit = frozenset(p.prompt_id for p, _ in problems(3))
+    out = evaluate(
+        store, problems(10), replay(10, 8), benchmark="sums", k=10, sampling=SAMPLING,
+        n_workers=1, allow_missing=True, trained_on=Contamination("data", 5, 3, hit),
+    )  # fmt: skip
+    eight = _evaluate(store, k=8)
+    with build.connect(store) as con:
+        for found in (out, eight):
+            said = {name: interval.mean for name, interval in found.metrics.items()}
+            said |= {f"pass@{k}": v for k, v in found.pass_at.items()}
+            said["seeds"] = found.seeds.mean
+            for name, value in said.items():
+                sql = query(name, evaluation_id=found.evaluation_id, k=found.k)
+                (answer,) = con.execute(sql).fetchone() or (None,)
+                assert answer == (None if value is None else pytest.approx(value)), name
+        gaps = con.execute("SELECT count(*) FROM evaluation_samples WHERE status = 'missing'")
+        assert gaps.fetchone() == (20,)
+    assert out.metrics["pass@1 uncontaminated"].n == 7
+
+
+def test_the_page_shows_numbers_queries_and_gaps_and_escapes(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    out = evaluate(
+        store, problems(10), replay(10, 8), benchmark="<b>sums</b>", k=10, sampling=SAMPLING,
+        n_workers=1, allow_missing=True,
+    )  # fmt: skip
+    made = page([out])
+    assert "<b>sums" not in made
+    assert "&lt;b&gt;sums" in made
+    assert f"{out.pass_at_1:.4g}" in made
+    assert made.count("<summary>SQL</summary>") == len(out.metrics) + 1 + len(out.pass_at)
+    assert "not_recorded" in made
+    assert "http" not in made.partition("</head>")[2]
+
+
+def test_two_recorded_evaluations_are_compared(tmp_path: Path, capsys: Any) -> None:
+    from distill.cli import main
+
+    store = new_store(tmp_path)
+    _evaluate(store, k=4)
+    better = {k: {**v} for k, v in answers(10, 8).items()}
+    for at, (prompt, source) in enumerate(problems(10)):
+        if at < 9:
+            for j in range(8):
+                text = f"Sum.\n</think>\n\n\\boxed{{{source.gold}}}"
+                better[f"{prompt.prompt_id}:{j}"] = {"completion": text, "n_completion_tokens": 9}
+    other = Engine("better-model", answers=better)
+    found = evaluate(
+        store, problems(10), other, benchmark="sums", k=4, sampling=SAMPLING, n_workers=1
+    )
+    rows = compare(recorded(store, "recorded-model"), recorded(store, found.evaluation_id[:8]))
+    by_name = {d.metric: d for d in rows}
+    assert by_name["pass_rate"].verdict == "higher"
+    assert by_name["pass_rate"].gain.mean == pytest.approx(
+        (found.pass_at_1 or 0) - (recorded(store, "recorded-model").row["pass_at_1"])
+    )
+    assert by_name["pass_rate"].smallest
+    assert by_name["truncated"].verdict == "not told apart"
+    _evaluate(store, k=4, n=5)
+    folder = str(tmp_path / "data")
+    assert main(["compare", "recorded-model", "better-model", "--store", folder]) == 2
+    assert "different prompts (5 and 10, 5 in common)" in capsys.readouterr().err
+    assert main(["compare", "better-model", "nobody", "--store", folder]) == 2
+    assert "no evaluation of 'nobody': models: better-model" in capsys.readouterr().err
+
+
+def test_a_context_is_shared_by_prompt_and_answer() -> None:
+    said: list[str] = []
+    asked = Sampling(temperature=0.6, max_tokens=32_768)
+    full = fitted(asked, context=32_768, longest=713, name="m", say=said.append)
+    assert full.max_tokens == 31_744
+    assert said == [
+        "m: context 32,768: answers of at most 31,744 tokens instead of 32,768; 1,024 are kept for "
+        "the prompt (longest 713)"
+    ]
+    # Another limit of prompts keeps the keys; room enough changes nothing.
+    again = fitted(asked, context=32_768, longest=560, name="m", say=said.append)
+    assert again.sampling_id == full.sampling_id
+    assert fitted(asked, context=131_072, longest=900, name="m", say=said.append) == asked
+    assert fitted(asked, context=0, longest=900, name="m", say=said.append) == asked
+    with pytest.raises(UsageError, match="holds no answer to a prompt of 4,000"):
+        fitted(asked, context=2048, longest=4000, name="m", say=said.append)
+
+
+def test_problems_that_training_data_hold_are_found(tmp_path: Path) -> None:
+    words = [f"w{n}" for n in "abcdefghijkl"]
+    problems_ = {f"p{i}": " ".join(f"{w}{i}" for w in words) + "?" for i in range(4)}
+    rows = [
+        {"messages": [{"role": "user", "content": f"Solve this. {problems_['p2']}"}]},
+        {"messages": [{"role": "user", "content": "Something else that nobody has asked before."}]},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    found = contamination(str(path), problems_)
+    assert (found.n_rows, found.n_rows_hit) == (2, 1)
+    assert found.prompts == {"p2"}
+    assert found.line(4).endswith("1 of 2 rows of " + str(path))
 
 
 def test_the_table_of_models_is_a_query(tmp_path: Path) -> None:

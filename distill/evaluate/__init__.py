@@ -1,10 +1,11 @@
 """Evaluation: a model's answers to benchmark prompts are traces; a metric is a count over them.
 
-``evaluate`` makes the samples that are missing (k = 4 to 16 makes twelve more per prompt), checks
-that every wanted sample is there exactly once, and measures: pass@1 as the mean over k samples with
-an interval over prompts, unbiased pass@k, cons@k, truncation, format, language and
-readability of the thinking. ``paired`` compares two models on the same prompts. Undefined is None,
-never zero.
+``evaluate`` makes the samples that are missing (k = 4 to 16 makes twelve more per prompt), says
+which of those wanted are missing or unscored and why, and measures: pass@1 as the mean over k
+samples with intervals over prompts and over seeds, unbiased pass@k, cons@k, truncation, format,
+language and readability of the thinking, tokens and cost. ``paired`` and ``compare`` set two
+models side by side on the same prompts. Undefined is None, never zero. Every number has a query
+over the table ``evaluation_samples`` (``distill.evaluate.queries``).
 """
 
 from __future__ import annotations
@@ -16,25 +17,30 @@ from typing import Any
 
 import polars as pl
 
-from distill.evaluate.results import FORM, Evaluation, Paired, paired, shown
-from factory.dialects import split_reasoning
+from distill.evaluate.contamination import Contamination
+from distill.evaluate.results import (
+    FORM,
+    SAMPLES,
+    Evaluation,
+    Paired,
+    clean_interval,
+    paired,
+    shown,
+)
+from distill.evaluate.samples import Sample, gaps, wanted_samples
 from factory.engines.base import Engine
 from factory.errors import Refused, UsageError
-from factory.metrics import cons_at_k, mean_interval, pass_at_k, pass_rate
-from factory.records import Prompt, PromptSource, Sampling, ids
-from factory.stages.checker import Checker, item_of, verdict_key
+from factory.metrics import Interval, cons_at_k, mean_interval, over_seeds, pass_at_k, pass_rate
+from factory.records import Prompt, PromptSource, Sampling
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
-from factory.stages.score import score, score_table
-from factory.stages.scorer import Scorer
+from factory.stages.generate.price import Price
 from factory.stages.select.evaluation import RUN_KIND
 from factory.store import Store
 
-# Score → its column that an evaluation reports.
-_SCORES = {"language": "language_consistency", "readability": "readability"}
 # Columns of ``per_prompt`` that are means over a prompt's samples.
-_MEANS = ("truncated", "format", "language_consistency", "readability", "completion_tokens",
-          "reasoning_chars")  # fmt: skip
+_MEANS = ("reward", "truncated", "format", "language_consistency", "readability",
+          "completion_tokens", "reasoning_chars")  # fmt: skip
 _LENGTHS = ("completion_tokens", "reasoning_chars")
 
 __all__ = [
@@ -46,7 +52,10 @@ __all__ = [
     "measure",
     "paired",
     "preset",
+    "record",
     "shown",
+    "summarise",
+    "unique_pairs",
 ]
 
 Pair = tuple[Prompt, PromptSource]
@@ -67,11 +76,14 @@ def evaluate(
     n_workers: int | None = None,
     allow_missing: bool = False,
     on_progress: Callable[[Any], None] | None = None,
+    price: Price | None = None,
+    trained_on: Contamination | None = None,
 ) -> Evaluation:
     """Sample what is missing, verify it, and measure.
 
     Args:
-        store: where traces, verdicts, scores and the row of table ``evaluations`` go.
+        store: where traces, verdicts, scores and the rows of the tables ``evaluations`` and
+            ``evaluation_samples`` go.
         pairs: the benchmark's prompts with their golds; a prompt that comes twice counts once.
         engine: of the model.
         benchmark: its name in tables.
@@ -81,10 +93,12 @@ def evaluate(
         n_workers: processes for verification.
         allow_missing: measure what exists where samples could not be made, and say how many.
         on_progress: as in ``generate``.
+        price: what the samples' tokens cost.
+        trained_on: what of the benchmark stands in the model's training data.
 
     Raises:
         UsageError: a prompt without gold or verifier, or none at all.
-        Refused: samples are missing.
+        Refused: samples are missing; the message says why.
     """
     unique = unique_pairs(pairs)
     made = generate(
@@ -108,14 +122,22 @@ def evaluate(
         dialect=dialect,
         allow_missing=allow_missing,
         run_id=made.run_id,
+        price=price,
+        trained_on=trained_on,
     )
-    table = store.table("evaluations", FORM)
-    table.add(pl.DataFrame([out.row()], schema_overrides=_floats()))
+    record(store, out)
     return out
 
 
-def _floats() -> dict[str, Any]:
-    return {name: pl.Float64 for name, kind in FORM.columns.items() if kind == "float"}
+def record(store: Store, found: Evaluation) -> None:
+    """Store an evaluation and its samples; the same evaluation adds nothing."""
+    for name, form, rows in (
+        ("evaluation_samples", SAMPLES, found.sample_rows()),
+        ("evaluations", FORM, [found.row()]),
+    ):
+        kinds = {"text": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
+        schema = {column: kinds[kind] for column, kind in form.columns.items()}
+        store.table(name, form).add(pl.DataFrame(rows, schema=schema))
 
 
 def unique_pairs(pairs: Iterable[Pair]) -> list[Pair]:
@@ -137,32 +159,6 @@ def unique_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     return list(out.values())
 
 
-def check_counts(found: Sequence[tuple[str, int]], *, prompts: Sequence[str], k: int) -> int:
-    """Return the number of missing samples, after refusing what should not be there.
-
-    Args:
-        found: (prompt_id, sample_index) of every sample.
-        prompts: wanted prompts.
-        k: wanted samples 0 … k−1 of each.
-
-    Raises:
-        Refused: samples that nobody asked for, or doubled ones, with their counts.
-
-    >>> check_counts([("p", 0)], prompts=["p"], k=2)
-    1
-    """
-    wanted = {(p, i) for p in prompts for i in range(k)}
-    counts = Counter(found)
-    extra = sum(n for key, n in counts.items() if key not in wanted)
-    doubled = sum(n - 1 for key, n in counts.items() if key in wanted)
-    if extra or doubled:
-        raise Refused(
-            f"{extra} samples too many and {doubled} doubled, of {len(wanted)} wanted",
-            "evaluate one model with one sampling on one set of prompts",
-        )
-    return len(wanted) - len(counts)
-
-
 def measure(
     store: Store,
     pairs: Sequence[Pair],
@@ -175,114 +171,72 @@ def measure(
     dialect: str = "think",
     allow_missing: bool = False,
     run_id: str = "",
+    price: Price | None = None,
+    trained_on: Contamination | None = None,
 ) -> Evaluation:
     """Measure the samples that the store has; the arguments are those of ``evaluate``.
 
     Raises:
         Refused: samples are missing and that is not allowed, or verdicts are.
     """
-    samples = _samples(store, pairs, model, revision, sampling_id, k)
-    found = [(s["prompt_id"], s["sample_index"]) for s in samples]
-    prompts = [p.prompt_id for p, _ in pairs]
-    n_missing = check_counts(found, prompts=prompts, k=k)
-    if n_missing and not allow_missing:
+    samples = wanted_samples(
+        store, pairs, model=model, revision=revision, sampling_id=sampling_id, k=k, dialect=dialect
+    )
+    missing = [s for s in samples if s["status"] == "missing"]
+    if missing and not allow_missing:
+        why = Counter(str(s["reason"]) for s in missing).most_common(3)
         raise Refused(
-            f"{n_missing} of {len(prompts) * k} samples are missing",
-            "run it again, or see `factory sql @failures`",
+            f"{len(missing)} of {len(samples)} samples are missing "
+            f"({'; '.join(f'{n} {reason}' for reason, n in why)})",
+            "run it again, or measure what exists with --allow-missing",
         )
-    _add_measures(store, samples, dialect=dialect)
+    prompts = [p.prompt_id for p, _ in pairs]
     per_prompt, pass_at = summarise(samples, prompts=prompts, k=k)
-    metrics = {
-        "pass@1": mean_interval(per_prompt["pass_rate"].to_list()),
-        "cons@k": mean_interval(per_prompt["cons"].to_list()),
-        **{
-            name: mean_interval(per_prompt[name].to_list(), bounded=name not in _LENGTHS)
-            for name in _MEANS
-        },
-    }
-    return Evaluation(
+    metrics = _metrics(per_prompt)
+    if trained_on is not None:
+        metrics["pass@1 uncontaminated"] = clean_interval(per_prompt, trained_on.prompts)
+    seeds, seed_sd = over_seeds(_marks(samples, prompts))
+    out = Evaluation(
         benchmark=benchmark,
         model=model,
         revision=revision,
         sampling_id=sampling_id,
         k=k,
-        n_samples=len(samples),
+        n_samples=len(samples) - len(missing),
         n_unscored=int(per_prompt["n_unscored"].sum()),
-        n_missing=n_missing,
+        n_missing=len(missing),
         per_prompt=per_prompt,
         metrics=metrics,
         pass_at=pass_at,
         run_id=run_id,
+        samples=samples,
+        gaps=gaps(samples),
+        seeds=seeds,
+        seed_sd=seed_sd,
+        trained_on=trained_on,
     )
+    if price is None:
+        return out
+    prompt, completion = out.n_tokens
+    cost = price.of(prompt_tokens=prompt, completion_tokens=completion)
+    return dataclasses.replace(out, cost=cost)
 
 
-def _samples(
-    store: Store, pairs: Sequence[Pair], model: str, revision: str, sampling_id: str, k: int
-) -> list[dict[str, Any]]:
-    """Return the wanted traces that exist, each with its verdict's status and extracted answer."""
-    owner: dict[str, tuple[int, int]] = {}
-    for at, (prompt, _) in enumerate(pairs):
-        for index in range(k):
-            key = ids.trace_id(
-                prompt_id=prompt.prompt_id,
-                model=model,
-                revision=revision,
-                sampling_id=sampling_id,
-                sample_index=index,
-            )
-            owner[key] = (at, index)
-    wanted = pl.DataFrame({"trace_id": list(owner)})
-    columns = ["trace_id", "completion", "prefill", "finish_reason", "n_completion_tokens"]
-    samples: list[dict[str, Any]] = []
-    for frame in store.table("traces").batches(columns):
-        for row in frame.join(wanted, on="trace_id", how="semi").iter_rows(named=True):
-            at, index = owner[row["trace_id"]]
-            prompt, source = pairs[at]
-            row |= {"prompt_id": prompt.prompt_id, "sample_index": index, "pair": (prompt, source)}
-            samples.append(row)
-    samples.sort(key=lambda s: owner[s["trace_id"]])
-    _add_verdicts(store, samples)
-    return samples
+def _metrics(per_prompt: pl.DataFrame) -> dict[str, Interval]:
+    named = {"pass@1": "pass_rate", "cons@k": "cons", **{name: name for name in _MEANS}}
+    return {
+        name: mean_interval(per_prompt[column].to_list(), bounded=name not in _LENGTHS)
+        for name, column in named.items()
+    }
 
 
-def _add_verdicts(store: Store, samples: Sequence[dict[str, Any]]) -> None:
-    checkers: dict[str, Checker] = {}
-    by_label: dict[str, dict[str, dict[str, Any]]] = {}
+def _marks(samples: Sequence[Sample], prompts: Sequence[str]) -> list[list[float | None]]:
+    """Return each prompt's marks by sample index; None where unscored or missing."""
+    marks: dict[str, list[float | None]] = {p: [] for p in prompts}
     for sample in samples:
-        source = sample["pair"][1]
-        checker = checkers.get(source.verifier) or Checker(source.verifier)
-        checkers[source.verifier] = checker
-        key = verdict_key(sample["trace_id"], source, checker)
-        by_label.setdefault(checker.label, {})[key] = sample
-    for label, waiting in by_label.items():
-        keys = pl.DataFrame({"verdict_id": list(waiting)})
-        table = store.table(f"verdicts.{label}")
-        for frame in table.batches(["verdict_id", "status", "extracted"]):
-            for key, status, extracted in frame.join(
-                keys, on="verdict_id", how="semi"
-            ).iter_rows():  # fmt: skip
-                waiting[key] |= {"status": status, "extracted": extracted}
-    lacking = sum("status" not in s for s in samples)
-    if lacking:
-        raise Refused(f"{lacking} of {len(samples)} samples have no verdict", "run it again")
-
-
-def _add_measures(store: Store, samples: Sequence[dict[str, Any]], *, dialect: str) -> None:
-    form = Checker("format", {"dialect": dialect})
-    items = [item_of(s["pair"][0], s["pair"][1], s) for s in samples]
-    for sample, item, verdict in zip(samples, items, form.check(items), strict=True):
-        sample["format"] = verdict.status == "pass"
-        sample["reasoning_chars"] = len(split_reasoning(item.text).reasoning.strip())
-    keys = pl.Series("trace_id", [s["trace_id"] for s in samples], dtype=pl.String)
-    scorer = Scorer(list(_SCORES))
-    score(store, list(_SCORES), trace_ids=keys)
-    for name, column in _SCORES.items():
-        table = score_table(store, scorer, name)
-        found: dict[str, float | None] = {}
-        for frame in table.batches(["trace_id", column]):
-            found.update(frame.join(keys.to_frame(), on="trace_id", how="semi").iter_rows())
-        for sample in samples:
-            sample[column] = found.get(sample["trace_id"])
+        mark = {"pass": 1.0, "fail": 0.0}.get(sample["status"])
+        marks[sample["prompt_id"]].append(mark)
+    return list(marks.values())
 
 
 def summarise(
@@ -294,15 +248,15 @@ def summarise(
     the gold; ties share the point (``factory.metrics.cons_at_k``).
 
     Args:
-        samples: prompt_id, sample_index, status, extracted, finish_reason, n_completion_tokens,
-            format, language_consistency, readability, reasoning_chars; in order of sample_index
-            per prompt.
+        samples: fields of the table ``evaluation_samples``, in order of sample_index per prompt;
+            those of status ``missing`` count nowhere.
         prompts: all wanted prompts; one without samples has undefined values.
         k: samples per prompt.
     """
     grouped: dict[str, list[Mapping[str, Any]]] = {p: [] for p in prompts}
     for sample in samples:
-        grouped[sample["prompt_id"]].append(sample)
+        if sample["status"] != "missing":
+            grouped[sample["prompt_id"]].append(sample)
     rows = []
     ladder = sorted({*(2**i for i in range(k.bit_length())), k})
     unbiased: dict[int, list[float | None]] = {n: [] for n in ladder if n <= k}
@@ -311,7 +265,7 @@ def summarise(
         n_pass = sum(s["status"] == "pass" for s in scored)
         for n, values in unbiased.items():
             values.append(pass_at_k(n=len(scored), c=n_pass, k=n))
-        votes = [_vote(s) for s in scored]
+        votes = [s["vote"] for s in scored]
         rows.append(
             {
                 "prompt_id": prompt_id,
@@ -320,12 +274,13 @@ def summarise(
                 "n_unscored": len(group) - len(scored),
                 "pass_rate": pass_rate(n=len(scored), c=n_pass),
                 "cons": cons_at_k(votes, [s["status"] == "pass" for s in scored], k=k),
+                "reward": _mean([s["reward"] for s in scored]),
                 "truncated": _mean([float(s["finish_reason"] == "length") for s in group]),
-                "format": _mean([float(s["format"]) for s in group]),
-                "language_consistency": _mean([s["language_consistency"] for s in group]),
-                "readability": _mean([s["readability"] for s in group]),
                 "completion_tokens": _mean([s["n_completion_tokens"] for s in group]),
-                "reasoning_chars": _mean([s["reasoning_chars"] for s in group]),
+                **{
+                    name: _mean([s[name] for s in group])
+                    for name in ("format", "language_consistency", "readability", "reasoning_chars")
+                },
             }
         )
     floats = ("pass_rate", "cons", *_MEANS)
@@ -333,13 +288,6 @@ def summarise(
         rows, schema_overrides=dict.fromkeys(floats, pl.Float64), infer_schema_length=None
     )
     return frame, {n: mean_interval(v).mean for n, v in unbiased.items()}
-
-
-def _vote(sample: Mapping[str, Any]) -> str | None:
-    if sample["status"] == "pass":
-        return "right"
-    answer = sample["extracted"]
-    return None if answer is None else "=" + " ".join(str(answer).split())
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 from factory.dialects import THINK_CLOSE, split_final
 from factory.records import ids
+from factory.records.schemas import EVALUATIONS as EVALUATIONS
 from factory.records.schemas import SQL_TYPES as SQL_TYPES
 from factory.records.schemas import STORE_FORMAT as STORE_FORMAT
 from factory.records.schemas import TABLES as TABLES

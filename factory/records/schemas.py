@@ -208,6 +208,29 @@ TABLES: Mapping[str, TableForm] = {
 columns come from their plug-in, once per ``score@VERSION`` (``score_form``)."""
 
 
+EVALUATIONS: Mapping[str, TableForm] = {
+    "evaluations": _form(
+        "evaluation_id",
+        "evaluation_id benchmark model revision sampling_id k:int n_prompts:int n_samples:int "
+        "n_unscored:int n_missing:int pass_at_1:float pass_at_1_low:float pass_at_1_high:float "
+        "pass_at_1_seed_sd:float pass_at_k:float cons_at_k:float mean_reward:float "
+        "truncated_fraction:float format_fraction:float language_consistency:float "
+        "readability:float mean_completion_tokens:float mean_reasoning_chars:float "
+        "n_prompt_tokens:int n_completion_tokens:int cost:float trained_on "
+        "n_contaminated:int pass_at_1_clean:float prompts_hash created_at run_id",
+    ),
+    "evaluation_samples": _form(
+        "sample_id",
+        "sample_id evaluation_id prompt_id item sample_index:int trace_id status reason "
+        "reward:float vote finish_reason n_prompt_tokens:int n_completion_tokens:int format:int "
+        "language_consistency:float readability:float reasoning_chars:int "
+        "is_contaminated:bool run_id",
+    ),
+}
+"""Tables of ``distill evaluate``: a row per evaluation, and one for each sample that it wanted;
+where there is none, ``status`` is ``missing`` and ``reason`` says why."""
+
+
 def score_form(columns: Mapping[str, str]) -> TableForm:
     """Return the form of a score's table: ``trace_id``, the declared columns, ``run_id``.
 
