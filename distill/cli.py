@@ -127,6 +127,8 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--price", metavar="KEY=NUMBER", action="append", default=[],
                    help="e.g. per_million_completion_tokens=2")  # fmt: skip
     p.add_argument("--page", metavar="FILE", help="write the results as one HTML page")
+    p.add_argument("--log-samples", metavar="DIR",
+                   help="write the samples as lm-evaluation-harness logs them")  # fmt: skip
     p.add_argument("--plan", action="store_true", help="say what is missing, and stop")
     p.set_defaults(run="distill.cli_evaluate:evaluate")
 
@@ -144,12 +146,31 @@ def _recipe(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.recipes:recipe")
 
 
+def _regrade(p: argparse.ArgumentParser) -> None:
+    p.add_argument("log", metavar="LOG",
+                   help="samples_*.jsonl of lm-evaluation-harness, or rows with completion, gold "
+                        "and a score")  # fmt: skip
+    p.add_argument("--benchmark", metavar="NAME", help="whose rows the log's documents are")
+    p.add_argument("--verifier", metavar="NAME", help="of all rows (default: what fits the gold)")
+    p.add_argument("--option", metavar="KEY=VALUE", action="append", default=[],
+                   help="of the verifier, e.g. mode=boxed")  # fmt: skip
+    p.add_argument("--by", metavar="COLUMNS", help="compare by these (default: source,model,task)")
+    p.add_argument("--score", metavar="COLUMN", help="the source's own score")
+    p.add_argument("--completion", metavar="COLUMN", help="what the model wrote")
+    p.add_argument("--rows", metavar="N", type=int, default=5, help="differences shown (default 5)")
+    p.add_argument("--out", metavar="FILE", help="every difference, as rows")
+    p.add_argument("--store", metavar="DIR", help="take the log's samples into this store")
+    p.add_argument("--model", metavar="NAME", help="with --store: who wrote them")
+    p.set_defaults(run="distill.cli_evaluate:regrade")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
     ("benchmarks", "benchmarks: which run, which need a judge, how each is asked", _benchmarks),
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
     ("compare", "two evaluations on the same prompts, with what so many could show", _compare),
+    ("regrade", "grade others' samples again, and say what differs, row by row", _regrade),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
     ("recipe", "print a commented example of a recipe, with every key", _recipe),
 ]

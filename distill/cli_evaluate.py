@@ -1,4 +1,4 @@
-"""The work of ``distill evaluate``, ``benchmarks`` and ``compare``; imported when one is called."""
+"""The work of ``distill evaluate`` and of the verbs about its results; imported when called."""
 
 from __future__ import annotations
 
@@ -164,6 +164,8 @@ def evaluate(args: Namespace) -> int:
             price=price if args.price else None, trained_on=trained_on,
         )  # fmt: skip
         found.append(out)
+        if args.log_samples:
+            _log_samples(store, out, Path(args.log_samples), model)
         if step is not None:
             say(f"step {step}")
         for line in out.lines():
@@ -172,6 +174,17 @@ def evaluate(args: Namespace) -> int:
         Path(args.page).write_text(page(found), encoding="utf-8")
         say(f"page: {args.page}")
     return 0
+
+
+def _log_samples(store: Store, out: Any, folder: Path, model: str) -> None:
+    """Write samples as lm-evaluation-harness names and forms them."""
+    from distill.evaluate.harness import log_rows
+    from factory.rows import files
+
+    target = folder / f"samples_{out.benchmark}_{Path(model).name}.jsonl"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.write_rows(str(target), [list(log_rows(store, out))])
+    say(f"samples: {target}")
 
 
 def _plan(
@@ -218,6 +231,43 @@ def compare(args: Namespace) -> int:
     before, after = (recorded(store, w, benchmark=args.benchmark) for w in (args.a, args.b))
     for line in lines(before, after):
         say(line)
+    return 0
+
+
+def regrade(args: Namespace) -> int:
+    """``distill regrade LOG``."""
+    from distill.evaluate.harness import is_log, replayed
+    from distill.evaluate.regrade import differences, read_graded, table
+    from distill.evaluate.regrade import regrade as graded
+    from factory.rows import files
+
+    options: dict[str, Any] = {}
+    for assignment in args.option:
+        apply_override(options, assignment)
+    logged = read_graded(
+        args.log, benchmark=args.benchmark, by=args.by.split(",") if args.by else (),
+        score=args.score, completion=args.completion,
+    )  # fmt: skip
+    rows = graded(logged, verifier=args.verifier, options=options)
+    for line in table(rows):
+        say(line)
+    if args.out:
+        files.write_rows(args.out, [list(differences(rows))])
+        say(f"every difference: {args.out}")
+    for row in differences(rows, args.rows):
+        say("")
+        for name, value in row.items():
+            say(f"  {name:7} {value!r}" if name == "end" else f"  {name:7} {value}")
+    if args.store:
+        first = next(iter(files.read_rows(args.log)))
+        if not isinstance(first, dict) or not is_log(first) or not args.model:
+            raise UsageError(
+                "only a log of lm-evaluation-harness is taken into a store",
+                "give --store and --model with a samples_….jsonl",
+            )
+        name = args.benchmark or logged[0].group[0]
+        for line in replayed(Store(args.store), logged, model=args.model, benchmark=name).lines():
+            say(line)
     return 0
 
 
