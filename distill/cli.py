@@ -164,6 +164,18 @@ def _regrade(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli_evaluate:regrade")
 
 
+def _winrate(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", metavar="FILE", help="judgements: prompt, a, b, verdict, len_a, len_b")
+    p.add_argument("--model", metavar="NAME", required=True, help="whose answers, in a or b")
+    p.set_defaults(run="distill.cli_evaluate:winrate")
+
+
+def _rating(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", metavar="FILE",
+                   help="contests (rank, ratings) or problems (rating, solved)")  # fmt: skip
+    p.set_defaults(run="distill.cli_evaluate:rating")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
@@ -171,6 +183,8 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
     ("compare", "two evaluations on the same prompts, with what so many could show", _compare),
     ("regrade", "grade others' samples again, and say what differs, row by row", _regrade),
+    ("winrate", "win rates of recorded judgements: both orders, ties, length control", _winrate),
+    ("rating", "a rating as Codeforces gives it, from ranks or from problems", _rating),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
     ("recipe", "print a commented example of a recipe, with every key", _recipe),
 ]

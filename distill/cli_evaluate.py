@@ -271,6 +271,34 @@ def regrade(args: Namespace) -> int:
     return 0
 
 
+def winrate(args: Namespace) -> int:
+    """``distill winrate FILE``."""
+    from distill.evaluate.judged import read_judgements, win_rate
+
+    for line in win_rate(read_judgements(_mappings(args.file), args.model)).lines():
+        say(line)
+    return 0
+
+
+def rating(args: Namespace) -> int:
+    """``distill rating FILE``."""
+    from distill.evaluate.judged import rating_lines
+
+    for line in rating_lines(_mappings(args.file)):
+        say(line)
+    return 0
+
+
+def _mappings(path: str) -> Iterator[dict[str, Any]]:
+    from factory.rows import files
+
+    files.check_input(path)
+    for number, row in enumerate(files.read_rows(path), start=1):
+        if not isinstance(row, dict):
+            raise UsageError(f"{path} line {number} is malformed", "correct the file")
+        yield row
+
+
 def _asked(args: Namespace, store: Store) -> tuple[str, int, list[Pair], dict[str, str]]:
     """Return name, k and prompts of what is evaluated, and each prompt's bare question."""
     if not args.benchmark:
