@@ -357,3 +357,27 @@ def test_the_command_plans_samples_and_prints_counts(tmp_path: Path, capsys: Any
     assert "pass@1" in said
     assert main(["evaluate", "--model", "m", "--store", str(tmp_path / "data")]) == 2
     assert "which prompts?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_at_its_full_context_and_its_checkpoints_give_samples(
+    tmp_path: Path, capfd: Any
+) -> None:
+    from distill.cli import main
+    from pipelines.common import write_pairs
+    from tests.tiny_model import make_tiny_model
+
+    run = tmp_path / "run"
+    for step in (2, 10):
+        make_tiny_model(run / "checkpoints" / f"checkpoint-{step}", seed=step)
+    write_pairs(problems(3), tmp_path / "mine.jsonl")
+    command = ["evaluate", "--model", str(run), "--checkpoints", "--prompts",
+               str(tmp_path / "mine.jsonl"), "--k", "2", "--store", str(tmp_path / "data"),
+               "--engine-option", "max_num_seqs=4"]  # fmt: skip
+    assert main(command) == 0  # 32,768 tokens are asked for, the context holds 512
+    said = capfd.readouterr().out
+    assert said.count("context 512: answers of at most") == 2
+    assert said.index("step 2\n") < said.index("step 10\n")
+    assert said.count("3 prompts x k=2 = 6 samples of checkpoint-") == 2
+    assert "MISSING" not in said
