@@ -319,6 +319,7 @@ def _train(
         "train_loss": result.training_loss,
         "wrapper": wrapper_of(trainer),
         "processes": world().num_processes,
+        "resumed_from": resume.name if resume else None,
         "cpu_s": round(cpu_s() - cpu, 2),
         "wall_s": round(time.monotonic() - began, 2),
         "log": trainer.state.log_history,

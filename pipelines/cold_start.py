@@ -34,7 +34,7 @@ from factory.stages.select import Selected, Selection
 from factory.stages.verify import verify
 from factory.store import Store
 from pipelines.common import Pair
-from pipelines.sample_and_select import Sampled, decided, measured, sampled
+from pipelines.sample_and_select import Sampled, decided, measured, sampled, say_funnel
 
 # DeepSeek-R1 v2, B.3.2, in our words: the paper prints the translation's instruction letter by
 # letter, and describes the others.
@@ -118,6 +118,7 @@ def cold_start(
     first, n_sampled = sampled(store, values, pairs, engine)
     drafts = _drafts(store, first.kept, pairs)
     say(f"cold start: {len(drafts)} of {n_sampled} samples are right and readable")
+    say_funnel(first)
     refined = _record(store, drafts, refine(drafts), name=name)
     say(f"cold start: {len(refined)} refined; verified again")
     verify(store, trace_ids=refined)
@@ -127,6 +128,7 @@ def cold_start(
         refined = refined.filter(~refined.is_in(list(dropped)))
     selection = Selection(filters=values.refined_filters, exact_duplicates=values.exact_duplicates)
     kept = decided(store, selection, refined, pairs)
+    say_funnel(kept)
     dataset = release(store, name, kept, recipe=values.model_dump(mode="json"))
     out.mkdir(parents=True, exist_ok=True)
     export(store, dataset, form="trl", out=str(out / f"{name}.jsonl"))

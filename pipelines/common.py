@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 import json
 import math
@@ -21,6 +20,7 @@ from factory.cli.common import say
 from factory.config import Config
 from factory.errors import EngineError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, ids
+from factory.sources import template
 from factory.store import Store
 from factory.store.durable import locked, write_json
 
@@ -36,12 +36,13 @@ class PromptSet(Config):
         source: name, a path to a ``.py`` file, ``miniature``, or ``benchmark`` (then ``options``
             has its ``name``).
         options: of its ``prompts`` function.
-        suffix: text after every prompt: what the reward pays for must have been asked for.
+        template: prompt template (``factory/sources/templates``) that every prompt is asked in, so
+            that what the reward pays for was asked for; None leaves the source's own words.
     """
 
     source: str
     options: dict[str, Any]
-    suffix: str = ""
+    template: str | None = None
 
     def pairs(self, *, seed: int | None = None) -> list[Pair]:
         """Return the prompts.
@@ -52,6 +53,7 @@ class PromptSet(Config):
 
         Raises:
             UsageError: the source takes no such option.
+            ConfigError: no such template, or it does not ask for what a prompt's verifier checks.
         """
         function, options = self._function()
         takes = inspect.signature(function).parameters
@@ -64,7 +66,10 @@ class PromptSet(Config):
         if seed is not None and "seed" in takes:
             options["seed"] = seed
         pairs = list(function(**options))
-        return [_with_suffix(pair, self.suffix) for pair in pairs] if self.suffix else pairs
+        if self.template is None:
+            return pairs
+        asked = template.load(self.template)
+        return [asked.apply(prompt, source) for prompt, source in pairs]
 
     def _function(self) -> tuple[Callable[..., Iterable[Pair]], dict[str, Any]]:
         options = dict(self.options)
@@ -72,13 +77,6 @@ class PromptSet(Config):
         if name == "miniature":
             name = str(HERE / "miniature" / "problems.py")
         return plugins.load("sources", name).prompts, options
-
-
-def _with_suffix(pair: Pair, suffix: str) -> Pair:
-    prompt, source = pair
-    *before, last = prompt.messages
-    asked = Prompt(messages=(*before, {**last, "content": f"{last['content']}{suffix}"}))
-    return asked, dataclasses.replace(source, prompt_id=asked.prompt_id)
 
 
 class ModelOf(Config):
@@ -109,10 +107,17 @@ class Engines:
 
     Every reload is checked: the engine's log probabilities of a text are compared with those that
     transformers computes from the same folder.
+
+    Args:
+        options: of the engines.
+
+    Attributes:
+        wrap: goes around every engine that is given out (rehearsals).
     """
 
     def __init__(self, *, options: dict[str, Any] | None = None) -> None:
         self.options = dict(options or {})
+        self.wrap: Callable[[Any], Any] = lambda engine: engine
         self._by_shape: dict[str, Any] = {}
         self._loaded: dict[str, str] = {}
 
@@ -127,6 +132,9 @@ class Engines:
             longest: tokens of prompt and completion that it must hold, where that is less than
                 the model's context.
         """
+        return self.wrap(self._get(model, longest=longest))
+
+    def _get(self, model: str, *, longest: int | None = None) -> Any:
         from distill.student import local_folder
         from factory.engines.opening import open_engine
         from factory.engines.vllm import Engine, prepare_environment
@@ -167,7 +175,7 @@ class Engines:
 
     def lent(self, model: str) -> Any:
         """Return an engine whose weights the borrower will change (a GRPO run)."""
-        engine = self.get(model)
+        engine = self._get(model)
         self._loaded.clear()
         return engine
 

@@ -3,6 +3,7 @@
     python -m pipelines.r1 pipelines/recipes/miniature.yaml
     python -m pipelines.r1 RECIPE --only zero,evaluate      some stages (others must be finished)
     python -m pipelines.r1 RECIPE --plan                    what it would do and cost
+    python -m pipelines.r1 RECIPE --rehearse                the whole of it with tiny models
     python -m pipelines.r1 RECIPE --lanes 2 --seeds 0,1,2   side by side; one table over the seeds
 
 R1-Zero on a base model; its samples refined into a cold start; SFT of the base on it; reasoning RL
@@ -18,23 +19,31 @@ import argparse
 import json
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from factory.cli.common import run_script, say, step
 from factory.errors import UsageError
 from pipelines.r1_recipe import STAGES, Recipe, folder_of, seeded
 
+if TYPE_CHECKING:
+    from pipelines.r1_stages import Stages
 
-def main(recipe: Recipe, *, only: tuple[str, ...] = STAGES, student: str | None = None) -> None:
+
+def main(
+    recipe: Recipe, *, only: tuple[str, ...] = STAGES, student: str | None = None,
+    stages: Stages | None = None,
+) -> None:  # fmt: skip
     """Run the wanted stages that are not done yet, from top to bottom.
 
     Args:
         recipe: of a scale.
         only: stages to run; what they read must be finished.
         student: distillation and direct RL of this student alone; None: of all.
+        stages: of the recipe, with engines of one's own; None makes them.
     """
     from pipelines.r1_stages import Stages
 
-    run = Stages(recipe)
+    run = stages or Stages(recipe)
     zero, dev1, dev2 = (str(run.folder / name) for name in ("zero", "dev1", "dev2"))
     say(f"r1 {recipe.name}, seed {recipe.seed}: {run.device}, store {recipe.store}, "
         f"{', '.join(only)}")  # fmt: skip
@@ -127,12 +136,42 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="STAGE,…", help=f"of: {', '.join(STAGES)}")
     parser.add_argument("--student", metavar="NAME", help="distil and compare this student alone")
     parser.add_argument("--plan", action="store_true", help="print every stage and its cost")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="the whole recipe with tiny models, killed in every stage",
+    )
+    parser.add_argument("--ranks", type=int, default=2, metavar="N", help="of a rehearsal")
+    parser.add_argument("--launch", metavar="FILE", help="of a rehearsal, instead of the recipe's")
+    parser.add_argument(
+        "--kill",
+        default="all",
+        metavar="FOLDER,…",
+        help="stages that a rehearsal kills: all, none, or names such as dev1",
+    )
+    parser.add_argument(
+        "--kill-kind",
+        default="program",
+        choices=("program", "rank", "save"),
+        help="what is killed: the program, one rank, the program while it saves",
+    )
     parser.add_argument("--seeds", metavar="N,…", help="several seeds and a table over them")
     parser.add_argument("--lanes", type=int, default=1, metavar="N", help="processes side by side")
     return parser.parse_args()
 
 
-def run(args: argparse.Namespace) -> None:
+def rehearsal(args: argparse.Namespace, recipe: Recipe, only: tuple[str, ...]) -> int:
+    """Rehearse the recipe in a folder of its own beside the store."""
+    from pipelines.rehearsal.drive import rehearse
+
+    folder = recipe.store.parent / "rehearsals" / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return rehearse(
+        recipe, only=only, ranks=args.ranks, launch=args.launch, kills=args.kill.split(","),
+        kill_kind=args.kill_kind, folder=folder, say=say,
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.r1_plan import plan_lines
 
@@ -149,6 +188,8 @@ def run(args: argparse.Namespace) -> None:
         seeds = [int(word) for word in args.seeds.split(",")] if args.seeds else []
     except ValueError:
         raise UsageError(f"--seeds {args.seeds!r}", "write numbers, as in 0,1,2") from None
+    if args.rehearse:
+        return rehearsal(args, recipe, only)
     if args.plan:
         for line in plan_lines(recipe, only):
             say(line)
@@ -158,6 +199,7 @@ def run(args: argparse.Namespace) -> None:
         side_by_side(args, recipe, seeds or [recipe.seed])
     else:
         one_process(recipe, only, args.student)
+    return 0
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ class Evaluator:
                 say(f"  {label}: {shown(_triple(found[label].metrics['pass@1']))}")
             with replacing(out / "results.json") as part:
                 part.write_text(json.dumps(_results(found), indent=1), encoding="utf-8")
-            return {"n_models": len(found)}
+            n_samples = sum(e.n_samples for e in found.values())
+            return {"n_models": len(found), "n_samples": n_samples}
 
         inputs = self._inputs(list(labels.values()), pairs) | {"labels": list(labels)}
         once(out, kind="evaluation", inputs=inputs, work=work)

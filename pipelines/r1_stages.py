@@ -89,7 +89,8 @@ class Stages:
                 self.store, values, prompts, self._engine(model, values), name=self.cold_rows.stem,
                 out=self.cold_rows.parent, refine=refine,
             )  # fmt: skip
-            return {"version": made.version, "rows": made.manifest["rows"]}
+            n_sampled, rows = len(prompts) * values.n_samples, made.manifest["rows"]
+            return {"version": made.version, "n_sampled": n_sampled, "rows": rows}
 
         review = values.review.read_text(encoding="utf-8") if values.review else None
         inputs = {
@@ -133,7 +134,8 @@ class Stages:
                 self.store, values, prompts, self._engine(model, values),
                 name=self.reasoning_rows.stem, out=self.reasoning_rows.parent,
             )  # fmt: skip
-            return {"version": made.version, "rows": made.manifest["rows"]}
+            n_sampled, rows = len(prompts) * values.n_samples, made.manifest["rows"]
+            return {"version": made.version, "n_sampled": n_sampled, "rows": rows}
 
         inputs = {
             "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),

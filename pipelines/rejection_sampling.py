@@ -18,7 +18,7 @@ from factory.stages.release import Release, release
 from factory.stages.select import Selected
 from factory.store import Store
 from pipelines.common import Pair
-from pipelines.sample_and_select import Sampled, sampled
+from pipelines.sample_and_select import Sampled, sampled, say_funnel
 
 
 class RejectionSampling(Sampled):
@@ -52,6 +52,5 @@ def rejection_sampling(
         f"rejection sampling: {dataset.manifest['rows']} traces of {dataset.manifest['prompts']} "
         f"prompts kept, out of {n_sampled}"
     )
-    for line in selected.funnel:
-        say(f"  {line['name']:16} drops {line['n_dropped']:6} ({line['n_dropped_only']} alone)")
+    say_funnel(selected)
     return dataset, selected

@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 
 from factory import plugins
+from factory.cli.common import say
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.records import Sampling
@@ -91,3 +92,9 @@ def decided(
     named = {s.verifier or plugins.verifier_of_gold(s.gold) for _, s in pairs if s.gold}
     used = sorted({*named, "math", "format"})
     return select(store, selection, trace_ids=trace_ids, verifiers=used, scores=SCORES)
+
+
+def say_funnel(selected: Selected) -> None:
+    """Say what each filter drops, and what it alone does."""
+    for line in selected.funnel:
+        say(f"  {line['name']:16} drops {line['n_dropped']:6} ({line['n_dropped_only']} alone)")

@@ -15,6 +15,7 @@ from distill.student import load_student, local_folder
 from factory.engines.replay import Engine
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
+from factory.sources import template
 from factory.store import Store
 from pipelines.common import ModelOf, PromptSet, fitting, grown, room
 from pipelines.r1_recipe import Recipe
@@ -36,11 +37,11 @@ def model(folder: Path, **config: Any) -> Path:
 def test_files_take_no_seed_and_a_wrong_option_is_named(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "1+1?", "gold": "2"}\n')
-    ask = "\n\nPut the answer in \\boxed{}."
-    ((prompt, source),) = PromptSet(source="files", options={"paths": str(path)}, suffix=ask).pairs(
-        seed=3
-    )
-    assert prompt.text == "1+1?" + ask
+    ((prompt, source),) = PromptSet(
+        source="files", options={"paths": str(path)}, template="boxed"
+    ).pairs(seed=3)
+    assert prompt.text == "1+1?\n\nPut your final answer within \\boxed{}."
+    assert source.options["mode"] == "boxed"
     assert source.prompt_id == prompt.prompt_id
     with pytest.raises(UsageError, match="source 'files' takes no path"):
         PromptSet(source="files", options={"path": str(path)}).pairs(seed=3)
@@ -58,7 +59,7 @@ def test_every_source_of_a_gpu_recipe_takes_its_options(scale: str) -> None:
         load = plugins.load("sources", prompts.source).prompts
         assert set(prompts.options) <= set(inspect.signature(load).parameters)
         # The reward pays for a box: the prompt asks for one.
-        assert of_benchmark or "\\boxed{}" in prompts.suffix
+        assert of_benchmark or "\\boxed{}" in template.load(prompts.template or "plain").prompt
 
 
 # contexts, and heads that eight devices do not divide.

@@ -151,7 +151,7 @@ def _train(
         rollout = Rollout(
             pairs, keys, renderer=renderer, sampler=sampler, payer=_payer(config), record=record,
             caps=config.caps, group_size=int(values["num_generations"]), seed=config.seed,
-            control=config.control,
+            control=config.control, rehearsed=_dialect(config) if config.rehearsal else None,
         )  # fmt: skip
         trainer = make_trainer(
             config, tokenizer=tokenizer, arguments=arguments, rollout=rollout, log=log, spent=spent,
@@ -165,6 +165,7 @@ def _train(
         save_trained(trainer, tokenizer, config.out)
         results |= _results(trainer.state, keys, log, spent, nats=sampler.worst_nats)
         results |= {"wrapper": wrapper_of(trainer), "processes": world().num_processes}
+        results |= {"resumed_from": resume.name if resume else None, "n_prompts": len(pairs)}
     return results
 
 
@@ -221,12 +222,15 @@ def _next_attempt(out: Path) -> int:
     return int(broadcast_object_list(counted)[0])
 
 
+def _dialect(config: GrpoConfig) -> str:
+    return config.dialect or preset(config.preset).dialect
+
+
 def _payer(config: GrpoConfig) -> Payer:
-    dialect = config.dialect or preset(config.preset).dialect
     # R1-Zero's template asks for <answer> tags and for no box: what it asked for is paid.
     template = config.template or preset(config.preset).template
     mode = "auto" if template == "r1_zero" else None
-    return Payer(config.weights, dialect=dialect, mode=mode, n_workers=config.n_workers)
+    return Payer(config.weights, dialect=_dialect(config), mode=mode, n_workers=config.n_workers)
 
 
 def _sampler(config: GrpoConfig, lend: Callable[[], Any] | None, *, cuda: bool) -> Sampler:

@@ -63,6 +63,8 @@ class GrpoConfig(Config):
         seed: of the order of prompts, of the sampling and of adapters.
         n_workers: processes that verify; default: the cores.
         lora: train adapters, merged when the run ends. The reference is the base, never renewed.
+        rehearsal: a quarter of the rollouts is replaced by right answers made from the golds
+            (``distill.rehearsal``), so that a random model has something to be paid for.
         trl: passed to ``trl.GRPOConfig`` as it stands, over the preset's keys.
     """
 
@@ -87,6 +89,7 @@ class GrpoConfig(Config):
     dtype: str = "float32"
     lora: Lora | None = None
     n_workers: int | None = None
+    rehearsal: bool = False
     trl: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -108,7 +108,10 @@ class Recorder:
                 prefill=self.sampling.prefill,
                 finish_reason="stop" if sample.is_finished else "length",
                 n_completion_tokens=sample.n_tokens,
-                meta=json.dumps({"rl_run": keys.rl_run, "step": step, "attempt": keys.attempt}),
+                meta=json.dumps(
+                    {"rl_run": keys.rl_run, "step": step, "attempt": keys.attempt}
+                    | ({"rehearsal": True} if sample.is_rehearsed else {})
+                ),
                 **own,
             )
             traces.append(trace.row(self.run_id))

@@ -65,6 +65,7 @@ class Sample:
         text: without prefill and end token.
         n_tokens: of the completion.
         is_finished: whether the policy ended it by itself.
+        is_rehearsed: whether it was put in the place of what the policy said (rehearsals alone).
     """
 
     prompt_id: str
@@ -72,6 +73,7 @@ class Sample:
     text: str
     n_tokens: int
     is_finished: bool
+    is_rehearsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from distill.grpo.config import GrpoConfig, Pair
 from distill.grpo.record import Recorder, StepLog
 from distill.grpo.reward import Payer, means, tossed
 from distill.grpo.rollout import (
+    Drawn,
     Keys,
     Renderer,
     Sample,
@@ -23,6 +24,7 @@ from distill.grpo.rollout import (
 )
 from distill.launch import require_wrapper, wrapper_of
 from distill.presets import cap_at
+from distill.rehearsal import is_replaced, planted, right_answer
 from distill.runs import Spent
 from distill.student import local_folder, peft_config
 from distill.training import Progress
@@ -51,6 +53,7 @@ class Rollout:
         group_size: completions of a prompt.
         seed: of the run.
         control: ``random`` pays by the toss of a coin.
+        rehearsed: dialect of the right answers that replace a quarter of the samples; None: none.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Rollout:
         group_size: int,
         seed: int,
         control: Literal["none", "random"],
+        rehearsed: str | None = None,
     ) -> None:
+        self.rehearsed = rehearsed
         self.pairs, self.keys = pairs, keys
         self.renderer, self.sampler, self.payer, self.record = renderer, sampler, payer, record
         self.caps, self.group_size, self.seed, self.control = caps, group_size, seed, control
@@ -88,10 +93,15 @@ class Rollout:
             seeds=[ids.seed_of(base=self.seed, trace_id=key) for key in keys],
             max_tokens=cap_at(self.caps, step),
         )
+        texts = self._rehearsed(prompts, indices)
+        drawn = self._with(texts, drawn, max_tokens=cap_at(self.caps, step))
         samples = [
-            Sample(p.prompt_id, i, self.renderer.text(c), len(c), self.renderer.is_finished(c))
-            for (p, _), i, c in zip(pairs, indices, drawn.completion_ids, strict=True)
-        ]
+            Sample(
+                p.prompt_id, i, self.renderer.text(c), len(c), self.renderer.is_finished(c),
+                is_rehearsed=text is not None,
+            )
+            for (p, _), i, c, text in zip(pairs, indices, drawn.completion_ids, texts, strict=True)
+        ]  # fmt: skip
         rewarded = self.payer.rewards(pairs, [self.renderer.prefill + s.text for s in samples])
         if self.control == "random":
             rewarded = tossed(rewarded, keys, seed=self.seed)
@@ -105,6 +115,23 @@ class Rollout:
             "logprobs": drawn.logprobs,
             "paid": [r.total for r in rewarded],
         }
+
+    def _rehearsed(self, prompts: Sequence[str], indices: Sequence[int]) -> list[str | None]:
+        """Return the right answer that replaces a sample, or None; outside rehearsals, None."""
+        if self.rehearsed is None:
+            return [None] * len(prompts)
+        dialect, prefill = self.rehearsed, self.renderer.prefill
+        return [
+            right_answer(self.pairs[int(p)][1], dialect=dialect, prefill=prefill)
+            if is_replaced(int(p), i) else None
+            for p, i in zip(prompts, indices, strict=True)
+        ]  # fmt: skip
+
+    def _with(self, texts: Sequence[str | None], drawn: Drawn, *, max_tokens: int) -> Drawn:
+        if self.rehearsed is None:
+            return drawn
+        both = (drawn.completion_ids, drawn.logprobs)
+        return Drawn(*planted(self.renderer.tokenizer, texts, both, max_tokens=max_tokens))
 
     def take_means(self) -> dict[str, float | None]:
         """Return the means of the last rollout, once; empty where there was none since."""

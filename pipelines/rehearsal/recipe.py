@@ -1,0 +1,152 @@
+"""A recipe made small for a rehearsal: numbers and models change, its form does not.
+
+What stays: stages, launch file, presets and the keys of TRL, templates, dialects, filters, rewards,
+adapters, types, context settings. What changes: models are tiny, prompts a few, updates three,
+completions short, and engines and trainings have so many ranks as are asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distill.grpo import GrpoConfig
+from distill.launch import Launch
+from factory.engines.vllm import has_cuda
+from factory.errors import FactoryError
+from pipelines.common import Pair, PromptSet, write_pairs
+from pipelines.rehearsal.models import tiny_model
+
+UPDATES = 3
+"""Of a training: one before it is killed, and two after."""
+TOKENS = 112
+PROMPT_TOKENS = 640
+MAX_LENGTH = 512
+_GROUP = 4
+_PROMPTS = {"rl": 16, "cold_start": 32, "rejection": 16, "dev": 4, "eval": 4}
+_SPLITS = {"dev": "dev", "eval": "eval"}
+_SOURCE = str(Path(__file__).parent / "prompts.py")
+# Options of an engine that are about a GPU's memory or devices.
+_OF_DEVICES = ("gpu_memory_utilization", "tensor_parallel_size", "replicas", "num_gpus", "kind",
+               "options")  # fmt: skip
+
+
+def rehearsed(
+    recipe: Any, *, ranks: int, launch: str | None, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the values of the recipe's rehearsal; models and prompts are made in ``folder``.
+
+    Args:
+        recipe: a ``pipelines.r1_recipe.Recipe``.
+        ranks: processes of a training, and engines.
+        launch: file of accelerate instead of the recipe's.
+        folder: of the rehearsal.
+        say: takes lines.
+    """
+    values: dict[str, Any] = recipe.model_dump(mode="json")
+    pairs = {name: _pairs(recipe, name, say=say) for name in recipe.prompts}
+    for name, found in pairs.items():
+        path = folder / "prompts" / f"{name}.jsonl"
+        write_pairs(found, path)
+        values["prompts"][name] = {"source": _SOURCE, "options": {"path": str(path)}}
+    texts = [prompt.text for prompt, _ in itertools.chain(*pairs.values())]
+
+    def small(model: dict[str, Any]) -> dict[str, Any]:
+        if model["model"] is None:
+            return {**model, "n_documents": min(400, int(model["n_documents"]))}
+        out = folder / "models" / model["model"].replace("/", "--")
+        return {**model, "model": tiny_model(model["model"], out, texts=texts, say=say)}
+
+    values |= {
+        "store": str(folder / "store"), "name": "rehearsal",
+        "base": small(values["base"]), "launch": _launch(recipe.launch, ranks, launch),
+        "engine": _engine(recipe.engine, ranks), "prompt_tokens": PROMPT_TOKENS,
+    }  # fmt: skip
+    if values["refiner"] is not None:
+        values["refiner"] = small({"model": values["refiner"]})["model"]
+    for section in ("zero", "reasoning"):
+        values[section] = _grpo(values[section], ranks)
+    rates = values["direct_rl"]["rates"][:2]
+    values["direct_rl"] = {"rates": rates, "grpo": _grpo(values["direct_rl"]["grpo"], ranks)}
+    for section in ("cold_start", "rejection_sampling"):
+        values[section] |= {"n_samples": 4, "max_tokens": TOKENS}
+    for section in (values["sft1"], values["sft2"], *values["students"].values()):
+        section["overrides"] = [*section["overrides"], *_sft(ranks)]
+    for student in values["students"].values():
+        student["base"] = small(student["base"])
+    values["evaluation"] |= {"k": 2, "k_dev": 1, "max_tokens": TOKENS}
+    return values
+
+
+def _pairs(recipe: Any, name: str, *, say: Callable[[str], None]) -> list[Pair]:
+    """Return a few of the recipe's prompts; where they cannot be had, sums in their form."""
+    prompts, n = recipe.prompts[name], _PROMPTS[name]
+    options = dict(prompts.options)
+    for key in ("limit", "n"):
+        if key in options:
+            options[key] = n
+    try:
+        few = prompts.model_copy(update={"options": options})
+        return list(itertools.islice(few.pairs(seed=recipe.seed), n))
+    except FactoryError as error:
+        say(f"  prompts {name}: sums stand in for them ({error})")
+    sums = PromptSet(
+        source="miniature", template=prompts.template or "r1",
+        options={"n": n, "split": _SPLITS.get(name, "train"), "language": "en"},
+    )  # fmt: skip
+    return sums.pairs(seed=recipe.seed)
+
+
+def _launch(launch: Launch | None, ranks: int, file: str | None) -> dict[str, Any] | None:
+    """Return how trainings start: as in the recipe, but for the number of processes."""
+    if launch is None and ranks == 1 and file is None:
+        return None
+    launch = launch or Launch()
+    as_it_is = has_cuda() and ranks == launch.processes
+    return {
+        "file": file or launch.file, "processes": ranks,
+        "before": list(launch.before) if as_it_is else [],
+        "options": list(launch.options) if as_it_is else [],
+    }  # fmt: skip
+
+
+def _engine(options: dict[str, Any], ranks: int) -> dict[str, Any]:
+    """Return the engine's options: on a CPU one engine without what is about devices."""
+    if not has_cuda():
+        own = {k: v for k, v in options.items() if k not in _OF_DEVICES}
+        return {**own, "max_model_len": 2048, "max_num_seqs": 16}
+    out = dict(options)
+    for key in ("replicas", "tensor_parallel_size"):
+        if key in out:
+            out[key] = min(int(out[key]), ranks)
+    return out
+
+
+def _grpo(section: dict[str, Any], ranks: int) -> dict[str, Any]:
+    """Return a section of GRPO with groups of four, two updates a rollout, three updates."""
+    caps = GrpoConfig.make({**section, "base": "rehearsal", "out": "rehearsal"}).caps
+    rises = len(caps) > 1
+    trl = dict(section.get("trl", {}))
+    trl.pop("max_completion_length", None)
+    trl |= {"max_steps": UPDATES, "save_steps": 1, "num_generations": _GROUP}
+    trl |= {"ref_model_sync_steps": 2}
+    if "vllm_tensor_parallel_size" in trl:
+        trl["vllm_tensor_parallel_size"] = min(int(trl["vllm_tensor_parallel_size"]), ranks)
+    return {
+        **section, "trl": trl, "rehearsal": True,
+        "length_caps": {0: TOKENS - 16, 2: TOKENS} if rises else {0: TOKENS},
+        # A rank's share of a forward pass is half a group: ranks share groups.
+        "per_device": 2, "outputs_per_update": _GROUP * ranks,
+        "outputs_per_rollout": 2 * _GROUP * ranks, "max_prompt_tokens": PROMPT_TOKENS,
+        "max_cpu_s": None,
+    }  # fmt: skip
+
+
+def _sft(ranks: int) -> list[str]:
+    """Return overrides of an SFT stage."""
+    return [
+        f"max_length={MAX_LENGTH}", f"batch_size={2 * ranks}", f"trl.max_steps={UPDATES}",
+        "trl.save_steps=1", "trl.logging_steps=1", "trl.per_device_train_batch_size=1",
+    ]  # fmt: skip
