@@ -5,10 +5,11 @@ No signal and no polite request stops that; killing the process does. Each worke
 child process (``python -m factory.workers``) that speaks length-prefixed JSON over its pipes, so
 the pool works from any thread, from asyncio, and inside spawned or daemonic processes.
 
-Rules. The deadline of an item counts from its own start. When it passes, the worker is killed and
-replaced, and the rest of its batch goes on elsewhere. An item whose worker spent the time on the
-CPU has used up its limit; if the machine was merely slow, or the worker died, the item is tried
-once more alone before anything is said of it.
+Rules. The deadline of an item counts from its own start, without the time in which its worker was
+ready to run and waited for a core: a loaded machine changes no outcome. When it passes, the worker
+is killed and replaced, and the rest of its batch goes on elsewhere. An item whose worker spent the
+time on the CPU has used up its limit; otherwise, or if the worker died, the item is tried once more
+alone before anything is said of it.
 
 What is covered: hangs, crashes, memory (RLIMIT_AS per worker). What is not: hostile code; that
 runs only inside ``factory.sandbox``.
@@ -34,9 +35,9 @@ from typing import Any, Literal
 import orjson
 
 from factory.errors import FactoryError
+from factory.processes import Clock, below, cpu_s, waited_s
 
 _LENGTH = struct.Struct("<I")
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 START_DEADLINE_S = 120.0
 CHUNK = 16
 
@@ -112,7 +113,7 @@ class Pool:
             target: ``module:function`` or ``path/to/file.py:function``; JSON in, JSON out.
             payloads: JSON-ready values.
             options: keyword arguments, the same for all.
-            deadline_s: wall seconds of one item.
+            deadline_s: wall seconds of one item, without those in which it waited for a core.
 
         Returns:
             One outcome per payload, in their order.
@@ -229,36 +230,32 @@ class _Worker:
     def run(self, job: _Job) -> Outcome:
         """Run one job; the deadline counts from the moment the worker has it."""
         if not self._ready:
-            if self._receive(time.monotonic() + START_DEADLINE_S) is None:
+            if self._receive(Clock(START_DEADLINE_S, self._waited_s)) is None:
                 return Outcome("dead_worker", detail="the worker did not start")
             self._ready = True
         message = orjson.dumps([job.target, job.payload, dict(job.options)])
-        cpu_before = self._cpu_s()
-        begun = time.monotonic()
-        deadline = begun + job.deadline_s
-        if not self._send(message, deadline + 5):
+        pid, waited_before = self._process.pid, self._waited_s()
+        cpu_before = cpu_s(pid)
+        clock = Clock(job.deadline_s, lambda: self._waited_s() - waited_before)
+        if not self._send(message, time.monotonic() + job.deadline_s + 5):
             return Outcome("crashed", detail="the worker closed its pipe")
-        reply = self._receive(deadline)
-        seconds = time.monotonic() - begun
+        reply = self._receive(clock)
+        seconds = time.monotonic() - clock.begun
         if reply is None:
             if not self.alive():
                 return Outcome(
                     "crashed", detail=f"exit {self._process.returncode}", seconds=seconds
                 )
-            busy = self._cpu_s() - cpu_before > 0.7 * job.deadline_s
+            # with the CPU time of reaped children: a compiler or a program in the sandbox
+            busy = cpu_s(pid) - cpu_before > 0.7 * job.deadline_s
             return Outcome("timeout", detail="cpu" if busy else "wall", seconds=seconds)
         fate, value = reply
         detail = None if fate == "done" else str(value)
         return Outcome(fate, value if fate == "done" else None, detail, seconds)
 
-    def _cpu_s(self) -> float:
-        try:
-            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-        except OSError:
-            return 0.0
-        fields = stat.rpartition(")")[2].split()
-        # utime, stime, and those of reaped children: a compiler or a program in the sandbox
-        return sum(int(x) for x in fields[11:15]) / _CLOCK_TICKS
+    def _waited_s(self) -> float:
+        pid = self._process.pid
+        return sum(map(waited_s, (pid, *below(pid))))
 
     def _send(self, message: bytes, deadline: float) -> bool:
         assert self._process.stdin is not None
@@ -277,14 +274,15 @@ class _Worker:
                 return False
         return True
 
-    def _receive(self, deadline: float) -> Any:
+    def _receive(self, clock: Clock) -> Any:
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         data = bytearray()
         need = _LENGTH.size
         while len(data) < need:
-            left = deadline - time.monotonic()
-            if left <= 0 or not _readable(fd, left):
+            if not _readable(fd, max(0.0, clock.left())):
+                if clock.left() > 0:
+                    continue
                 return None
             block = os.read(fd, min(1 << 20, need - len(data)))
             if not block:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "trl", "vllm", "ray", "datasets", "transformers", "sympy", "math_verify", "jieba",
          "numba")  # fmt: skip
 LAYERS = [
-    ("factory.dialects", "factory.records", "factory.errors"),
+    ("factory.dialects", "factory.records", "factory.errors", "factory.processes"),
     ("factory.compiled", "factory.config", "factory.plugins", "factory.workers", "factory.metrics",
      "factory.model_files", "factory.store", "factory.rows", "factory.sandbox"),
     ("factory.engines", "factory.verifiers", "factory.scores", "factory.sources", "factory.sets"),

@@ -8,6 +8,7 @@ unread, the next job runs as usual, nothing is left behind, the harness does not
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,7 +20,8 @@ import pytest
 
 from factory import sandbox
 from factory.errors import Refused
-from factory.sandbox import TIERS, Box, BoxError, Limits, borrow, retrying
+from factory.processes import below, started_at
+from factory.sandbox import TIERS, Box, BoxError, Limits, borrow, retrying, tiers
 from factory.verifiers.code.gold import read_gold
 from factory.verifiers.code.run import judge
 from tests.helpers_box import TIER_PARAMS, Guarded, cpu_share, resolve
@@ -44,6 +46,27 @@ def attempt(work):
         print("denied", type(e).__name__)
         return None
 """
+# Each of six children holds 200 MB; the parent tells whether too many of them live on at once.
+HOLD = (
+    TRY
+    + """
+import mmap,os,time
+pids=[]
+def w():
+    for _ in range(6):
+        p=os.fork()
+        if p==0:
+            try:
+                {hold}
+            except BaseException: os._exit(1)
+            time.sleep(20)
+        pids.append(p)
+attempt(w)
+time.sleep(1.5)
+alive=sum(os.waitpid(p,os.WNOHANG)[0]==0 for p in pids)
+print('ESCAPED' if alive*200>1.2*512 else alive)
+"""
+)
 EXITED = ("exited",)
 ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-01 four threads", "import threading\nout=[]\nts=[threading.Thread(target=out.append,args=(i,)) for i in range(4)]\n[t.start() for t in ts];[t.join() for t in ts]\nassert len(out)==4\nimport json,heapq,re,decimal", EXITED),
@@ -56,6 +79,8 @@ ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-07 raw connect", TRY + "import ctypes\nl=ctypes.CDLL(None)\nif l.socket(2,1,0)>=0: print('ESCAPED')\nif l.socket(10,1,0)>=0: print('ESCAPED')\nif l.socket(16,3,0)>=0: print('ESCAPED')", EXITED),
     ("S-08 UDP and DNS", TRY + "import socket\nif attempt(lambda: socket.socket(socket.AF_INET,socket.SOCK_DGRAM).sendto(b'x',('127.0.0.1',T['port']))): print('ESCAPED')\nif attempt(lambda: socket.gethostbyname('example.org')): print('ESCAPED')", EXITED),
     ("S-10 UNIX sockets", TRY + "import socket\nfor a in (T['unix'],T['abstract']):\n    if attempt(lambda: socket.socket(socket.AF_UNIX).connect(a) or True): print('ESCAPED')", EXITED),
+    ("S-10 pairs of datagrams and packets", TRY + "import socket as s\nfor k in (s.SOCK_DGRAM,s.SOCK_SEQPACKET,s.SOCK_RAW,s.SOCK_DGRAM|s.SOCK_CLOEXEC|s.SOCK_NONBLOCK):\n    if attempt(lambda: s.socketpair(s.AF_UNIX,k)): print('ESCAPED pair')\n    if attempt(lambda: s.socketpair(s.AF_INET,k)): print('ESCAPED inet')", EXITED),
+    ("S-10 messages and addresses", TRY + "import socket,ctypes,errno\nl=ctypes.CDLL(None,use_errno=True)\na,b=socket.socketpair()\na.send(b'x');assert b.recv(1)==b'x'\nif attempt(lambda: a.sendmsg([b'x'])): print('ESCAPED sendmsg')\nfor p in (T['unix'].encode(),T['abstract'].encode()):\n    w=b'\\x01\\x00'+p\n    if l.sendto(a.fileno(),b'x',1,0,w,len(w))!=-1 or ctypes.get_errno()!=errno.EPERM: print('ESCAPED sendto')\nif l.sendto(a.fileno(),b'x',1,0,ctypes.c_void_p(1<<40),16)!=-1 or ctypes.get_errno()!=errno.EPERM: print('ESCAPED high half')\nif l.sendmmsg(a.fileno(),None,0,0)!=-1 or ctypes.get_errno()!=errno.EPERM: print('ESCAPED sendmmsg')", EXITED),
     ("S-11 write outside", TRY + "import os,sys\nfor p in (T['folder']+'/new','/etc/x','/usr/lib/x','/x','/dev/x',os.path.dirname(os.__file__)+'/x.py',T['file']):\n    if attempt(lambda: open(p,'w').write('x')): print('ESCAPED',p)", EXITED),
     ("S-11 change what is there", TRY + "import os\nf=T['file']\nfor w in (lambda: os.chmod(f,0),lambda: os.chown(f,0,0),lambda: os.utime(f,(0,0)),lambda: os.truncate(f,0),lambda: os.unlink(f),lambda: os.rename(f,f+'2'),lambda: os.setxattr(f,'user.x',b'1'),lambda: os.rmdir(T['folder']),lambda: os.mkdir(T['folder']+'/d'),lambda: os.mkfifo(T['folder']+'/p')):\n    attempt(w)", EXITED),
     ("S-12 links", TRY + "import os\nfor d in ('/tmp',T['folder']):\n    attempt(lambda: os.symlink('/etc/passwd',d+'/l'))\n    if attempt(lambda: open(d+'/l').read()): print('ESCAPED')\n    attempt(lambda: os.link(T['file'],d+'/h'))\n    if attempt(lambda: open(d+'/h').read()): print('ESCAPED')", EXITED),
@@ -65,6 +90,10 @@ ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-16 thread bomb", "import threading,time\nn=0\ntry:\n    for _ in range(400):\n        threading.Thread(target=time.sleep,args=(2,),daemon=True).start(); n+=1\nexcept BaseException: pass\nimport os; os._exit(0)", EXITED),
     ("S-18 memory bomb", "x=[]\nwhile True: x.append(bytearray(64<<20))", ("memory_limit",)),
     ("S-18 memory bomb of many", TRY + "import os,time\ndef w():\n    for _ in range(6):\n        if os.fork()==0: break\n    x=bytearray(300<<20)\n    time.sleep(3)\nattempt(w)\nx=0\nprint('ESCAPED') if attempt(os.fork) is not None else 0", ("memory_limit", "exited")),
+    ("S-18 shared pages of many", HOLD.format(hold="m=mmap.mmap(-1,200<<20)\n        for a in range(0,200<<20,4096): m[a]=1"), ("memory_limit", "exited")),
+    ("S-18 shared pages that a child leaves behind", HOLD.format(hold="m=[]\n        for _ in range(3):\n            m.append(mmap.mmap(-1,64<<20))\n            if os.fork()==0:\n                for a in range(0,64<<20,4096): m[-1][a]=1\n                os._exit(0)\n            os.wait()"), ("memory_limit", "exited")),
+    ("S-18 memory files", TRY + "import os\nn=0\nfor _ in range(60):\n    f=attempt(lambda: os.memfd_create('x'))\n    if f is None: break\n    n+=attempt(lambda: os.write(f,bytes(15<<20))) or 0\nprint('ESCAPED' if n>600<<20 else n)", ("memory_limit", "exited")),
+    ("S-18 written into what it reads", TRY + "import os\nfor f in (0,):\n    if attempt(lambda: os.write(f,b'x'*4096)): print('ESCAPED')\n    if attempt(lambda: os.ftruncate(f,1<<20) is None): print('ESCAPED')", EXITED),
     ("S-20 one huge file", TRY + "def w():\n    f=open('/tmp/big','wb')\n    n=0\n    while n<(1<<30): n+=f.write(b'x'*(1<<20)); f.flush()\n    print('ESCAPED')\nattempt(w)", ("exited", "output_limit")),
     ("S-21 many files", TRY + "import os\ndef w():\n    for i in range(200):\n        with open(f'/tmp/f{i}','wb') as f: f.write(b'x'*(8<<20))\n    print('ESCAPED')\nattempt(w)", EXITED),
     ("S-21 many names", TRY + "def w():\n    for i in range(100000): open(f'/tmp/n{i}','w').close()\n    print('ESCAPED')\nattempt(w)", EXITED),
@@ -80,7 +109,9 @@ ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-31 type into the terminal", TRY + "import fcntl\nfor fd in (0,1,2):\n    if attempt(lambda: fcntl.ioctl(fd,0x5412,b'x')) is not None: print('ESCAPED')\nif attempt(lambda: open('/dev/tty')): print('ESCAPED')", EXITED),
     ("S-32 more power", TRY + "import os,ctypes\nl=ctypes.CDLL(None)\nfor f in (0x10000000,0x20000,0x20000000,0x40000000):\n    if l.unshare(f)==0: print('ESCAPED unshare')\nif l.mount(b'x',b'/tmp',b'tmpfs',0,None)==0: print('ESCAPED mount')\nif l.syscall(155,b'/',b'/')==0: print('ESCAPED pivot')\nif l.chroot(b'/')==0: print('ESCAPED chroot')\nif os.getuid()!=0 and attempt(lambda: os.setuid(0) or True): print('ESCAPED setuid')\nattempt(lambda: os.mknod('/tmp/disk',0o60666,os.makedev(8,0)))\nif attempt(lambda: open('/tmp/disk','rb').read(1)): print('ESCAPED mknod')", EXITED),
     ("S-32 a new namespace by clone", "import ctypes\nl=ctypes.CDLL(None,use_errno=True)\nfor f in (0x10000000,0x20000,0x20000000):\n    r=l.syscall(56,f|17,0,0,0,0)\n    if r==0:\n        import os; os._exit(0)\n    if r>0: print('ESCAPED')\nif l.syscall(435,0,0)==0: print('ESCAPED')", EXITED),
-    ("S-34 memfd", TRY + "import os,sys\nm=os.memfd_create('x')\nd=attempt(lambda: open(sys.executable,'rb').read())\nif d and os.write(m,d) and attempt(os.fork)==0:\n    os.execve(m,['x','-S','-c','open(\"/etc/passwd\")'],{})", EXITED),
+    ("S-34 memfd", TRY + "import os,sys\nm=attempt(lambda: os.memfd_create('x'))\nif m is not None: print('ESCAPED')\nd=attempt(lambda: open(sys.executable,'rb').read())\nif d and os.write(m,d) and attempt(os.fork)==0:\n    os.execve(m,['x','-S','-c','open(\"/etc/passwd\")'],{})", EXITED),
+    ("clear the signal of its parent's death", TRY + "import ctypes\nl=ctypes.CDLL(None)\nif l.prctl(1,0,0,0,0)==0 or l.syscall(157,1,0,0,0,0)==0: print('ESCAPED')\nl.prctl(15,b'name',0,0,0)", EXITED),
+    ("asyncio has its pair of streams", "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return 5\nassert asyncio.run(f())==5", EXITED),
     ("S-35 segfault", "import ctypes\nctypes.string_at(0)", EXITED),
     ("S-35 abort", "import os\nos.abort()", EXITED),
     ("S-35 recursion", "import sys\nsys.setrecursionlimit(10**7)\ndef f(n): return f(n+1)+1\nf(0)", ("exited", "memory_limit", "time_limit")),
@@ -113,6 +144,26 @@ def test_cpu_limit_holds_within_a_fifth(guarded: Guarded) -> None:
     outcome = guarded.attack("while True: pass", Limits(cpu_s=1, wall_s=8.0))
     assert outcome.ended == "time_limit"
     assert 0.8 <= outcome.cpu_s <= 1.2
+
+
+def test_cpu_limit_is_of_all_processes_together(guarded: Guarded) -> None:
+    spin = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
+    outcome = guarded.attack(spin, Limits(cpu_s=1, wall_s=20.0))
+    assert outcome.ended == "time_limit" or b"PermissionError" in outcome.stderr
+
+
+def test_time_without_a_core_is_not_counted(guarded: Guarded) -> None:
+    """A right program that gets a fifth of a core ends as it does alone."""
+    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(8)]
+    try:
+        program = "import time\nwhile time.process_time() < 0.5: pass\nprint('done')"
+        limits = Limits(cpu_s=1, wall_s=0.8)
+        outcome = guarded.box.run("program", {"program": program}, limits=limits)
+        assert (outcome.ended, outcome.stdout) == ("exited", b"done\n"), outcome
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def test_wall_limit_ends_a_sleeper(guarded: Guarded) -> None:
@@ -219,6 +270,7 @@ lines.append((0x06, 0, 0, 0x7FFF0000))
 kernel.no_new_privileges()
 kernel.prepared_seccomp(b"".join(struct.pack("HBBI", *line) for line in lines))()
 from factory import sandbox
+from factory.processes import below, started_at
 from factory.errors import Refused
 try:
     print("chose", sandbox.choose())
@@ -332,10 +384,61 @@ time.sleep(100)
     raise AssertionError("the box outlived its holder")
 
 
+_HOLDER = """
+import sys, threading, time
+from factory.sandbox import Box, Limits
+box = Box({tier!r})
+sample = {{"program": "import time\\ntime.sleep(60)"}}
+limits = Limits(wall_s=60)
+threading.Thread(target=box.run, args=("program", sample), kwargs={{"limits": limits}}, daemon=True).start()
+time.sleep(0.5)
+print(box.launched.server, flush=True)
+time.sleep(100)
+"""
+
+
+def test_nothing_outlives_a_double_kill(guarded: Guarded) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER.format(tier=guarded.tier)], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert holder.stdout is not None
+    server = int(holder.stdout.readline())
+    samples = list(below(server))
+    assert samples
+    os.kill(server, signal.SIGKILL)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    for _ in range(100):
+        if not any(map(started_at, samples)):
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("a sample outlived its server and its holder")
+
+
+def test_what_outlives_its_holder_is_ended_at_the_next_start() -> None:
+    """By its command line: whatever kept it alive, the next box ends it; a living holder's stays."""
+    space = Path("/proc/self/ns/pid").readlink()
+    own = f"factory-box:{space}:{os.getpid()}:{started_at(os.getpid())}"
+    left = f"factory-box:{space}:{os.getpid()}:1"
+    sleeps = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    kept, ended = (subprocess.Popen([*sleeps, word]) for word in (own, left))
+    try:
+        threading.Event().wait(0.2)  # until it has its command line
+        tiers.end_survivors.cache_clear()
+        assert tiers.end_survivors() >= 1
+        assert ended.wait(5) == -signal.SIGKILL
+        assert kept.poll() is None
+    finally:
+        for process in (kept, ended):
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize("name", TIERS)
 def test_every_tier_withstands_the_self_test(name: str) -> None:
     box = Box(resolve(name))
     try:
-        assert sandbox.escapes(box) == []
+        assert [*sandbox.escapes(box), *sandbox.overruns(box)] == []
     finally:
         box.close()

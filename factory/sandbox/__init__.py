@@ -12,24 +12,33 @@ import os
 from typing import Any
 
 from factory.errors import Refused
-from factory.sandbox.box import Box, BoxError, Limits, Outcome, borrow, close_all, retrying
-from factory.sandbox.selftest import escapes
+from factory.sandbox.box import (
+    Box,
+    BoxError,
+    Limits,
+    Outcome,
+    Talk,
+    borrow,
+    close_all,
+    retrying,
+)
+from factory.sandbox.selftest import escapes, overruns
 from factory.sandbox.tiers import TIERS, Tier, TierError, fix_of
 
 __all__ = [
-    "TIERS", "Box", "BoxError", "Limits", "Outcome", "Tier", "borrow", "choose", "close_all",
-    "doctor", "forget_probes", "retrying",
+    "TIERS", "Box", "BoxError", "Limits", "Outcome", "Talk", "Tier", "borrow", "choose",
+    "close_all", "doctor", "forget_probes", "retrying",
 ]  # fmt: skip
 
 
-def _probe(tier: Tier) -> str:
+def _probe(tier: Tier, *, clocks: bool) -> str:
     """Start a box of the tier and let the self-test attack it; return '' where it holds."""
     try:
         box = Box(tier)
     except TierError as error:
         return str(error)
     try:
-        got_out = escapes(box)
+        got_out = [*escapes(box), *(overruns(box) if clocks else ())]
     except BoxError as error:
         return str(error)
     finally:
@@ -44,7 +53,7 @@ def forget_probes() -> None:
 
 @functools.cache
 def _probed(tier: Tier) -> str:
-    return _probe(tier)
+    return _probe(tier, clocks=False)
 
 
 def _wanted() -> tuple[Tier, ...]:
@@ -60,7 +69,7 @@ def doctor() -> list[dict[str, Any]]:
     """
     rows = []
     for tier in TIERS:
-        error = _probe(tier)
+        error = _probe(tier, clocks=True)
         fix = fix_of(tier) if error else ""
         rows.append({"tier": tier, "available": not error, "error": error, "fix": fix})
     return rows

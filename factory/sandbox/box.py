@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import select
@@ -17,13 +18,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
-from factory.sandbox.inside.harness import EXIT_MEMORY
+from factory.processes import MOST, Clock, below, cpu_s, waited_s
+from factory.sandbox.inside.harness import EXIT_MEMORY, MAX_LINE
 from factory.sandbox.tiers import Launched, Tier, TierError, launch
 
 _LOOK_S = 0.2
+_STOP_S = 10.0
 Ended = Literal["exited", "time_limit", "memory_limit", "output_limit", "stopped"]
 
 
@@ -32,8 +34,8 @@ class Limits:
     """What one sample may use.
 
     Attributes:
-        cpu_s: CPU seconds of one process.
-        wall_s: seconds from its start.
+        cpu_s: CPU seconds of its processes.
+        wall_s: seconds from its start, without those in which it waited for a core.
         memory_bytes: address space of one process, and what all of them hold together.
         output_bytes: bytes on standard output, and on standard error.
         processes: processes and threads at a time (where the tier can count them).
@@ -41,7 +43,7 @@ class Limits:
     """
 
     cpu_s: int = 6
-    wall_s: float = 12.0
+    wall_s: float = 30.0
     memory_bytes: int = 1 << 30
     output_bytes: int = 8 << 20
     processes: int = 64
@@ -51,12 +53,18 @@ class Limits:
         """Return the form that the box reads."""
         out = dataclasses.asdict(self)
         out["file_bytes"] = max(self.output_bytes, self.scratch_bytes // 4)
+        out["hard_s"] = MOST * self.wall_s + 5
         return out
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a sample ended and what it wrote."""
+    """How a sample ended and what it wrote.
+
+    Attributes:
+        disturbed: its end may be the machine's doing: it never got its share of a core, or was
+            killed by neither side. It is to be tried again, alone.
+    """
 
     ended: Ended
     code: int
@@ -64,6 +72,7 @@ class Outcome:
     wall_s: float
     stdout: bytes = b""
     stderr: bytes = b""
+    disturbed: bool = False
 
 
 class BoxError(Exception):
@@ -88,6 +97,7 @@ class Box:
         self.pid = os.getpid()
         self.launched: Launched = launch(tier, compilers=compilers)
         self.n_runs = 0
+        self._n_killed = 0
         self.last: Outcome
 
     def close(self) -> None:
@@ -121,12 +131,12 @@ class Box:
             _fill(files[0], json.dumps(sample).encode() if program is None else program)
             _fill(files[1], stdin)
             self._send(mode, limits, files)
-            answer = self._answer(limits)
+            answer = self._answer(limits, self.clock(limits))
             return _outcome(answer, limits, _content(files[2], limits), _content(files[3], limits))
 
     @contextlib.contextmanager
-    def talk(self, mode: str, sample: dict[str, Any], limits: Limits) -> Iterator[tuple[int, int]]:
-        """Start a sample and give the descriptors to write to it and to read from it.
+    def talk(self, mode: str, sample: dict[str, Any], limits: Limits) -> Iterator[Talk]:
+        """Start a sample and give what speaks with it.
 
         Leaving the block stops it; the outcome then stands in ``self.last``.
         """
@@ -144,85 +154,120 @@ class Box:
                 os.close(their_in)
                 os.close(their_out)
             try:
-                yield our_out, our_in
+                yield Talk(self, our_out, our_in, limits)
             finally:
                 with contextlib.suppress(OSError):
                     self.launched.control.send(b"stop")
-                answer = self._answer(limits)
+                answer = self._answer(limits, self.clock(limits))
                 self.last = _outcome(answer, limits, b"", _content(errors, limits))
+
+    def clock(self, limits: Limits) -> Clock:
+        """Return a clock for the sample that runs now."""
+        return Clock(limits.wall_s, self.waited_s)
+
+    def waited_s(self) -> float:
+        """Return for how long the processes of the sample waited for a core."""
+        return sum(map(waited_s, below(self.launched.server)))
 
     def _send(self, mode: str, limits: Limits, files: list[int]) -> None:
         job = json.dumps({"mode": mode, "limits": limits.to_dict()}).encode()
         self.n_runs += 1
         try:
+            if (group := self.launched.group) is not None:
+                self._n_killed = group.n_killed()
+                group.limit(limits.memory_bytes + limits.scratch_bytes)
             socket.send_fds(self.launched.control, [job], files)
         except OSError as error:
             raise BoxError(f"the box is gone: {error}") from None
 
-    def _answer(self, limits: Limits) -> dict[str, Any]:
-        """Wait for the end of the sample; the box's own clock ends it, ours ends the box."""
+    def _answer(self, limits: Limits, clock: Clock) -> dict[str, Any]:
+        """Wait for the end of the sample, and bring it about where a clock has run out."""
         control = self.launched.control
-        deadline = time.monotonic() + limits.wall_s + 10
-        too_much = False
-        while not select.select([control], [], [], _LOOK_S)[0]:
-            if time.monotonic() > deadline:
-                raise BoxError("the box does not answer")
-            # RLIMIT_AS counts each process alone; where there can be many, somebody must add up
-            if self.tier == "bwrap" and not too_much and self._resident() > limits.memory_bytes:
-                too_much = True
+        ended_by, told = "", 0.0
+        while not select.select([control], [], [], max(0.01, min(clock.left(), _LOOK_S)))[0]:
+            if not told and (ended_by := self.overrun(limits, clock)):
+                told = time.monotonic()
                 with contextlib.suppress(OSError):
                     control.send(b"stop")
+            if told and time.monotonic() > told + _STOP_S:
+                raise BoxError("the box does not answer")
         try:
             data = control.recv(1 << 16)
         except OSError as error:
             raise BoxError(f"the box does not answer: {error}") from None
-        if not data:
+        group = self.launched.group
+        too_much = group is not None and group.n_killed() > self._n_killed
+        if not data and not too_much:
             raise BoxError("the box died")
-        answer: dict[str, Any] = json.loads(data)
+        # where it died of what its sample held, the kernel took the server for the largest of them
+        answer: dict[str, Any] = json.loads(data or b'{"killed":"","code":-9,"cpu_s":0,"wall_s":0}')
         if "refused" in answer:
             raise BoxError(f"the box could not start a sample: {answer['refused']}")
-        if too_much:
-            answer["killed"] = "memory"
+        answer["killed"] = "memory" if too_much else ended_by or answer["killed"]
+        answer["stretched"] = clock.stretched
         return answer
 
-    def _resident(self) -> int:
-        """Return the bytes that the sample's processes hold beyond what the server lent them."""
-        sizes = [_anonymous_bytes(pid) for pid in _below(self.launched.process.pid)]
-        server = min((size for size in sizes if size > 1 << 20), default=0)
-        return sum(max(0, size - server) for size in sizes)
+    def overrun(self, limits: Limits, clock: Clock) -> str:
+        """Tell which clock of the sample has run out: ``wall``, ``cpu`` or ''."""
+        if clock.left() <= 0:
+            return "wall"
+        if self.launched.group is not None:  # RLIMIT_CPU counts each process alone
+            used_s = sum(map(cpu_s, below(self.launched.server)))
+            return "cpu" if used_s > limits.cpu_s + _LOOK_S else ""
+        return ""
 
 
-def _below(pid: int) -> Iterator[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    for child in children:
-        yield int(child)
-        yield from _below(int(child))
+class Talk:
+    """A running sample that is spoken to in lines, until a clock runs out."""
 
+    def __init__(self, box: Box, ask: int, answers: int, limits: Limits) -> None:
+        self._box, self._ask, self._answers, self._limits = box, ask, answers, limits
+        self._held = b""
+        os.set_blocking(ask, False)
 
-def _anonymous_bytes(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) << 10
-    except OSError:
-        pass  # it has just ended
-    return 0
+    def say(self, line: bytes, clock: Clock) -> bool:
+        """Send a line; False where the sample is gone or does not read it in time."""
+        view = memoryview(line + b"\n")
+        while view:
+            if select.select([], [self._ask], [], max(0.0, min(clock.left(), _LOOK_S)))[1]:
+                try:
+                    view = view[os.write(self._ask, view) :]
+                except OSError:
+                    return False
+            elif self._box.overrun(self._limits, clock):
+                return False
+        return True
+
+    def line(self, clock: Clock) -> bytes | None:
+        """Return the next line, or None at its end, at the clock's, or above 16 MiB."""
+        while (cut := self._held.find(b"\n")) < 0:
+            if len(self._held) > MAX_LINE:
+                return None
+            if select.select([self._answers], [], [], max(0.0, min(clock.left(), _LOOK_S)))[0]:
+                more = os.read(self._answers, 1 << 16)
+                if not more:
+                    return None
+                self._held += more
+            elif self._box.overrun(self._limits, clock):
+                return None
+        line, self._held = self._held[:cut], self._held[cut + 1 :]
+        return line
 
 
 def _memory_file(stack: contextlib.ExitStack, name: str) -> int:
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     stack.callback(os.close, descriptor)
     return descriptor
 
 
 def _fill(descriptor: int, data: bytes) -> None:
+    """Write what a sample reads, and let nobody write to it any more."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
 
 
 def _content(descriptor: int, limits: Limits) -> bytes:
@@ -235,8 +280,10 @@ def _outcome(answer: dict[str, Any], limits: Limits, stdout: bytes, stderr: byte
     if code == 99:
         raise BoxError("a sample could not be confined: " + stderr[:300].decode(errors="replace"))
     ended: Ended = "exited"
-    if answer["killed"] == "wall":
+    disturbed = False
+    if answer["killed"] in ("wall", "cpu"):
         ended = "time_limit"
+        disturbed = answer["killed"] == "wall" and answer["stretched"]
     elif answer["killed"] == "stopped":
         ended = "stopped"
     elif answer["killed"] == "memory":
@@ -245,13 +292,15 @@ def _outcome(answer: dict[str, Any], limits: Limits, stdout: bytes, stderr: byte
         ended = "output_limit"
     # SIGXCPU (24) is the kernel's own word; its clock of limits and that of usage differ by ticks,
     # more so on a busy machine. SIGKILL (9) may have come from elsewhere.
-    elif code == -24 or (code == -9 and cpu_s >= 0.9 * limits.cpu_s):
+    elif code == -24 or (code == -9 and cpu_s >= 0.7 * limits.cpu_s):
         ended = "time_limit"
+    elif code == -9:
+        disturbed = True
     elif code == EXIT_MEMORY or b"MemoryError" in stderr[-300:] or b"bad_alloc" in stderr[-300:]:
         ended = "memory_limit"
     return Outcome(
         ended=ended, code=code, cpu_s=cpu_s, wall_s=float(answer["wall_s"]),
-        stdout=stdout, stderr=stderr,
+        stdout=stdout, stderr=stderr, disturbed=disturbed,
     )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from factory.sandbox.box import Box, BoxError, Limits
 
 # The box gets this text; lines that fail are what is hoped for.
 _ATTACKS = r"""
-import json, os, socket, sys, time
+import ctypes, errno, json, os, socket, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
 told = json.loads(sys.stdin.readline())
 got = []
 TCP, UNIX, STREAM = socket.AF_INET, socket.AF_UNIX, socket.SOCK_STREAM
@@ -59,6 +60,20 @@ attempt("open a TCP connection", lambda: connect(TCP, ("127.0.0.1", told["port"]
 attempt("open a UNIX connection", lambda: connect(UNIX, told["unix"]))
 attempt("open an abstract UNIX connection", lambda: connect(UNIX, told["abstract"]))
 attempt("make a socket", lambda: socket.socket(TCP, socket.SOCK_DGRAM))
+for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+    attempt("make a pair of datagram sockets", lambda: socket.socketpair(UNIX, kind))
+pair = socket.socketpair()
+attempt("send a message", lambda: pair[0].sendmsg([b"x"]))
+def refused(done):
+    return done != -1 or ctypes.get_errno() != errno.EPERM
+address = b"\x01\x00" + told["unix"].encode() + b"\x00"
+attempt("send to an address",
+        lambda: refused(libc.sendto(pair[0].fileno(), b"x", 1, 0, address, len(address))))
+attempt("send messages", lambda: refused(libc.sendmmsg(pair[0].fileno(), None, 0, 0)))
+for end in pair:
+    end.close()
+attempt("make a memory file", lambda: os.memfd_create("x") >= 0)
+attempt("outlive its server", lambda: libc.prctl(1, 0, 0, 0, 0) == 0)
 attempt("write a file", lambda: write(told["file"] + ".new"))
 attempt("change a file", lambda: os.chmod(told["file"], 0o777) is None)
 if told["pid"] != os.getpid():
@@ -75,6 +90,64 @@ except OSError:
     pass
 print(json.dumps([got, made]))
 """
+
+# As many processes as it gets hold 64 MiB each, half of it in shared pages; it tells how many.
+_HOLD = """
+import mmap, os, time
+alive, done = {}, b""
+read, write = os.pipe()
+try:
+    for number in range(8):
+        pid = os.fork()
+        if pid == 0:
+            shared = mmap.mmap(-1, 32 << 20)
+            own = bytearray(b"x") * (32 << 20)
+            for at in range(0, 32 << 20, 4096):
+                shared[at] = 1
+            os.write(write, bytes([number]))
+            time.sleep(30)
+        alive[pid] = number
+except OSError:
+    pass
+os.set_blocking(read, False)
+until = time.monotonic() + 5
+while not set(alive.values()) <= set(done) and time.monotonic() < until:
+    time.sleep(0.02)
+    alive = {pid: n for pid, n in alive.items() if os.waitpid(pid, os.WNOHANG)[0] == 0}
+    try:
+        done += os.read(read, 64)
+    except BlockingIOError:
+        pass
+print(len(alive))
+"""
+_HELD_BYTES = 64 << 20
+
+
+def overruns(box: Box) -> list[str]:
+    """Let the box overrun its clocks; return the names of those that did not end it.
+
+    Takes about two seconds, so it is for ``factory doctor`` alone.
+
+    Raises:
+        BoxError: the box could not run them at all.
+    """
+    found = []
+    spun = box.run("program", {"program": "while True: pass"}, limits=Limits(cpu_s=1, wall_s=20))
+    if spun.ended != "time_limit" or spun.cpu_s > 1.5:
+        found.append("use more CPU time")
+    slept = box.run(
+        "program", {"program": "import time\ntime.sleep(60)"}, limits=Limits(cpu_s=1, wall_s=0.3)
+    )
+    if slept.ended != "time_limit":
+        found.append("sleep longer")
+    return found
+
+
+def _holds_too_much(box: Box) -> bool:
+    limits = Limits(cpu_s=5, wall_s=15, memory_bytes=160 << 20, scratch_bytes=16 << 20)
+    outcome = box.run("program", {"program": _HOLD}, limits=limits)
+    said = outcome.stdout.strip()
+    return said.isdigit() and int(said) * _HELD_BYTES > 1.2 * limits.memory_bytes
 
 
 def escapes(box: Box) -> list[str]:
@@ -110,6 +183,8 @@ def escapes(box: Box) -> list[str]:
             got.append(f"make {forks} processes")
         if file.read_text() != secret or file.stat().st_mode & 0o777 != 0o666:
             got.append("change a file")
+        if _holds_too_much(box):
+            got.append("hold more memory")
         return got
 
 

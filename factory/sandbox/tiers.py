@@ -4,7 +4,8 @@ bwrap     namespaces made by bubblewrap; every sample in its own process and mou
 slot      started by root: every sample under a user id of its own, Landlock and seccomp.
 landlock  no special right needed: Landlock and seccomp under the user's own id.
 
-In the tiers without namespaces a sample cannot make processes and finds no writable directory.
+In the tiers without namespaces a sample finds no writable directory. It can make processes only in
+``bwrap``, and there only where the box has a memory cgroup of its own (see ``cgroups``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from factory.processes import below, started_at
+from factory.sandbox import cgroups
 from factory.sandbox import launcher as launcher_module
 
 Tier = Literal["bwrap", "slot", "landlock"]
@@ -41,6 +44,7 @@ _FILES = (
     "inside.server",
 )
 _START_S = 20.0
+_MARK = "factory-box:"
 # Modules that model-written programs import most: loaded once, before the fork. Not threading and
 # random: their work after every fork costs each sample half a millisecond.
 _PRELOAD = (
@@ -82,11 +86,18 @@ class Interpreter:
 
 @dataclasses.dataclass
 class Launched:
-    """A started box: its first process outside, the control socket, what to give back."""
+    """A started box: its processes outside, the control socket, what to give back.
+
+    Attributes:
+        server: the process whose children are the samples.
+        group: its memory cgroup, where it has one: then samples may make processes.
+    """
 
     process: subprocess.Popen[bytes]
     control: socket.socket
     slot: int | None = None
+    server: int = 0
+    group: cgroups.Group | None = None
 
     def close(self) -> None:
         """End the box. Its server leaves at the end of the socket; what does not is killed."""
@@ -95,6 +106,9 @@ class Launched:
             self.process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             self.kill()
+        if self.group is not None:
+            self.group.close()
+            self.group = None
         if self.slot is not None:
             os.close(self.slot)
             self.slot = None
@@ -216,6 +230,33 @@ def _take_slot() -> tuple[int, int]:
     raise TierError(f"all {len(SLOT_UIDS)} slot users are in use")
 
 
+def _token() -> str:
+    """Return a word for command lines that names this process for ever, as their holder."""
+    return f"{_MARK}{Path('/proc/self/ns/pid').readlink()}:{os.getpid()}:{started_at(os.getpid())}"
+
+
+@functools.cache
+def end_survivors() -> int:
+    """Kill the processes of boxes whose holder is gone; return how many there were.
+
+    A box ends with its holder: at the end of the socket, or by the kernel when its server is
+    killed. What outlives both, by whatever means, is found by its command line, once per process.
+    """
+    here = _token().rpartition(":")[0].rpartition(":")[0] + ":"
+    ended = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            for word in (entry / "cmdline").read_text(errors="replace").split("\0"):
+                if word.startswith(here):
+                    pid, started = word.removeprefix(here).split(":")
+                    if started_at(int(pid)) != started:
+                        os.kill(int(entry.name), signal.SIGKILL)
+                        ended += 1
+    return ended
+
+
 def launch(tier: Tier, *, compilers: bool = False) -> Launched:
     """Start a box and wait until it is ready for jobs.
 
@@ -228,6 +269,24 @@ def launch(tier: Tier, *, compilers: bool = False) -> Launched:
     """
     if tier == "slot" and os.geteuid() != 0:
         raise TierError("not root: the user id of a sample cannot be changed")
+    end_survivors()
+    group = cgroups.make() if tier == "bwrap" else None
+    if group is None:
+        return _launch(tier, None, compilers=compilers)
+    try:
+        return _launch(tier, group, compilers=compilers)
+    except _NoGroup:
+        return _launch(tier, None, compilers=compilers)
+    except BaseException:
+        group.close()
+        raise
+
+
+class _NoGroup(Exception):
+    """The kernel made a cgroup and lets nobody in."""
+
+
+def _launch(tier: Tier, group: cgroups.Group | None, *, compilers: bool) -> Launched:
     uid, held = None, None
     # real root is never counted against RLIMIT_NPROC, so bwrap starts under a slot user too
     if os.geteuid() == 0 and tier != "landlock":
@@ -247,9 +306,10 @@ def launch(tier: Tier, *, compilers: bool = False) -> Launched:
                 start_new_session=True,
             )
             theirs.close()
-            box = Launched(process=process, control=ours, slot=held)
+            box = Launched(process=process, control=ours, slot=held, group=group)
             reason = _handshake(box, tier, uid, python)
             if reason is None:
+                _enter_group(box)
                 return box
             box.kill()
             errors.seek(0)
@@ -265,6 +325,19 @@ def launch(tier: Tier, *, compilers: bool = False) -> Launched:
         raise
 
 
+def _enter_group(box: Launched) -> None:
+    """Find the server, and put all of the box into its cgroup before any sample runs."""
+    pids = [box.process.pid, *below(box.process.pid)]
+    box.server = pids[-1]
+    if box.group is not None:
+        try:
+            box.group.take(pids)
+        except OSError:
+            box.kill()
+            box.group.close()
+            raise _NoGroup from None
+
+
 def _command(tier: Tier, uid: int | None, *, compilers: bool) -> tuple[Interpreter, list[str]]:
     """Return the interpreter of the box and the command that starts it."""
     try:
@@ -274,7 +347,7 @@ def _command(tier: Tier, uid: int | None, *, compilers: bool) -> tuple[Interpret
         private = True
     if private and tier == "slot":  # its samples read the library under their own user id
         python = interpreter(world_readable=True)
-    server = [python.executable, "-S", "-s", "-B", "-c", _BOOT]
+    server = [python.executable, "-S", "-s", "-B", "-c", _BOOT, _token()]
     if tier != "bwrap":
         return python, server
     seen_at = launcher_module.SEEN if private else python.prefix
@@ -295,6 +368,7 @@ def _handshake(box: Launched, tier: Tier, uid: int | None, python: Interpreter) 
         "preload": _PRELOAD,
         "readable": readable_paths(python),
         "devices": _DEVICES,
+        "forks": box.group is not None,
     }
     box.control.settimeout(_START_S)
     try:

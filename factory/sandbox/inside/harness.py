@@ -298,9 +298,9 @@ def run_inside(job: dict[str, Any]) -> None:
             space["check"](_Calls(space, lend=False).find({"name": held["entry_point"]}))
         word = held["word"]
     except BaseException as error:  # noqa: BLE001 - whatever is raised is the outcome
-        write(1, ("no " + type(error).__name__).encode(errors="replace"))
+        write(1, f"no {type(error).__name__}\n".encode(errors="replace"))
         quit_now(1)
-    write(1, ("yes " + word).encode())
+    write(1, f"yes {word}\n".encode())
     quit_now(0)
 
 

@@ -40,11 +40,13 @@ process_madvise 440 440; process_mrelease 448 448; vhangup 153 58; iopl 172 -; i
 modify_ldt 154 -; fanotify_init 300 262; fanotify_mark 301 263; lookup_dcookie 212 18;
 nfsservctl 180 42; personality 135 92; uselib 134 -; setuid 105 146; setgid 106 144;
 setreuid 113 145; setregid 114 143; setresuid 117 147; setresgid 119 149; setgroups 116 159;
-setfsuid 122 151; setfsgid 123 152; landlock_create_ruleset 444 444
+setfsuid 122 151; setfsgid 123 152; landlock_create_ruleset 444 444; sendmsg 46 211;
+sendmmsg 307 269; memfd_create 319 279; memfd_secret 447 447
 """
 
+_DENIED_FORKS = "fork 57 -; vfork 58 -"
 _DENIED_SHARED = """
-fork 57 -; vfork 58 -; kill 62 129; tkill 200 130; tgkill 234 131; rt_sigqueueinfo 129 138;
+kill 62 129; tkill 200 130; tgkill 234 131; rt_sigqueueinfo 129 138;
 rt_tgsigqueueinfo 297 240; chmod 90 -; fchmod 91 52; fchmodat 268 53; chown 92 -;
 fchown 93 55; lchown 94 -; fchownat 260 54; utime 132 -; utimes 235 -; utimensat 280 88;
 futimesat 261 -; setxattr 188 5; lsetxattr 189 6; fsetxattr 190 7; removexattr 197 14;
@@ -58,6 +60,7 @@ _AUDIT_ARCH = (0xC000003E, 0xC00000B7)
 _FIRST_UNKNOWN = 450  # calls that Linux gained later answer "not implemented": fail closed
 
 _CLONE, _CLONE3, _IOCTL, _PRLIMIT, _FCNTL = (56, 220), (435, 435), (16, 29), (302, 261), (72, 25)
+_SOCKETPAIR, _SENDTO, _PRCTL = (53, 199), (44, 206), (157, 167)
 _SECCOMP, _CAPSET, _PIDFD_OPEN = (317, 277), (126, 91), 434
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _MOUNT, _UNSHARE, _SETNS = (165, 40), (272, 97), (308, 268)
@@ -66,6 +69,7 @@ CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
 _CLONE_NEW_ANY = 0x7E020080  # every namespace: time, mount, cgroup, uts, ipc, user, pid, net
 _CLONE_THREAD = 0x00010000
 _MS_NOSUID_NODEV = 2 | 4
+_AF_UNIX, _SOCK_STREAM = 1, 1
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 4, 38, 47
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -115,15 +119,21 @@ def _numbers(table: str) -> list[int]:
     return out
 
 
-def seccomp_filter(*, allow_fork: bool) -> bytes:
+def seccomp_filter(*, allow_fork: bool, private: bool = False) -> bytes:
     """Return the BPF program that every sample runs under.
 
-    Denied are the calls that reach other processes, the network, mounts, keys, clocks and rarely
-    needed kernel doors. With ``allow_fork`` false (no process namespace) new processes, signals
-    and calls on file attributes are denied too: Landlock does not cover attributes, and signals
-    only from Linux 6.12 on.
+    Denied are the calls that reach other processes, the network, mounts, keys, clocks, memory that
+    no limit counts (memfd) and rarely needed kernel doors. One socket is left: a pair of connected
+    streams, which asyncio makes for every event loop to wake itself by; it has no address, and
+    ``sendto`` with an address, datagrams and messages that carry descriptors are denied.
 
-    >>> len(seccomp_filter(allow_fork=True)) % 8
+    Args:
+        allow_fork: false denies new processes.
+        private: the sample has process and mount namespaces of its own; where it has not, signals
+            and calls on file attributes are denied too: Landlock does not cover attributes, and
+            signals only from Linux 6.12 on.
+
+    >>> len(seccomp_filter(allow_fork=True, private=True)) % 8
     0
     """
     machine = arch()
@@ -144,9 +154,10 @@ def seccomp_filter(*, allow_fork: bool) -> bytes:
     when(equal, _CLONE3[machine], no_call)  # libc then uses clone, whose flags can be looked at
     for number in _numbers(_DENIED_ALWAYS):
         when(equal, number, deny)
-    if not allow_fork:
-        for number in _numbers(_DENIED_SHARED):
-            when(equal, number, deny)
+    for number in () if allow_fork else _numbers(_DENIED_FORKS):
+        when(equal, number, deny)
+    for number in () if private else _numbers(_DENIED_SHARED):
+        when(equal, number, deny)
 
     def look_into(number: int, argument: int, tests: list[tuple[int, int, int]]) -> None:
         # arguments are 64 bit; the low half stands first on both machines
@@ -158,16 +169,34 @@ def seccomp_filter(*, allow_fork: bool) -> bytes:
 
     look_into(_IOCTL[machine], 1, [(equal, 0x5412, deny), (equal, 0x541C, deny)])  # TIOCSTI, LINUX
     look_into(_PRLIMIT[machine], 0, [(above, 1, deny)])  # limits of other processes
+    look_into(_PRCTL[machine], 0, [(equal, _PR_SET_PDEATHSIG, deny)])  # it dies with its server
+    if not private:
+        owner = [(equal, value, deny) for value in (8, 10, 15)]  # F_SETOWN, F_SETSIG, F_SETOWN_EX
+        look_into(_FCNTL[machine], 1, owner)
     if allow_fork:
         look_into(_CLONE[machine], 0, [(bits, _CLONE_NEW_ANY, deny)])
     else:
-        owner = [(equal, value, deny) for value in (8, 10, 15)]  # F_SETOWN, F_SETSIG, F_SETOWN_EX
-        look_into(_FCNTL[machine], 1, owner)
         program.append((equal, 0, 4, _CLONE[machine]))
         program.append((load, 0, 0, 16))
         program.append((bits, 1, 0, _CLONE_THREAD))
         program.append((ret, 0, 0, deny))
         program.append((ret, 0, 0, allow))
+    program.append((equal, 0, 7, _SENDTO[machine]))  # an address of either half is one too many
+    program.append((load, 0, 0, 16 + 8 * 4))
+    program.append((equal, 1, 0, 0))
+    program.append((ret, 0, 0, deny))
+    program.append((load, 0, 0, 20 + 8 * 4))
+    program.append((equal, 1, 0, 0))
+    program.append((ret, 0, 0, deny))
+    program.append((ret, 0, 0, allow))
+    program.append((equal, 0, 7, _SOCKETPAIR[machine]))
+    program.append((load, 0, 0, 16))
+    program.append((equal, 1, 0, _AF_UNIX))
+    program.append((ret, 0, 0, deny))
+    program.append((load, 0, 0, 24))
+    program.append((0x54, 0, 0, 0xF))  # the kind, without SOCK_CLOEXEC and SOCK_NONBLOCK
+    program.append((equal, 1, 0, _SOCK_STREAM))
+    program.append((ret, 0, 0, deny))
     program.append((ret, 0, 0, allow))
     return b"".join(struct.pack("HBBI", *line) for line in program)
 
@@ -280,8 +309,20 @@ def drop_capabilities() -> None:
     _call("capset", _CAPSET[arch()], _CAP_HEAD, _CAP_NONE)
 
 
+def threads_of_user() -> int:
+    """Return how many threads this user has, in all of its processes."""
+    count = 0
+    for name in os.listdir("/proc"):  # noqa: PTH208 - no project imports, and cheap
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == os.getuid():  # noqa: PTH116
+                count += len(os.listdir(f"/proc/{name}/task"))  # noqa: PTH208
+        except OSError:
+            continue  # it has just ended
+    return count
+
+
 def set_limits(
-    *, cpu_s: int, memory_bytes: int, file_bytes: int, processes: int | None, files: int = 64
+    *, cpu_s: int, memory_bytes: int, file_bytes: int, processes: int, files: int = 64
 ) -> None:
     """Set the resource limits, soft and hard alike, so that the sample cannot raise them."""
     limits = [
@@ -291,9 +332,8 @@ def set_limits(
         (resource.RLIMIT_NOFILE, files),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_NPROC, processes),
     ]
-    if processes is not None:
-        limits.append((resource.RLIMIT_NPROC, processes))
     for name, value in limits:
         hard = resource.getrlimit(name)[1]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)

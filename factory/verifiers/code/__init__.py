@@ -31,7 +31,7 @@ from factory.verifiers.code.run import Found, Ours, judge
 from factory.verifiers.code.sanity import Sanity, mutants
 from factory.verifiers.code.text import language_name
 
-VERSION = 2
+VERSION = 3
 DEADLINE_S = 300.0
 MEMORY_BYTES = 2 << 30
 OPTIONS = ("cpu_s", "wall_s", "memory_mb", "float_tolerance", "prelude")
@@ -67,7 +67,8 @@ def verify(item: Item, **options: Any) -> Verdict:
     Args:
         item: the program is what ``fences.program_of`` finds; all of the answer where there is no
             fence.
-        options: ``cpu_s`` (6) and ``wall_s`` (12) per run, ``memory_mb`` (1024) per process,
+        options: ``cpu_s`` (6) and ``wall_s`` (5 × that, without the time in which it waited for a
+            core) per run, ``memory_mb`` (1024) per process,
             ``float_tolerance`` (0: exact) of floats in function-call tests and of printed numbers
             (assertions say their own), ``prelude`` (true):
             functions find the names that graders of functions usually import (``math``, ``re``,
@@ -169,7 +170,7 @@ def _limits(options: dict[str, Any]) -> Limits:
     cpu_s = max(1, round(float(options.get("cpu_s", 6))))
     return Limits(
         cpu_s=cpu_s,
-        wall_s=float(options.get("wall_s", 2 * cpu_s)),
+        wall_s=float(options.get("wall_s", 5 * cpu_s)),
         memory_bytes=int(options.get("memory_mb", 1024)) << 20,
     )
 

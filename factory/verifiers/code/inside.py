@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import secrets
 
@@ -62,17 +61,10 @@ def run(program: str, gold: CodeGold, *, tier: Tier, limits: Limits) -> str | No
     held = {"tests": hardened(gold.tests), "entry_point": entry_point(gold), "word": word}
     said = b""
     with borrow(tier) as box:
-        with box.talk("inside", sample, limits) as (ask, answers):
-            first = os.read(answers, 64)
-            if first == b"ready\n":
-                try:
-                    os.write(ask, json.dumps(held).encode() + b"\n")
-                    while more := os.read(answers, 1 << 12):
-                        said += more
-                        if len(said) > 1 << 12:
-                            break
-                except OSError:
-                    said = b""
+        clock = box.clock(limits)
+        with box.talk("inside", sample, limits) as talk:
+            if talk.line(clock) == b"ready" and talk.say(json.dumps(held).encode(), clock):
+                said = talk.line(clock) or b""
         outcome = box.last
     if said == b"yes " + word.encode():
         return None

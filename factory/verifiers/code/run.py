@@ -8,20 +8,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from factory.sandbox import Box, BoxError, Limits, Outcome, Tier, borrow
+from factory.processes import Clock
+from factory.sandbox import Box, BoxError, Limits, Outcome, Talk, Tier, borrow
 from factory.sandbox.plain_data import NotPlain
 from factory.verifiers.code import inside, languages
 from factory.verifiers.code.gold import CodeGold, candidate
 from factory.verifiers.code.text import same_output
-
-_MAX_LINE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -126,12 +123,22 @@ def _run_fairly(
     limits: Limits,
     program: bytes | None = None,
 ) -> Outcome:
-    """Run; a wall-clock overrun that used little CPU is tried once more, alone."""
+    """Run; an end that may be the machine's doing is tried once more, alone.
+
+    Raises:
+        BoxError: it was disturbed again.
+    """
     outcome = box.run(mode, sample, stdin=stdin, limits=limits, program=program)
-    if outcome.ended != "time_limit" or outcome.cpu_s > 0.5 * limits.cpu_s:
-        return outcome
-    with _alone():
-        return box.run(mode, sample, stdin=stdin, limits=limits, program=program)
+    if outcome.disturbed:
+        with _alone():
+            outcome = box.run(mode, sample, stdin=stdin, limits=limits, program=program)
+    return _undisturbed(outcome)
+
+
+def _undisturbed(outcome: Outcome) -> Outcome:
+    if outcome.disturbed and outcome.ended == "exited":
+        raise BoxError("a sample was killed by neither side")
+    return outcome
 
 
 class _alone:
@@ -205,6 +212,14 @@ def _raised(frame: dict[str, Any]) -> str:
 
 def _tests(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
     """Run the test code in a box of its own, the candidate in another."""
+    found, stretched = _tests_once(program, gold, tier, limits)
+    if found.reason == "time_limit" and stretched:
+        with _alone():
+            found, _ = _tests_once(program, gold, tier, limits)
+    return found
+
+
+def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tuple[Found, bool]:
     sample = {**candidate(program, gold), "batch": False}
     tests = {
         "tests": gold.tests, "prefix": gold.prefix, "setup": gold.setup,
@@ -212,37 +227,35 @@ def _tests(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
         "entry_point": inside.entry_point(gold),
     }  # fmt: skip
     if inside.is_about_printing(gold.tests):
-        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside")
-    frame: dict[str, Any] | None = None
+        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside"), False
+    report: dict[str, Any] | None = None
     with borrow(tier) as theirs, borrow(tier) as ours:
-        with theirs.talk("calls", sample, limits) as (ask, answers):
-            deadline = time.monotonic() + limits.wall_s
-            reader = _Reader(answers, deadline)
-            first = reader.frame()
+        # one works while the other waits: one clock, and what either waited for a core is left out
+        clock = Clock(limits.wall_s, lambda: theirs.waited_s() + ours.waited_s())
+        with theirs.talk("calls", sample, limits) as program_box:
+            first = _frame(program_box.line(clock))
             if first is not None and first != {"ready": True}:
-                return Found(_raised(first), "tests_apart")
+                return Found(_raised(first), "tests_apart"), False
             if first is not None:
-                with ours.talk("tests", tests, replace(limits, cpu_s=limits.cpu_s * 2)) as (
-                    told,
-                    says,
-                ):
-                    frame = _relay(_Reader(says, deadline), told, reader, ask)
-        outcome = theirs.last
-    if frame is None:
+                own = replace(limits, cpu_s=limits.cpu_s * 2)
+                with ours.talk("tests", tests, own) as test_box:
+                    report = _relay(test_box, program_box, clock)
+        outcome = _undisturbed(theirs.last)
+    if report is None:
         late = outcome.ended == "exited" and outcome.cpu_s < limits.cpu_s and outcome.code > 0
         ended = outcome.ended if outcome.ended not in ("exited", "stopped") else "time_limit"
-        return Found("runtime_error" if late else ended, "tests_apart")
-    if "unsendable" in frame:
-        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside")
-    if frame.get("held") is True:
-        return Found(None, "tests_apart")
-    return Found(str(frame.get("failed", "runtime_error")), "tests_apart")
+        return Found("runtime_error" if late else ended, "tests_apart"), clock.stretched
+    if "unsendable" in report:
+        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside"), False
+    if report.get("held") is True:
+        return Found(None, "tests_apart"), False
+    return Found(str(report.get("failed", "runtime_error")), "tests_apart"), False
 
 
-def _relay(tests: _Reader, told: int, candidate: _Reader, ask: int) -> dict[str, Any] | None:
+def _relay(tests: Talk, program: Talk, clock: Clock) -> dict[str, Any] | None:
     """Carry requests one way and answers the other until the tests report; None: somebody left."""
     while True:
-        line = tests.line()
+        line = tests.line(clock)
         if line is None:
             return None
         try:
@@ -251,53 +264,22 @@ def _relay(tests: _Reader, told: int, candidate: _Reader, ask: int) -> dict[str,
             return {"failed": "tests_disturbed"}
         if "op" not in frame:
             return dict(frame)
-        try:
-            _write(ask, line + b"\n")
-            answer = candidate.line()
-            if answer is None:
-                return None
-            _write(told, answer + b"\n")
-        except OSError:
+        if not program.say(line, clock):
+            return None
+        answer = program.line(clock)
+        if answer is None or not tests.say(answer, clock):
             return None
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-class _Reader:
-    """Lines of a pipe, until a deadline."""
-
-    def __init__(self, descriptor: int, deadline: float) -> None:
-        self.descriptor, self.deadline, self.held = descriptor, deadline, b""
-
-    def line(self) -> bytes | None:
-        """Return the next line, or None at the end, the deadline or the cap."""
-        while (cut := self.held.find(b"\n")) < 0:
-            left = self.deadline - time.monotonic()
-            if left <= 0 or len(self.held) > _MAX_LINE:
-                return None
-            if not select.select([self.descriptor], [], [], left)[0]:
-                return None
-            more = os.read(self.descriptor, 1 << 16)
-            if not more:
-                return None
-            self.held += more
-        line, self.held = self.held[:cut], self.held[cut + 1 :]
-        return line
-
-    def frame(self) -> dict[str, Any] | None:
-        """Return the next line as a mapping; what is none counts as an error of the candidate."""
-        line = self.line()
-        if line is None:
-            return None
-        try:
-            frame = json.loads(line)
-        except (ValueError, RecursionError):
-            frame = None
-        return frame if isinstance(frame, dict) else {"error": "?"}
+def _frame(line: bytes | None) -> dict[str, Any] | None:
+    """Return a line as a mapping; what is none counts as an error of the candidate."""
+    if line is None:
+        return None
+    try:
+        frame = json.loads(line)
+    except (ValueError, RecursionError):
+        frame = None
+    return frame if isinstance(frame, dict) else {"error": "?"}
 
 
 __all__ = ["BoxError", "Found", "Ours", "judge"]

@@ -1,0 +1,104 @@
+"""What ``/proc`` says of running processes, and a clock that leaves out what others took.
+
+A wall clock alone makes a verdict depend on the load of the machine: a right program that waits
+for a core is late through no fault of its own. The kernel counts for every thread how long it was
+ready to run and was not (``schedstat``); ``Clock`` gives that time back.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+MOST = 4
+"""How many times its seconds a clock can be stretched before it ends anyway."""
+
+
+def below(pid: int) -> Iterator[int]:
+    """Yield the processes below one, parents first.
+
+    >>> list(below(os.getpid()))
+    []
+    """
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield int(child)
+        yield from below(int(child))
+
+
+def started_at(pid: int) -> str | None:
+    """Return when a process started, in ticks since boot; None where it does not run.
+
+    With the process id it names one process for ever: ids are used again.
+    """
+    fields = _stat(pid)
+    return fields[19] if fields and fields[0] not in ("Z", "X") else None
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and of its children that it has waited for."""
+    return sum(int(x) for x in _stat(pid)[11:15]) / _TICKS
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def waited_s(pid: int) -> float:
+    """Return for how long the threads of a process were ready to run and had no core."""
+    total = 0
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            total += int((thread / "schedstat").read_text().split()[1])
+    except (OSError, IndexError):
+        pass  # it has just ended
+    return total / 1e9
+
+
+@functools.cache
+def counts_waiting() -> bool:
+    """Tell whether this kernel says how long a thread waited for a core."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[0]) > 0
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+class Clock:
+    """Seconds for a piece of work, without those in which it waited for a core.
+
+    Args:
+        seconds: what it may take.
+        waited: returns how long its processes have waited for a core so far; asked only when the
+            seconds have passed.
+
+    >>> Clock(5.0, lambda: 0.0).left() > 4.9
+    True
+    """
+
+    def __init__(self, seconds: float, waited: Callable[[], float]) -> None:
+        self.begun = time.monotonic()
+        self._seconds = seconds
+        self._waited = waited
+        self.stretched = False
+
+    def left(self) -> float:
+        """Return the seconds that are left; none once they are stretched ``MOST`` times."""
+        passed = time.monotonic() - self.begun
+        left = self._seconds - passed
+        if left > 0:
+            return left
+        left = min(left + self._waited(), MOST * self._seconds - passed)
+        # what the clock was stretched to in vain may still be the machine's doing
+        self.stretched = not counts_waiting() or passed >= MOST * self._seconds
+        return left
