@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from factory.processes import MOST, Clock, below, cpu_s, waited_s
-from factory.sandbox.inside.harness import EXIT_MEMORY, MAX_LINE
+from factory.sandbox.inside.crossing import MAX_LINE
+from factory.sandbox.inside.harness import EXIT_MEMORY
 from factory.sandbox.tiers import Launched, Tier, TierError, launch
 
 _LOOK_S = 0.2
@@ -116,7 +117,7 @@ class Box:
         """Run one sample to its end and return what it wrote.
 
         Args:
-            mode: ``program``, ``calls``, ``inside``, ``command``, or ``binary``.
+            mode: ``program``, ``calls``, ``tests``, ``command``, or ``binary``.
             sample: what the harness of that mode reads.
             stdin: bytes on its standard input.
             limits: what it may use.

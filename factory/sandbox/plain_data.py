@@ -32,6 +32,7 @@ _ITERATORS = tuple(
         zip(), map(str, ""), filter(None, ""), enumerate(""), (i for i in ""),
     )
 )  # fmt: skip
+_REFERENCES = ("ref", "name", "back", "std", "exc", "coro")
 _MAPPINGS = (dict, collections.OrderedDict, collections.Counter, collections.defaultdict)
 
 
@@ -88,7 +89,7 @@ class _Encoder:
             return {tag: [self.encode(x, inner) for x in value]}
         if tuple in kind.__mro__ and "_fields" in kind.__dict__:  # a named tuple, by its contents
             return {"t": [self.encode(x, inner) for x in tuple.__iter__(value)]}
-        if kind in _ITERATORS:
+        if kind in _ITERATORS and self.ref is None:
             taken = []
             for x in value:
                 taken.append(self.encode(x, inner))
@@ -105,7 +106,7 @@ def encode(value: Any, ref: Callable[[Any], Any] | None = None) -> Any:
         value: None, bool, int, float, str, list, tuple, dict, set, bytes, complex, range, deque,
             Fraction, Decimal, dates, and iterators over them (which are used up), of exactly
             these types.
-        ref: gives the form of anything else; without it such a value is refused.
+        ref: gives the form of anything else, iterators too; without it such a value is refused.
 
     Raises:
         NotPlain: a type outside of these, more than 500,000 nodes or more than 200 levels.
@@ -133,7 +134,7 @@ def decode(data: Any, ref: Callable[[Any], Any] | None = None) -> Any:
         return {decode(k, ref): decode(v, ref) for k, v in body}
     if tag in ("t", "s", "q", "it", "v"):
         return _SEQUENCES[tag](decode(x, ref) for x in body)
-    if tag in ("ref", "name"):
+    if tag in _REFERENCES:
         if ref is None:
             raise NotPlain("reference")
         return ref(data)

@@ -40,6 +40,8 @@ _FILES = (
     "inside.kernel",
     "inside.pytest_names",
     "inside.harness",
+    "inside.crossing",
+    "inside.program_calls",
     "inside.remote_tests",
     "inside.server",
 )

@@ -17,12 +17,11 @@ import socket
 import time
 from typing import Any
 
-from factory.sandbox.inside import harness, kernel, remote_tests
+from factory.sandbox.inside import harness, kernel, program_calls, remote_tests
 
 _MODES = {
     "program": harness.run_program,
-    "calls": harness.run_calls,
-    "inside": harness.run_inside,
+    "calls": program_calls.run_calls,
     "command": harness.run_command,
     "tests": remote_tests.run_tests,
 }

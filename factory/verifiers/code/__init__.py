@@ -3,7 +3,7 @@
 The candidate runs in the sandbox; expected outputs never enter it, and what comes out is compared
 outside, on plain data. ``decided_by`` says how: ``stdin``, ``calls`` (assertions turned into calls
 compared outside), ``tests_apart`` (test code of any shape in a box of its own, the candidate in
-another), ``tests_inside`` (beside the candidate, hardened: the weakest), ``compile``.
+another: objects stay on their side, functions of the tests are called back), ``compile``.
 
 The gold is a mapping or its JSON text::
 

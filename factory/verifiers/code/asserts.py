@@ -8,26 +8,50 @@ from __future__ import annotations
 
 import ast
 import builtins
+import collections
 import math
+import symtable
+import typing
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from factory.sandbox.inside.harness import PRELUDE
 from factory.sandbox.plain_data import NotPlain, canonical, encode
 from factory.verifiers.code import styles
 from factory.verifiers.code.checks import BadGold, Check, request_of
 
+_SEES_ITS_CALLER = {"dir", "eval", "exec", "globals", "locals", "super", "vars"}
+
 
 class _OtherShape(Exception):
     """More than a call and literals."""
 
 
-def turn_asserts(
-    codes: list[str], entry_point: str | None
-) -> tuple[list[Check], str, tuple[str, ...]]:
-    """Return the calls, or else the test code as it is with the names it may ask for."""
-    if not codes:
-        return [], "", ()
+@dataclass(frozen=True)
+class Tests:
+    """Test code that is more than calls and literals.
+
+    Attributes:
+        code: what is run.
+        asked: names of the candidate's that it uses.
+        standard: names of the standard library that it uses without an import.
+    """
+
+    code: str = ""
+    asked: tuple[str, ...] = ()
+    standard: tuple[str, ...] = ()
+
+
+NO_TESTS = Tests()
+
+
+def turn_asserts(codes: list[str], entry_point: str | None) -> list[Check] | Tests:
+    """Return the calls, or else the test code made to run.
+
+    Raises:
+        BadGold: it does not parse, tests nothing, or needs what the box has not.
+    """
     trees = []
     for code in codes:
         try:
@@ -38,40 +62,86 @@ def turn_asserts(
         checks = [check for tree in trees for check in _turn_module(tree, entry_point)]
         if not checks:
             raise _OtherShape
-        return checks, "", ()
+        return checks
     except (_OtherShape, NotPlain, RecursionError):
         pass
-    asked = _free_names(trees, entry_point)
+    whole = ast.Module([node for tree in trees for node in tree.body], [])
+    asked, standard = _free_names(whole, entry_point)
     if lacking := styles.needed(trees, asked):
         raise BadGold(f"needs {lacking}")
-    whole = ast.Module([node for tree in trees for node in tree.body], [])
-    made = styles.made_to_run(whole, entry_point, asked)
-    return [], ast.unparse(made), asked
+    made = _InPlace().visit(styles.made_to_run(whole, entry_point, asked))
+    return Tests(ast.unparse(ast.fix_missing_locations(made)), asked, standard)
 
 
-def _free_names(trees: list[ast.Module], entry_point: str | None) -> tuple[str, ...]:
-    """Return the names that the candidate is asked for: used, and neither bound nor built in.
+def _free_names(
+    tree: ast.Module, entry_point: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that the candidate is asked for, and those of the standard library.
 
-    A module such as ``math`` that is only reached into is the test's own, imported or not.
+    Asked for is what is used, and neither bound by the tests nor built in. A module such as
+    ``math`` that is only reached into is the test's own, imported or not, and so is ``Counter``,
+    where something else is there to be asked for.
     """
+    free = _unbound(symtable.symtable(ast.unparse(tree), "tests.py", "exec"))
+    reached_into: set[str] = set()
+    used_plainly: set[str] = set()
+    reached = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            reached_into.add(node.value.id)
+            reached.add(id(node.value))
+        elif isinstance(node, ast.Name) and id(node) not in reached:
+            used_plainly.add(node.id)
+    modules = {n for n in free & set(PRELUDE) & reached_into if n not in used_plainly}
+    tools = free & {*typing.__all__, *collections.__all__} - {entry_point}
+    asked = free - modules - tools - set(dir(builtins))
+    if not asked and entry_point is None:
+        asked, tools = tools, set()
+    asked |= {entry_point} if entry_point else set()
+    return tuple(sorted(asked)), tuple(sorted(modules | tools))
+
+
+def _unbound(table: symtable.SymbolTable, *, is_top: bool = True) -> set[str]:
     used: set[str] = set()
-    bound: set[str] = set(dir(builtins))
-    reached_into: set[int] = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in PRELUDE:
-            reached_into.add(id(node.value))
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            if id(node) not in reached_into:
-                used.add(node.id)
-        elif isinstance(node, ast.Name):
-            bound.add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            bound.add(node.name)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).partition(".")[0])
-    return tuple(sorted(used - bound | ({entry_point} if entry_point else set())))
+    bound: set[str] = set()
+    for symbol in table.get_symbols():
+        makes = symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+        if makes and (is_top or symbol.is_declared_global()):
+            bound.add(symbol.get_name())
+        elif symbol.is_referenced() and (is_top or symbol.is_global()):
+            used.add(symbol.get_name())
+    for inner in table.get_children():
+        used |= _unbound(inner, is_top=False)
+    return used - bound
+
+
+class _InPlace(ast.NodeTransformer):
+    """Marks the calls that stand alone: only there the test sees a change of its arguments."""
+
+    def _marked(self, node: Any, name: str) -> ast.AST:
+        self.generic_visit(node)
+        call = node.value
+        if (
+            isinstance(call, ast.Call)
+            and any(isinstance(x, ast.Name) for x in call.args)
+            and getattr(call.func, "id", None) not in _SEES_ITS_CALLER
+        ):
+            node.value = ast.Call(
+                ast.Name(name, ast.Load()), [call.func, *call.args], call.keywords
+            )
+        return cast(ast.AST, node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        return self._marked(node, "_in_place_")
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        return self._marked(node, "_given_")
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        return self._marked(node, "_given_")
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        return self._marked(node, "_given_")
 
 
 def _turn_module(tree: ast.Module, entry_point: str | None) -> list[Check]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.sandbox.plain_data import NotPlain, encode
-from factory.verifiers.code.asserts import turn_asserts
+from factory.verifiers.code.asserts import NO_TESTS, Tests, turn_asserts
 from factory.verifiers.code.checks import BadGold, Check, request_of, same
 from factory.verifiers.code.forms import own_form
 from factory.verifiers.code.styles import needed
 
-__all__ = ["BadGold", "Check", "CodeGold", "Stream", "candidate", "read_gold"]
+__all__ = ["BadGold", "Check", "CodeGold", "Stream", "argument_of_check", "candidate", "read_gold"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class CodeGold:
     Attributes:
         checks: calls whose results are compared outside.
         tests: test code that is more than calls and literals, for a box of its own.
-        asked: names of the candidate's functions that the tests call.
     """
 
     language: str = "python"
@@ -42,8 +41,7 @@ class CodeGold:
     prefix: str = ""
     streams: tuple[Stream, ...] = ()
     checks: tuple[Check, ...] = ()
-    tests: str = ""
-    asked: tuple[str, ...] = ()
+    tests: Tests = NO_TESTS
     solution: str | None = None
     prelude: bool = True
     tolerance: float = 0.0
@@ -51,8 +49,21 @@ class CodeGold:
     @property
     def wanted(self) -> set[str]:
         """Names that the program has to define."""
-        names = {str(c.request["on"]["name"]) for c in self.checks} | set(self.asked)
+        names = {str(c.request["on"]["name"]) for c in self.checks} | set(self.tests.asked)
         return {part for n in names for part in n.replace("()", "").split(".")}
+
+
+def argument_of_check(gold: CodeGold) -> str | None:
+    """Return the function that ``check`` still has to be called with, if any."""
+    body = ast.parse(gold.tests.code).body
+    calls_itself = any(
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and "check" in [getattr(x, "id", None) for x in (node.value.func, *node.value.args[:1])]
+        for node in body
+    )
+    defines = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in body)
+    return gold.entry_point if defines and not calls_itself else None
 
 
 def candidate(program: str, gold: CodeGold) -> dict[str, Any]:
@@ -120,7 +131,8 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
             codes.append(code.replace("\r\n", "\n"))
         else:
             raise BadGold(f"test case {number} has the unknown type {kind!r}")
-    turned, tests, asked = turn_asserts(codes, entry_point)
+    turned = turn_asserts(codes, entry_point) if codes else []
+    tests = NO_TESTS if isinstance(turned, list) else turned
     for part in ("prefix", "setup"):
         if lacking := needed(_parsed(_text(gold, part))):
             raise BadGold(f"needs {lacking}")
@@ -130,9 +142,8 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
         setup=_text(gold, "setup"),
         prefix=_text(gold, "prefix"),
         streams=tuple(streams),
-        checks=(*checks, *turned),
+        checks=(*checks, *(turned if isinstance(turned, list) else ())),
         tests=tests,
-        asked=asked,
         solution=_text(gold, "solution") or None,
         tolerance=tolerance,
     )

@@ -16,8 +16,8 @@ from typing import Any
 from factory.processes import Clock
 from factory.sandbox import Box, BoxError, Limits, Outcome, Talk, Tier, borrow
 from factory.sandbox.plain_data import NotPlain
-from factory.verifiers.code import inside, languages
-from factory.verifiers.code.gold import CodeGold, candidate
+from factory.verifiers.code import languages
+from factory.verifiers.code.gold import CodeGold, argument_of_check, candidate
 from factory.verifiers.code.text import same_output
 
 
@@ -45,7 +45,7 @@ def judge(program: str, gold: CodeGold, *, tier: Tier, limits: Limits) -> Found:
         return _compiled(program, gold, tier, limits)
     if gold.checks:
         found = _calls(program, gold, tier, limits)
-    if found.reason is None and gold.tests:
+    if found.reason is None and gold.tests.code:
         found = _tests(program, gold, tier, limits)
     if found.reason is None and gold.streams:
         found = _streams(program, gold, tier, limits)
@@ -69,7 +69,7 @@ def _streams(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
 
 
 def _compiled(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
-    if gold.checks or gold.tests:
+    if gold.checks or gold.tests.code:
         raise Ours("tests_not_for_language")
     language = languages.known(gold.language)
     if language is None:
@@ -222,12 +222,10 @@ def _tests(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
 def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tuple[Found, bool]:
     sample = {**candidate(program, gold), "batch": False}
     tests = {
-        "tests": gold.tests, "prefix": gold.prefix, "setup": gold.setup,
-        "asked": gold.asked, "wanted": gold.entry_point,
-        "entry_point": inside.entry_point(gold),
+        "tests": gold.tests.code, "prefix": gold.prefix, "setup": gold.setup,
+        "asked": gold.tests.asked, "standard": gold.tests.standard, "wanted": gold.entry_point,
+        "entry_point": argument_of_check(gold),
     }  # fmt: skip
-    if inside.is_about_printing(gold.tests):
-        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside"), False
     report: dict[str, Any] | None = None
     with borrow(tier) as theirs, borrow(tier) as ours:
         # one works while the other waits: one clock, and what either waited for a core is left out
@@ -245,15 +243,16 @@ def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tup
         late = outcome.ended == "exited" and outcome.cpu_s < limits.cpu_s and outcome.code > 0
         ended = outcome.ended if outcome.ended not in ("exited", "stopped") else "time_limit"
         return Found("runtime_error" if late else ended, "tests_apart"), clock.stretched
-    if "unsendable" in report:
-        return Found(inside.run(program, gold, tier=tier, limits=limits), "tests_inside"), False
     if report.get("held") is True:
         return Found(None, "tests_apart"), False
     return Found(str(report.get("failed", "runtime_error")), "tests_apart"), False
 
 
 def _relay(tests: Talk, program: Talk, clock: Clock) -> dict[str, Any] | None:
-    """Carry requests one way and answers the other until the tests report; None: somebody left."""
+    """Carry lines to and fro until the tests report; None: somebody left.
+
+    Exactly one side works at a time, so each line is followed by one of the other side.
+    """
     while True:
         line = tests.line(clock)
         if line is None:
@@ -262,8 +261,8 @@ def _relay(tests: Talk, program: Talk, clock: Clock) -> dict[str, Any] | None:
             frame = json.loads(line)
         except ValueError:  # the test code itself wrote into our pipe
             return {"failed": "tests_disturbed"}
-        if "op" not in frame:
-            return dict(frame)
+        if "report" in frame:  # nothing that the candidate sends is ever read as one
+            return dict(frame["report"])
         if not program.say(line, clock):
             return None
         answer = program.line(clock)
