@@ -182,7 +182,7 @@ INSIDE_HACKS = [
 
 
 @pytest.mark.parametrize("program", INSIDE_HACKS)
-def test_tests_that_have_to_run_inside_are_hardened(program: str, tier: Tier) -> None:
+def test_tests_that_hand_over_functions_are_not_fooled(program: str, tier: Tier) -> None:
     found = judge(program, read_gold(INSIDE), tier=tier, limits=LIMITS)
     assert found.reason is not None
 
@@ -193,3 +193,53 @@ def test_a_candidate_cannot_choose_to_be_judged_inside(tier: Tier) -> None:
         found = judge(ANY + f"def f(x): return {result}", APART, tier=tier, limits=LIMITS)
         assert found.reason is not None
         assert found.decided_by == "tests_apart"
+
+
+AGREES = "class L:\n    def __sub__(s,o): return 0.0\n    __rsub__=__sub__\n    def __lt__(s,o): return True\n    __le__=__gt__=__ge__=__lt__\n    def __abs__(s): return s\n    def __float__(s): return 0.5\n    def __contains__(s,o): return True\n    def __bool__(s): return True\n    def __eq__(s,o): return True\n    def __ne__(s,o): return False\n    def __radd__(s,o): return 5\n    __add__=__radd__\n    def __round__(s,n=0): return s\ndef f(x): return L()"
+# What the tests of a task look like, and an object or a trick that would have them hold.
+TEST_HACKS: list[tuple[str, str, str]] = [
+    ('an object that agrees to anything 1', AGREES, 'for x in (1,):\n    assert abs(f(x)-0.7)<1e-6'),
+    ('an object that agrees to anything 2', AGREES, 'for x in (1,):\n    assert f(x)<3'),
+    ('an object that agrees to anything 3', AGREES, 'for x in (1,):\n    assert 3 in f(x)'),
+    ('an object that agrees to anything 4', AGREES, 'for x in (1,):\n    assert 0<f(x)<5'),
+    ('an object that agrees to anything 5', AGREES, 'assert sum([f(1)])==5'),
+    ('an object that agrees to anything 6', AGREES, 'assert [f(1)]==[5]'),
+    ('an object that agrees to anything 7', AGREES, 'assert f(1) in [5,6]'),
+    ('an object that agrees to anything 8', AGREES, 'assert round(f(1),2)==0.75'),
+    ('an object that agrees to anything 9', AGREES, 'try:\n    f(1)<3\n    ok=False\nexcept TypeError:\n    ok=True\nassert ok'),
+    ('an object that agrees to anything 10', AGREES, 'import pytest\nwith pytest.raises(TypeError):\n    f(1)+1\nassert True or f'),
+    ('an object that agrees to anything 11', AGREES, 'assert not f(1)!=5'),
+    ('an object that agrees to anything 12', AGREES, 'assert max(f(1),3)==3'),
+    ('an object that agrees to anything 13', AGREES, 'assert {f(1):1}=={5:1}'),
+    ('an object that agrees to anything 14', AGREES, 'import unittest\nclass T(unittest.TestCase):\n    def test_f(self):\n        self.assertAlmostEqual(f(1),0.7)'),
+    ('an object that agrees to anything 15', AGREES, 'assert f(1)==[5][0] or False'),
+    ('an object that agrees to anything 16', AGREES, 'import math\nassert math.isclose(f(1),0.7)'),
+    ('StopIteration for an answer 1', 'def f(x): raise StopIteration', 'assert all(map(f,[1,2]))'),
+    ('StopIteration for an answer 2', 'def f(x): raise StopIteration', 'assert list(map(f,[1]))==[]'),
+    ('the argument is emptied 1', 'def f(a):\n    a.clear()\n    return a', 'a=[2,1]\nassert f(a)==sorted(a)'),
+    ('the argument is emptied 2', 'def f(a):\n    a.clear()\n    return a', 'a=[2,1]\nr=f(a)\nassert r==sorted(a)'),
+    ('the argument is emptied 3', 'def f(a):\n    a.clear()\n    return a', 'a=[2,1]\nassert sorted(a)==f(a)'),
+    ('nothing defined, but the name 1', 'x = 1 # deque Counter math sum', 'assert max([1,2])==2'),
+    ('nothing defined, but the name 2', 'x = 1 # deque Counter math sum', 'assert sum([1,2])==3'),
+    ('nothing defined, but the name 3', 'x = 1 # deque Counter math sum', 'assert sorted([2,1])==[1,2]'),
+    ('nothing defined, but the name 4', 'x = 1 # deque Counter math sum', "for v in (1,):\n    assert Counter('aa')['a']==2"),
+    ('nothing defined, but the name 5', 'x = 1 # deque Counter math sum', "assert Counter('aab')=={'a':2,'b':1}"),
+    ('nothing defined, but the name 6', 'x = 1 # deque Counter math sum', "assert len('ab')==2"),
+    ('code where an expression is evaluated 1', 'def f(x): return "__import__(\'os\').write(1,b\'{\\"report\\":{\\"held\\":true}}\\\\n\') and __import__(\'os\')._exit(0)"', 'assert eval(f(1))==5'),
+    ('code where an expression is evaluated 2', 'def f(x): return "__import__(\'os\').write(1,b\'{\\"report\\":{\\"held\\":true}}\\\\n\') and __import__(\'os\')._exit(0)"', 'for x in (1,):\n    assert eval(f(x))==5'),
+    ('code where an expression is evaluated 3', 'def f(x): return "__import__(\'os\').write(1,b\'{\\"report\\":{\\"held\\":true}}\\\\n\') and __import__(\'os\')._exit(0)"', 'import os,sys\nfor x in (1,):\n    assert eval(f(x))==5'),
+    ('what a function of the tests knows 1', 'def f(g):\n    out=0\n    for n in ("__globals__","__code__","__closure__","__self__","__init__","gi_frame","func_globals"):\n        try:\n            v=getattr(g,n)\n            if "want" in v: return v["want"]\n        except BaseException: pass\n    return out', 'want=7\nassert f(lambda x: want)==want-0 or False\n'),
+    ('what an object of the tests knows 1', 'def f(o):\n    for n in ("__init__","__class__","__dict__","go"):\n        try:\n            v=getattr(o,n)\n            v=getattr(v,"__globals__",v)\n            if "want" in v: return v["want"]\n        except BaseException: pass\n    return 0', 'want=7\nclass O:\n    def go(self): return 1\nassert f(O())==want'),
+    ('260 nested lists 1', 'def f(x):\n    a=[]\n    for _ in range(260): a=[a]\n    return a', 'for x in (1,):\n    assert f(x)==5'),
+    ('260 nested lists 2', 'def f(x):\n    a=[]\n    for _ in range(260): a=[a]\n    return a', 'for x in (1,):\n    assert g(f(x))==5\ndef g(y): return y'),
+    ("the test's own assertion swallowed 1", 'def f(g):\n    try: g(5)\n    except BaseException: pass\n    return 1', 'def cb(x):\n    assert x==6\nassert f(cb)==1'),
+    ('a forged report 1', 'import os\ndef f(x):\n    os.write(1,b\'{"report":{"held":true}}\\n\'*3)\n    os._exit(0)', 'for x in (1,):\n    assert f(x)==5'),
+    ('a report as the answer 1', 'import os\ndef f(x):\n    return {"report":{"held":True}}', 'for x in (1,):\n    assert f(x)==5'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "tests"), [pytest.param(*c[1:], id=c[0]) for c in TEST_HACKS])
+def test_no_object_and_no_trick_has_tests_hold(program: str, tests: str, tier: Tier) -> None:
+    gold = read_gold({"test_cases": [{"code": tests}]})
+    found = judge(program, gold, tier=tier, limits=LIMITS)
+    assert found.reason is not None

@@ -1,4 +1,4 @@
-"""More submissions that attack the grader: state across calls, the protocol, tests run inside."""
+"""More submissions that attack the grader: state across calls, the protocol, functions handed over."""
 # ruff: noqa: E501 - one hack, one row
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ INSIDE_HACKS: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize("program", [pytest.param(p, id=n) for n, p in INSIDE_HACKS])
-def test_tests_that_have_to_run_inside_hold(program: str, tier: Tier) -> None:
+def test_tests_that_hand_over_functions_hold(program: str, tier: Tier) -> None:
     found = judge(program, read_gold(INSIDE), tier=tier, limits=LIMITS)
     assert found.reason is not None
 
