@@ -71,8 +71,8 @@ NO_TESTS: list[tuple[str, str, str]] = [
     ("asserts nothing", "def test_f():\n    f(1)", "vacuous"),
     ("check without entry point", "def check(candidate):\n    assert candidate(1) == 2", "vacuous"),
     ("an unused helper", "def helper(y):\n    assert f(y) == 2\nx = 1", "vacuous"),
-    ("numpy", "import numpy as np\nassert np.allclose(f(1), 2)", "needs numpy"),
-    ("numpy without its import", "assert np.isclose(f(1), 2)", "needs numpy"),
+    ("a library that no box shows", "import torch\nassert torch.equal(f(1), 2)", "needs torch"),
+    ("one without its import", "assert pd.isna(f(1))", "needs pandas"),
     ("inside a test", "def test_f():\n    import pandas\n    assert f(1) == 2", "needs pandas"),
     ("a fixture", "def test_f(tmp_path):\n    assert f(1) == 2", "needs fixtures"),
 ]  # fmt: skip
@@ -85,8 +85,55 @@ def test_a_gold_that_tests_nothing_pays_nobody(text: str, why: str) -> None:
 
 
 def test_a_prefix_that_needs_a_library_is_a_bad_gold() -> None:
-    gold = asserts("assert f(1) == 2", prefix="import numpy as np\n")
-    assert status(RIGHT, gold) == "bad_gold: needs numpy"
+    gold = asserts("assert f(1) == 2", prefix="import torch\n")
+    assert status(RIGHT, gold) == "bad_gold: needs torch"
+    assert status(RIGHT, asserts("assert f(1) == 2", libraries=["os_secrets"])).startswith(
+        "bad_gold"
+    )
+
+
+NUMPY: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("an array", "import numpy as np\ndef f(x): return np.array([x, x + 1])", "import numpy as np\nassert np.allclose(f(1), [1, 2])", {}),
+    ("without its import", "import numpy as np\ndef f(x): return np.ones((2, x))", "assert np.array_equal(f(3), np.ones((2, 3)))\nassert f(3).shape == (2, 3)", {}),
+    ("an array given", "def f(a): return a.T @ a", "import numpy as np\na = np.arange(4).reshape(2, 2)\nassert (f(a) == a.T @ a).all()", {}),
+    ("changed in place", "def f(a): a *= 2", "import numpy as np\na = np.arange(3)\nf(a)\nassert a.tolist() == [0, 2, 4]", {}),
+    ("a number of numpy's", "import numpy as np\ndef f(x): return np.int64(x + 1)", "assert f(1) == 2", {"libraries": ["numpy"]}),
+    ("in the prefix", "def f(x): return float(np.sqrt(x))", "assert f(4) == 2.0", {"prefix": "import numpy as np\n"}),
+    ("a whole sum of it", "import numpy as np\ndef f(x): return np.float64(0.1) * x", "import numpy as np\nassert abs(f(3) - 0.3) < 1e-9", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "more"), [pytest.param(*c[1:], id=c[0]) for c in NUMPY]
+)
+def test_a_task_that_names_numpy_has_it(program: str, text: str, more: dict[str, Any]) -> None:
+    gold = asserts(text, **more)
+    assert status(program, gold) == "pass"
+    assert (
+        status(program.replace("return ", "return 7 + 0 * ").replace("a *= 2", "a *= 3"), gold)
+        == "fail"
+    )
+
+
+ADDRESS = """
+class A:
+    def __array__(self, *a, **k): return self
+    __array_interface__ = {"data": (1 << 20, False), "shape": (2,), "typestr": "<i8", "version": 3}
+    __array_priority__ = 1000
+    def __eq__(self, other): return True
+    def __sub__(self, other): return 0.0
+def f(x): return A()
+"""
+
+
+@pytest.mark.parametrize("text", ["assert np.allclose(f(1), [1, 2])", "assert (f(1) == np.ones(2)).all()", "assert (np.ones(2) == f(1)).all()", "np.testing.assert_allclose(f(1), [1, 2])\nassert f"])  # fmt: skip
+def test_an_object_that_poses_as_an_array_does_not_pass(text: str) -> None:
+    assert status(ADDRESS, asserts("import numpy as np\n" + text)) == "fail"
+
+
+def test_a_task_that_does_not_name_numpy_has_it_not() -> None:
+    program = "import numpy\ndef f(x): return x + 1"
+    assert status(program, asserts("assert f(1) == 2")) == "fail"
 
 
 PACKED = json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}])

@@ -86,17 +86,20 @@ class Box:
     Args:
         tier: how it is confined.
         compilers: let it see the system's compilers.
+        libraries: what its programs may import beside the standard library.
 
     Attributes:
         launched: its first process outside and the control socket.
         last: outcome of the last talk.
     """
 
-    def __init__(self, tier: Tier, *, compilers: bool = False) -> None:
+    def __init__(
+        self, tier: Tier, *, compilers: bool = False, libraries: tuple[str, ...] = ()
+    ) -> None:
         self.tier = tier
         self.compilers = compilers
         self.pid = os.getpid()
-        self.launched: Launched = launch(tier, compilers=compilers)
+        self.launched: Launched = launch(tier, compilers=compilers, shown=libraries)
         self.n_runs = 0
         self._n_killed = 0
         self.last: Outcome
@@ -305,23 +308,25 @@ def _outcome(answer: dict[str, Any], limits: Limits, stdout: bytes, stderr: byte
     )  # fmt: skip
 
 
-_idle: dict[tuple[int, Tier, bool], list[Box]] = {}
+_idle: dict[tuple[int, Tier, bool, tuple[str, ...]], list[Box]] = {}
 _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def borrow(tier: Tier, *, compilers: bool = False) -> Iterator[Box]:
+def borrow(
+    tier: Tier, *, compilers: bool = False, libraries: tuple[str, ...] = ()
+) -> Iterator[Box]:
     """Lend a box of this process, started at need; a box that failed is not lent again.
 
     Boxes belong to the process that started them: a fork starts its own.
     """
-    key = (os.getpid(), tier, compilers)
+    key = (os.getpid(), tier, compilers, libraries)
     with _lock:
         free = _idle.setdefault(key, [])
         box = free.pop() if free else None
     if box is None:
         try:
-            box = Box(tier, compilers=compilers)
+            box = Box(tier, compilers=compilers, libraries=libraries)
         except TierError as error:
             raise BoxError(str(error)) from None
     try:

@@ -16,6 +16,8 @@ import decimal
 import fractions
 import json
 import math
+import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,6 +34,7 @@ _ITERATORS = tuple(
         zip(), map(str, ""), filter(None, ""), enumerate(""), (i for i in ""),
     )
 )  # fmt: skip
+_ARRAY = re.compile(r"[<>|=][biufcSU]\d+")
 _REFERENCES = ("ref", "name", "back", "std", "exc", "coro")
 _MAPPINGS = (dict, collections.OrderedDict, collections.Counter, collections.defaultdict)
 
@@ -94,6 +97,11 @@ class _Encoder:
             for x in value:
                 taken.append(self.encode(x, inner))
             return {"it": taken}
+        if (numpy := sys.modules.get("numpy")) is not None and kind.__module__ == "numpy":
+            if isinstance(value, numpy.generic) and _ARRAY.fullmatch(value.dtype.str):
+                return self.encode(value.item(), inner)
+            if kind is numpy.ndarray and _ARRAY.fullmatch(value.dtype.str):
+                return {"np": [value.dtype.str, list(value.shape), value.tobytes().hex()]}
         if self.ref is not None:
             return self.ref(value)
         raise NotPlain(kind.__name__)
@@ -105,7 +113,7 @@ def encode(value: Any, ref: Callable[[Any], Any] | None = None) -> Any:
     Args:
         value: None, bool, int, float, str, list, tuple, dict, set, bytes, complex, range, deque,
             Fraction, Decimal, dates, and iterators over them (which are used up), of exactly
-            these types.
+            these types; arrays and scalars of numpy, where it is loaded.
         ref: gives the form of anything else, iterators too; without it such a value is refused.
 
     Raises:
@@ -134,11 +142,20 @@ def decode(data: Any, ref: Callable[[Any], Any] | None = None) -> Any:
         return {decode(k, ref): decode(v, ref) for k, v in body}
     if tag in ("t", "s", "q", "it", "v"):
         return _SEQUENCES[tag](decode(x, ref) for x in body)
+    if tag == "np":
+        return _array(*body)
     if tag in _REFERENCES:
         if ref is None:
             raise NotPlain("reference")
         return ref(data)
     return _decode_scalar(tag, body)
+
+
+def _array(kind: Any, shape: Any, data: Any) -> Any:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(kind) is not str or not _ARRAY.fullmatch(kind):
+        raise NotPlain("array")
+    return numpy.frombuffer(bytes.fromhex(data), kind).reshape(shape).copy()
 
 
 def _as_display(items: Iterable[Any]) -> set[Any]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from factory.processes import below, started_at
-from factory.sandbox import cgroups
+from factory.sandbox import cgroups, libraries
 from factory.sandbox import launcher as launcher_module
 
 Tier = Literal["bwrap", "slot", "landlock"]
@@ -47,6 +47,7 @@ _FILES = (
 )
 _START_S = 20.0
 _MARK = "factory-box:"
+_LIBRARIES = "/libraries"
 # Modules that model-written programs import most: loaded once, before the fork. Not threading and
 # random: their work after every fork costs each sample half a millisecond.
 _PRELOAD = (
@@ -176,7 +177,9 @@ def readable_paths(python: Interpreter) -> list[str]:
     ]  # fmt: skip
 
 
-def _bwrap_argv(python: Interpreter, *, compilers: bool, prefix_seen_at: str) -> list[str]:
+def _bwrap_argv(
+    python: Interpreter, *, compilers: bool, prefix_seen_at: str, shown: tuple[str, ...]
+) -> list[str]:
     argv = [
         # no --disable-userns: it puts the server into a second user namespace, which has no power
         # over the process namespace; samples are kept from new namespaces by the filter
@@ -202,6 +205,7 @@ def _bwrap_argv(python: Interpreter, *, compilers: bool, prefix_seen_at: str) ->
             argv += ["--ro-bind", python.executable, python.executable]
     else:
         argv += ["--ro-bind", prefix_seen_at, python.prefix]
+    argv += _library_binds(shown)
     argv += ["--tmpfs", "/dev", "--dir", "/tmp", "--symlink", "/tmp", "/dev/shm"]
     argv += ["--symlink", "/tmp/.stdin", "/dev/stdin"]
     for device in _DEVICES:
@@ -259,12 +263,13 @@ def end_survivors() -> int:
     return ended
 
 
-def launch(tier: Tier, *, compilers: bool = False) -> Launched:
+def launch(tier: Tier, *, compilers: bool = False, shown: tuple[str, ...] = ()) -> Launched:
     """Start a box and wait until it is ready for jobs.
 
     Args:
         tier: how it is confined.
         compilers: let it see the system's compilers (bwrap only).
+        shown: libraries that its programs may import, of ``libraries.LIBRARIES``.
 
     Raises:
         TierError: with the exact error.
@@ -274,11 +279,11 @@ def launch(tier: Tier, *, compilers: bool = False) -> Launched:
     end_survivors()
     group = cgroups.make() if tier == "bwrap" else None
     if group is None:
-        return _launch(tier, None, compilers=compilers)
+        return _launch(tier, None, compilers=compilers, shown=shown)
     try:
-        return _launch(tier, group, compilers=compilers)
+        return _launch(tier, group, compilers=compilers, shown=shown)
     except _NoGroup:
-        return _launch(tier, None, compilers=compilers)
+        return _launch(tier, None, compilers=compilers, shown=shown)
     except BaseException:
         group.close()
         raise
@@ -288,7 +293,10 @@ class _NoGroup(Exception):
     """The kernel made a cgroup and lets nobody in."""
 
 
-def _launch(tier: Tier, group: cgroups.Group | None, *, compilers: bool) -> Launched:
+def _launch(
+    tier: Tier, group: cgroups.Group | None, *, compilers: bool, shown: tuple[str, ...]
+) -> Launched:
+    shown = libraries.with_needs(shown)
     uid, held = None, None
     # real root is never counted against RLIMIT_NPROC, so bwrap starts under a slot user too
     if os.geteuid() == 0 and tier != "landlock":
@@ -296,7 +304,7 @@ def _launch(tier: Tier, group: cgroups.Group | None, *, compilers: bool) -> Laun
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         with tempfile.TemporaryFile() as errors:
-            python, command = _command(tier, uid, compilers=compilers)
+            python, command = _command(tier, uid, compilers=compilers, shown=shown)
             process: subprocess.Popen[bytes] = subprocess.Popen(
                 command,
                 stdin=theirs.fileno(),
@@ -309,7 +317,7 @@ def _launch(tier: Tier, group: cgroups.Group | None, *, compilers: bool) -> Laun
             )
             theirs.close()
             box = Launched(process=process, control=ours, slot=held, group=group)
-            reason = _handshake(box, tier, uid, python)
+            reason = _handshake(box, tier, uid, python, shown)
             if reason is None:
                 _enter_group(box)
                 return box
@@ -340,7 +348,9 @@ def _enter_group(box: Launched) -> None:
             raise _NoGroup from None
 
 
-def _command(tier: Tier, uid: int | None, *, compilers: bool) -> tuple[Interpreter, list[str]]:
+def _command(
+    tier: Tier, uid: int | None, *, compilers: bool, shown: tuple[str, ...]
+) -> tuple[Interpreter, list[str]]:
     """Return the interpreter of the box and the command that starts it."""
     try:
         python = interpreter(world_readable=False)
@@ -349,11 +359,16 @@ def _command(tier: Tier, uid: int | None, *, compilers: bool) -> tuple[Interpret
         private = True
     if private and tier == "slot":  # its samples read the library under their own user id
         python = interpreter(world_readable=True)
+    if (
+        shown
+        and f"python{sys.version_info[0]}.{sys.version_info[1]}" != Path(python.executable).name
+    ):
+        raise TierError(f"{', '.join(shown)}: built for another Python than {python.executable}")
     server = [python.executable, "-S", "-s", "-B", "-c", _BOOT, _token()]
     if tier != "bwrap":
         return python, server
     seen_at = launcher_module.SEEN if private else python.prefix
-    argv = _bwrap_argv(python, compilers=compilers, prefix_seen_at=seen_at) + server
+    argv = _bwrap_argv(python, compilers=compilers, prefix_seen_at=seen_at, shown=shown) + server
     if uid is not None:
         launcher = str(Path(launcher_module.__file__).resolve())
         start = [python.executable, "-S", "-s", "-B", launcher, str(uid), python.prefix]
@@ -361,14 +376,24 @@ def _command(tier: Tier, uid: int | None, *, compilers: bool) -> tuple[Interpret
     return python, argv
 
 
-def _handshake(box: Launched, tier: Tier, uid: int | None, python: Interpreter) -> str | None:
+def _library_binds(shown: tuple[str, ...]) -> list[str]:
+    found = [folder for name in shown for folder in libraries.folders(name)]
+    return [x for f in found for x in ("--ro-bind", str(f), f"{_LIBRARIES}/{f.name}")]
+
+
+def _handshake(
+    box: Launched, tier: Tier, uid: int | None, python: Interpreter, shown: tuple[str, ...]
+) -> str | None:
     """Send the box its files; return None when it is ready, else what it says."""
+    held = [folder for name in shown for folder in libraries.folders(name)]
     config = {
         "tier": tier,
         "slot_uid": uid,
         "files": _FILES,
         "preload": _PRELOAD,
-        "readable": readable_paths(python),
+        "readable": [*readable_paths(python), *map(str, held)],
+        "libraries": shown,
+        "library_paths": [_LIBRARIES] if tier == "bwrap" else sorted({str(f.parent) for f in held}),
         "devices": _DEVICES,
         "forks": box.group is not None,
     }

@@ -48,6 +48,17 @@ def fresh_main(job: dict[str, Any], name: str = "__main__") -> dict[str, Any]:
     return module.__dict__
 
 
+def load_libraries(names: list[str], paths: list[str]) -> None:
+    """Load what programs of this box may import, before any of them runs; one thread, one seed."""
+    sys.path += paths
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[variable] = "1"
+    for name in names:
+        module = __import__(name)
+        if name == "numpy":
+            module.random.seed(0)  # one answer, one verdict
+
+
 def clear_before_forks() -> None:
     """Leave nothing of ours to be found by name; done once, for every sample to come."""
     sys.argv = ["main.py"]

@@ -166,6 +166,7 @@ def serve(control: socket.socket, config: dict[str, Any]) -> None:
             __import__(name)
         except ImportError:
             continue
+    harness.load_libraries(config["libraries"], config["library_paths"])
     harness.clear_before_forks()
     gc.collect()
     gc.disable()

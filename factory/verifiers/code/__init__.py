@@ -7,12 +7,13 @@ another: objects stay on their side, functions of the tests are called back), ``
 
 The gold is a mapping or its JSON text::
 
-    {"language", "entry_point"?, "setup"?, "prefix"?, "solution"?,
+    {"language", "entry_point"?, "setup"?, "prefix"?, "solution"?, "libraries"?,
      "test_cases": [{"input", "output", "type": "stdin_stdout" | "fn_call", "fn_name"?},
                     {"type": "assert", "code"}]}
 
 ``prefix`` runs before the program (or is continued by it, where the program is the body of the
-function that the prefix begins), ``setup`` after it.
+function that the prefix begins), ``setup`` after it. What the tests import or ``libraries`` names
+(numpy, and others of ``factory.sandbox.libraries`` that are installed) programs may import, too.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ import collections
 import math
 import symtable
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from factory.sandbox.inside.harness import PRELUDE
+from factory.sandbox.libraries import is_usable
 from factory.sandbox.plain_data import NotPlain, canonical, encode
 from factory.verifiers.code import styles
 from factory.verifiers.code.checks import BadGold, Check, request_of
@@ -36,11 +37,13 @@ class Tests:
         code: what is run.
         asked: names of the candidate's that it uses.
         standard: names of the standard library that it uses without an import.
+        libraries: what it imports beyond that.
     """
 
     code: str = ""
     asked: tuple[str, ...] = ()
     standard: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 NO_TESTS = Tests()
@@ -67,10 +70,24 @@ def turn_asserts(codes: list[str], entry_point: str | None) -> list[Check] | Tes
         pass
     whole = ast.Module([node for tree in trees for node in tree.body], [])
     asked, standard = _free_names(whole, entry_point)
-    if lacking := styles.needed(trees, asked):
-        raise BadGold(f"needs {lacking}")
+    libraries = usable(styles.needed(trees, asked))
+    if known := [name for name in asked if name in styles.LIBRARIES]:
+        whole.body[:0] = [ast.Import([ast.alias(styles.LIBRARIES[n], n)]) for n in known]
+        asked = tuple(name for name in asked if name not in known)
     made = _InPlace().visit(styles.made_to_run(whole, entry_point, asked))
-    return Tests(ast.unparse(ast.fix_missing_locations(made)), asked, standard)
+    return Tests(ast.unparse(ast.fix_missing_locations(made)), asked, standard, libraries)
+
+
+def usable(names: Iterable[str]) -> tuple[str, ...]:
+    """Return libraries that the tests name.
+
+    Raises:
+        BadGold: a box cannot show one of them.
+    """
+    for name in sorted(names):
+        if not is_usable(name):
+            raise BadGold(f"needs {name}")
+    return tuple(sorted(names))
 
 
 def _free_names(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.sandbox.plain_data import NotPlain, encode
-from factory.verifiers.code.asserts import NO_TESTS, Tests, turn_asserts
+from factory.verifiers.code.asserts import NO_TESTS, Tests, turn_asserts, usable
 from factory.verifiers.code.checks import BadGold, Check, request_of, same
 from factory.verifiers.code.forms import own_form
 from factory.verifiers.code.styles import needed
@@ -31,6 +31,7 @@ class CodeGold:
     """The tests of one task.
 
     Attributes:
+        libraries: what programs and tests may import beside the standard library.
         checks: calls whose results are compared outside.
         tests: test code that is more than calls and literals, for a box of its own.
     """
@@ -42,6 +43,7 @@ class CodeGold:
     streams: tuple[Stream, ...] = ()
     checks: tuple[Check, ...] = ()
     tests: Tests = NO_TESTS
+    libraries: tuple[str, ...] = ()
     solution: str | None = None
     prelude: bool = True
     tolerance: float = 0.0
@@ -133,9 +135,12 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
             raise BadGold(f"test case {number} has the unknown type {kind!r}")
     turned = turn_asserts(codes, entry_point) if codes else []
     tests = NO_TESTS if isinstance(turned, list) else turned
+    named = gold.get("libraries") or ()
+    if not isinstance(named, (list, tuple)) or not all(isinstance(x, str) for x in named):
+        raise BadGold("libraries is no list of names")
+    libraries = {*named, *tests.libraries}
     for part in ("prefix", "setup"):
-        if lacking := needed(_parsed(_text(gold, part))):
-            raise BadGold(f"needs {lacking}")
+        libraries |= needed(_parsed(_text(gold, part)))
     return CodeGold(
         language=(_text(gold, "language") or "python").lower(),
         entry_point=entry_point,
@@ -144,6 +149,7 @@ def _read(gold: Mapping[str, Any], tolerance: float) -> CodeGold:
         streams=tuple(streams),
         checks=(*checks, *(turned if isinstance(turned, list) else ())),
         tests=tests,
+        libraries=usable(libraries),
         solution=_text(gold, "solution") or None,
         tolerance=tolerance,
     )

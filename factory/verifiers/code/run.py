@@ -57,7 +57,7 @@ def judge(program: str, gold: CodeGold, *, tier: Tier, limits: Limits) -> Found:
 
 def _streams(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
     source = "\n".join(part for part in (gold.prefix, program) if part)
-    with borrow(tier) as box:
+    with borrow(tier, libraries=gold.libraries) as box:
         for stream in gold.streams:
             outcome = _run_fairly(
                 box, "program", {"program": source}, stdin=stream.stdin.encode(), limits=limits
@@ -159,7 +159,7 @@ class _alone:
 def _calls(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
     sample = {**candidate(program, gold), "batch": True}
     requests = b"".join(json.dumps(c.request).encode() + b"\n" for c in gold.checks)
-    with borrow(tier) as box:
+    with borrow(tier, libraries=gold.libraries) as box:
         outcome = _run_fairly(box, "calls", sample, stdin=requests, limits=limits)
     return Found(_judge_frames(outcome, gold), "calls")
 
@@ -227,7 +227,8 @@ def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tup
         "entry_point": argument_of_check(gold),
     }  # fmt: skip
     report: dict[str, Any] | None = None
-    with borrow(tier) as theirs, borrow(tier) as ours:
+    shown = gold.libraries
+    with borrow(tier, libraries=shown) as theirs, borrow(tier, libraries=shown) as ours:
         # one works while the other waits: one clock, and what either waited for a core is left out
         clock = Clock(limits.wall_s, lambda: theirs.waited_s() + ours.waited_s())
         with theirs.talk("calls", sample, limits) as program_box:
@@ -249,7 +250,7 @@ def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tup
 
 
 def _relay(tests: Talk, program: Talk, clock: Clock) -> dict[str, Any] | None:
-    """Carry lines to and fro until the tests report; None: somebody left.
+    """Carry lines between the two until the tests report; None: somebody left.
 
     Exactly one side works at a time, so each line is followed by one of the other side.
     """

@@ -21,7 +21,8 @@ _SOLUTION = {
 }  # fmt: skip
 """Modules under which test files import the program that is asked for."""
 _RUNNERS = re.compile(r"(?:^|_)(?:tests?|main|run|check|checks)(?:_|$)")
-_LIBRARIES = {"np": "numpy", "pd": "pandas", "plt": "matplotlib", "tf": "tensorflow"}
+LIBRARIES = {"np": "numpy", "pd": "pandas", "plt": "matplotlib", "tf": "tensorflow"}
+"""The names by which test code knows libraries that it does not import."""
 _LEAVES = {"exit", "quit", "_exit", "abort"}
 _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -83,8 +84,9 @@ def made_to_run(tree: ast.Module, entry_point: str | None, asked: Iterable[str])
     return ast.fix_missing_locations(made)
 
 
-def needed(trees: Iterable[ast.AST], free: Iterable[str] = ()) -> str | None:
-    """Return a library that the code needs and the box does not have; None where it has all."""
+def needed(trees: Iterable[ast.AST], free: Iterable[str] = ()) -> set[str]:
+    """Return the libraries beyond the standard one that the code needs."""
+    found = {LIBRARIES[name] for name in free if name in LIBRARIES}
     for tree in trees:
         for node in ast.walk(tree):
             roots: list[str] = []
@@ -94,8 +96,8 @@ def needed(trees: Iterable[ast.AST], free: Iterable[str] = ()) -> str | None:
                 roots = [(node.module or "").partition(".")[0]]
             for root in roots:
                 if root not in sys.stdlib_module_names and root not in ("pytest", *_SOLUTION):
-                    return root
-    return next((_LIBRARIES[name] for name in free if name in _LIBRARIES), None)
+                    found.add(root)
+    return found
 
 
 def _guards_opened(tree: ast.Module) -> tuple[list[ast.stmt], list[ast.stmt]]:
