@@ -45,6 +45,26 @@ class NearDuplicates(Config):
     """Whether traces of different prompts can be duplicates of each other."""
 
 
+class Paraphrases(Config):
+    """Prompts that say the same as a benchmark's item in other words or another language.
+
+    A second stage: an embedding model proposes the nearest items, a rule or a judge decides.
+    """
+
+    model: str
+    """Encoder of transformers: ``name@revision`` or a folder."""
+    neighbours: int = Field(default=3, ge=1)
+    """Items that are proposed for a prompt, at most."""
+    similarity: float = Field(default=0.8, ge=0, le=1)
+    """Cosine below which an item is not proposed."""
+    sure: float = Field(default=0.97, ge=0, le=1)
+    """Cosine that the rule asks for where items have fewer than two numbers; with more, the numbers
+    must be the same ones."""
+    judge: str | None = None
+    """A .py file with ``same_task(text, item) -> bool | None``, which decides in the rule's place;
+    None leaves a pair to the rule."""
+
+
 class Decontaminate(Config):
     """Prompts and completions that share an n-gram with a benchmark are dropped."""
 
@@ -58,6 +78,8 @@ class Decontaminate(Config):
     ignore_text: list[str] = Field(default_factory=list)
     """Text files of instructions, one a paragraph, that are no sign of contamination; those that
     many prompts of both sides share are set aside anyway."""
+    paraphrases: Paraphrases | None = None
+    """A second stage for what shares no words with an item; off by default."""
 
 
 class PassRates(Config):

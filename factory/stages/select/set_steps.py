@@ -6,6 +6,7 @@ no step holds the texts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -23,10 +24,13 @@ from factory.stages.select.recipe import (
     Diversity,
     Mixture,
     NearDuplicates,
+    Paraphrases,
     PassRates,
     Selection,
 )
 from factory.store import Store
+
+LOG = logging.getLogger("factory.stages.select")
 
 
 def set_steps(
@@ -121,11 +125,43 @@ def _decontaminate(store: Store, recipe: Selection, frame: pl.DataFrame, alive: 
     for rows in texts_of(store, keys):
         checked = checker.check([[t] for t in rows["text"]])["is_contaminated"]
         bad_traces.append(rows["trace_id"].filter(checked.fill_null(False)))
+    sql = f"{asked.ngram}-grams of {', '.join(asked.against)}"
+    if asked.paraphrases is not None:
+        bad_prompts.append(_paraphrased(store, keys, asked.paraphrases, benchmarks, bad_prompts))
+        sql += f"; {len(bad_prompts[-1])} prompts say the same, by {asked.paraphrases.model}"
     bad = frame.select(
         (_is_in("prompt_id", bad_prompts) | _is_in("trace_id", bad_traces)).alias("bad")
     )["bad"]
-    sql = f"{asked.ngram}-grams of {', '.join(asked.against)}"
     return sql, _others_pass(~bad, alive)
+
+
+def _paraphrased(
+    store: Store,
+    keys: pl.DataFrame,
+    asked: Paraphrases,
+    benchmarks: dict[str, list[str]],
+    found: list[pl.Series],
+) -> pl.Series:
+    """Return the prompts, of those not found yet, that say the same as an item; each is said."""
+    from factory.sets.embeddings import Embedder
+    from factory.sets.paraphrases import judge_of, paraphrases
+
+    embed = Embedder(asked.model).embed
+    judge = judge_of(asked.judge) if asked.judge else None
+    known = pl.concat(found) if found else pl.Series(dtype=pl.String)
+    out = [pl.Series(dtype=pl.String)]
+    for batch in _prompt_texts(store, keys):
+        texts = batch.filter(~pl.col("prompt_id").is_in(known.implode()))
+        pairs = paraphrases(
+            texts["text"].to_list(), benchmarks, embed, n=asked.neighbours,
+            similarity=asked.similarity, sure=asked.sure, judge=judge,
+        )  # fmt: skip
+        for row, benchmark, item, similarity in pairs.iter_rows():
+            text = " ".join(texts["text"][row].split())
+            LOG.warning("same task as an item of %s (%.2f): %.100r, %.100r", benchmark, similarity,
+                        text, " ".join(item.split()))  # fmt: skip
+        out.append(texts["prompt_id"][pairs["row"]])
+    return pl.concat(out)
 
 
 def _is_in(column: str, found: list[pl.Series]) -> pl.Expr:
