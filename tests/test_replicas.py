@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +78,21 @@ def test_a_replica_that_hangs_is_replaced(tmp_path: Path) -> None:
 def test_an_engine_that_never_starts_ends_the_run_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no weights"):
         run(tmp_path, never=True)
+
+
+def test_a_stop_reaches_a_server_behind_replicas(tmp_path: Path) -> None:
+    """What waits in a replica for a server that refuses is given back: one stop ends the run."""
+    settings = {"base_url": "http://127.0.0.1:9/v1", "revision": "label", "replicas": 2}
+    engine = open_engine("openai", "recorded-model", settings)
+    stop = threading.Event()
+    threading.Timer(6.0, stop.set).start()
+    begun = time.monotonic()
+    try:
+        result = generate(
+            new_store(tmp_path), problems(N), engine, sampling=SAMPLING, policy=FIXED, stop=stop,
+            n_workers=1, verify=False,
+        )  # fmt: skip
+    finally:
+        engine.close()
+    assert time.monotonic() - begun < 40
+    assert (result.stopped, result.progress.n_failed, result.missing) == ("interrupted", 0, 48)

@@ -100,7 +100,7 @@ class Actor:
 
     def put(self, what: str, value: Any) -> None:
         """Take requests or cancellations."""
-        self._worker.inbox.put((what, value))
+        self._worker.put((what, value))
 
     def take(self) -> list[WorkerMessage]:
         """Return what has come since; waits a little for the first."""
@@ -157,6 +157,10 @@ class RayReplica:
     def cancel(self, trace_ids: list[str]) -> None:
         """Forget requests."""
         self._actor.put.remote("cancel", trace_ids)
+
+    def drain(self) -> None:
+        """Note that the run ends."""
+        self._actor.put.remote("drain", None)
 
     def kill(self) -> None:
         """End the actor at once."""

@@ -80,6 +80,12 @@ class ProcessReplica:
             assert self._connection is not None
             self._connection.send(("cancel", trace_ids))
 
+    def drain(self) -> None:
+        """Note that the run ends."""
+        with contextlib.suppress(OSError):
+            assert self._connection is not None
+            self._connection.send(("drain", None))
+
     def kill(self) -> None:
         """End the child at once."""
         if self._process is not None:
@@ -115,7 +121,7 @@ def serve(connection: Connection) -> None:
 def _listen(connection: Connection, worker: Worker) -> None:
     try:
         while True:
-            worker.inbox.put(connection.recv())
+            worker.put(connection.recv())
     except (EOFError, OSError):
         os._exit(0)  # the parent is gone
 

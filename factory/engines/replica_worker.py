@@ -15,7 +15,7 @@ BEAT_S = 1.0
 """Seconds between two signs of life."""
 
 WorkerMessage = tuple[str, Any]
-"""(what, value). To a worker: ``ask`` with requests, ``cancel`` with keys. From a worker:
+"""(what, value). To a worker: ``ask`` with requests, ``cancel`` with keys, ``drain``. From one:
 ``ready`` with what its engine is, ``answer`` with a trace or a failure, ``beat``, ``dead`` with
 the reason."""
 
@@ -25,15 +25,21 @@ class Worker:
 
     Args:
         tell: sends a message to the driver.
-
-    Attributes:
-        inbox: messages of the driver; any thread may put them.
     """
 
     def __init__(self, tell: Callable[[WorkerMessage], None]) -> None:
-        self.inbox: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
         self._tell = tell
         self._n_open = 0
+        self._must_drain = False
+
+    def put(self, message: WorkerMessage) -> None:
+        """Take a message of the driver; any thread may."""
+        # An engine whose server is gone pulls no request, and would not see it in the inbox.
+        if message[0] == "drain":
+            self._must_drain = True
+        else:
+            self._inbox.put(message)
 
     def run(
         self, kind: str, model: str, options: Mapping[str, Any], on_partial: OnPartial | None
@@ -47,6 +53,9 @@ class Worker:
         told = {"model": engine.model, "revision": engine.revision, "template": engine.template}
         self._tell(("ready", {**told, "slots": engine.slots}))
         for answer in engine.run(self._requests(engine), on_partial):
+            if self._must_drain:
+                self._must_drain = False
+                engine.drain()
             if answer is not None:
                 self._n_open -= 1
                 self._tell(("answer", answer))
@@ -61,7 +70,7 @@ class Worker:
             with contextlib.suppress(queue.Empty):
                 # Idle: sleep until there is something; busy: only look.
                 is_idle = self._n_open == 0 and not waiting
-                what, value = self.inbox.get(block=is_idle, timeout=BEAT_S)
+                what, value = self._inbox.get(block=is_idle, timeout=BEAT_S)
                 if what == "ask":
                     self._n_open += len(value)
                     waiting += reversed(value)

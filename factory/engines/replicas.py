@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from factory.engines import base
-from factory.engines.base import Failure, Incoming, OnPartial, Request
+from factory.engines.base import STOPPED, Failure, Incoming, OnPartial, Request
 from factory.errors import EngineError
 from factory.records import Trace
 
@@ -42,6 +42,9 @@ class Replica(Protocol):
 
     def cancel(self, trace_ids: list[str]) -> None:
         """Forget requests; nothing follows for them."""
+
+    def drain(self) -> None:
+        """Note that the run ends: its engine gives back what waits, as failures."""
 
     def kill(self) -> None:
         """End it at once."""
@@ -101,15 +104,19 @@ class Replicas(base.Engine):
         self._again: deque[Request] = deque()
         self._trials: deque[list[Request]] = deque()
         self._last_error = ""
+        self._is_draining = False
 
     def run(
         self, requests: Iterator[Request | None], on_partial: OnPartial | None = None
     ) -> Iterator[Trace | Failure | None]:
         """Answer requests as replicas have room; yield None when idle."""
         self._on_partial = on_partial
+        self._is_draining = False
         incoming = Incoming(requests)
-        while incoming.more or self._n_open:
+        # A run that ends asks nothing more, and must not wait for a replica that never starts.
+        while self._n_open or (incoming.more and not self._is_draining):
             yield from self._supervise()
+            yield from self._given_back()
             self._hand_out(incoming)
             try:
                 event = self._events.get(timeout=_WAIT_S)
@@ -129,6 +136,13 @@ class Replicas(base.Engine):
             here = [t for t in gone if state.in_flight.pop(t, None) is not None]
             if here:
                 state.replica.cancel(here)
+
+    def drain(self) -> None:
+        """Give back what waits, here and in the replicas; what one is answering is finished."""
+        self._is_draining = True
+        for state in self._states:
+            if state.is_ready:
+                state.replica.drain()
 
     def close(self) -> None:
         """End all replicas."""
@@ -171,6 +185,16 @@ class Replicas(base.Engine):
                 f"({self._last_error})",
                 "what was committed is kept",
             )
+
+    def _given_back(self) -> Iterator[Failure]:
+        """Once the run ends, yield what no replica has; it stays missing."""
+        if not self._is_draining:
+            return
+        waiting = [*self._again, *(r for trial in self._trials for r in trial)]
+        self._again.clear()
+        self._trials.clear()
+        for request in waiting:
+            yield Failure(trace_id=request.trace_id, kind=STOPPED, message="the run ends")
 
     def _hand_out(self, incoming: Incoming) -> None:
         """Send what is to be asked to the replicas that have room: suspects alone."""
@@ -238,7 +262,7 @@ class Replicas(base.Engine):
         state.life += 1  # whatever it still says is not heard
         if not was_ready:
             state.n_failed_starts += 1
-        if state.n_failed_starts < MAX_STARTS:
+        if state.n_failed_starts < MAX_STARTS and not self._is_draining:
             wait = self._backoff_s * 2 ** min(state.n_failed_starts, 6)
             state.start_at = time.monotonic() + min(MAX_BACKOFF_S, wait)
         lost, state.in_flight = list(state.in_flight.values()), {}
