@@ -36,7 +36,7 @@ from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
 
-CATALOG_FORMAT = 4
+CATALOG_FORMAT = 5
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
@@ -187,7 +187,12 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
     chosen, notes = _without_collisions(wide.choose(plugs, versions))
     several = wide.repeated(con, chosen, relation)
     con.execute(f"CREATE TABLE wide AS {wide.wide_of(chosen, relation, several)}")
-    _insert(con, "wide_columns", [*_wide_columns(chosen), *notes])
+    columns = _wide_columns(chosen)
+    _insert(con, "wide_columns", [*columns, *notes])
+    for row in columns:
+        if row["meaning"]:
+            name, meaning = quoted(row["name"]), literal(row["meaning"])
+            con.execute(f"COMMENT ON COLUMN wide.{name} IS {meaning}")
     for name in _COPIED:
         source = relation(name, TABLES[name].columns)
         if name == "prompt_sources":
@@ -253,10 +258,12 @@ def _column_list(table: str) -> str:
 
 def _wide_columns(chosen: Sequence[Plug]) -> list[dict[str, Any]]:
     owners = {w: p.label for p in chosen for w, _ in p.columns.values()}
+    said = wide.meanings_of(chosen)
     return [
-        {"name": c, "kind": SQL_TYPES[kind], "written_by": owners.get(c), "note": None}
+        {"name": c, "kind": SQL_TYPES[kind], "written_by": owners.get(c), "note": None,
+         "meaning": said.get(c)}
         for c, kind in wide.columns_of(chosen).items()
-    ]
+    ]  # fmt: skip
 
 
 def _without_collisions(plugs: Sequence[Plug]) -> tuple[list[Plug], list[dict[str, Any]]]:
@@ -271,7 +278,7 @@ def _without_collisions(plugs: Sequence[Plug]) -> tuple[list[Plug], list[dict[st
         if clashes:
             notes += [
                 {"name": column, "kind": None, "written_by": plug.label,
-                 "note": f"left out of wide: also written by {who[0]}"}
+                 "note": f"left out of wide: also written by {who[0]}", "meaning": None}
                 for column, who in clashes.items()
             ]  # fmt: skip
         else:

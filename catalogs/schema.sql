@@ -59,5 +59,7 @@ CREATE TABLE release_decisions (
 COMMENT ON TABLE release_decisions IS
     'why each trace of a release''s universe was kept or dropped: lists of filter names';
 
-CREATE TABLE wide_columns (name VARCHAR, kind VARCHAR, written_by VARCHAR, note VARCHAR);
-COMMENT ON TABLE wide_columns IS 'columns of wide and who writes them';
+CREATE TABLE wide_columns (
+    name VARCHAR, kind VARCHAR, written_by VARCHAR, note VARCHAR, meaning VARCHAR
+);
+COMMENT ON TABLE wide_columns IS 'columns of wide, what they mean, and who writes them';

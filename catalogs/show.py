@@ -251,8 +251,8 @@ def _table_sections(store: Store, name: str) -> list[Answer]:
         return []
     if name == "wide":
         owners = {r["name"]: r for r in _ask(store, "SELECT * FROM wide_columns").dicts()}
-        rows = [(c, t, note or owners.get(c, {}).get("written_by")) for c, t, note in columns.rows]
-        columns = Answer(("column", "type", "from"), rows, title=columns.title)
+        rows = [(c, t, owners.get(c, {}).get("written_by"), said) for c, t, said in columns.rows]
+        columns = Answer(("column", "type", "from", "meaning"), rows, title=columns.title)
     return [columns]
 
 

@@ -177,6 +177,15 @@ def label(kind: Kind, name: str) -> str:
     return f"{stem}@{module.VERSION}+{digest}"
 
 
+def meanings(kind: Kind, name: str) -> dict[str, str]:
+    """Return column → what it means, as the plug-in's file says (``MEANINGS``).
+
+    >>> meanings("scores", "dynamics")["n_wait"]
+    'of these, the word wait and its Chinese counterparts'
+    """
+    return dict(getattr(load(kind, name), "MEANINGS", {}))
+
+
 # ---- what a verifier declares
 
 

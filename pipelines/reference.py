@@ -1,4 +1,4 @@
-"""Write ``docs/recipes.md``: every key of every recipe, from the code that reads it.
+"""Write ``docs/recipes.md`` and ``docs/columns.md`` from the code that reads and writes them.
 
 make docs                            (or: python -m pipelines.reference)
 """
@@ -18,6 +18,20 @@ refused before any work starts, with the nearest known one; `--set KEY=VALUE` wi
 and dotted keys reach inside (`--set sampling.temperature=0.8`). The files of `pipelines/recipes/`
 are the examples for the scripts of `pipelines/`.
 """
+_COLUMNS = """# Columns of `wide`
+
+Written by `make docs` from what the code declares. `wide` has one row per trace; filters of a
+recipe, named queries and your own SQL are written against it. The same texts are comments of the
+catalog's columns (`factory show wide`; `wide_columns` in SQL). NULL is never zero.
+
+## In every store
+"""
+_HEADING = ("| column | kind | meaning |", "|---|---|---|")
+_VERDICTS = """
+## Verifiers
+
+Each verifier that has judged anything adds `<verifier>_status`, `<verifier>_reward`,
+`<verifier>_reason`, `<verifier>_extracted` and `<verifier>_decided_by`, as above."""
 
 
 def recipes() -> str:
@@ -55,11 +69,33 @@ def recipes() -> str:
     return "\n".join(parts)
 
 
+def columns() -> str:
+    """Return the text of ``docs/columns.md``."""
+    from factory import plugins
+    from factory.records.meanings import COLUMNS
+    from factory.store.wide import fixed_columns
+
+    parts = [_COLUMNS, *_HEADING]
+    parts += [_row(name, kind, COLUMNS[name]) for name, kind in fixed_columns().items()]
+    parts.append(_VERDICTS)
+    for name in plugins.names("scores"):
+        module = plugins.load("scores", name)
+        said = plugins.meanings("scores", name)
+        parts += [f"\n## The score `{name}`\n", *_HEADING]
+        parts += [_row(c, kind, said[c]) for c, kind in module.WRITES.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _row(name: str, kind: str, meaning: str) -> str:
+    return f"| `{name}` | {kind} | {meaning.replace('|', chr(92) + '|')} |"
+
+
 def main() -> int:
     """Write the documents anew."""
-    path = DOCS / "recipes.md"
-    path.write_text(recipes(), encoding="utf-8")
-    say(f"{path}: {len(path.read_text().splitlines())} lines")
+    for name, text in (("recipes.md", recipes()), ("columns.md", columns())):
+        path = DOCS / name
+        path.write_text(text, encoding="utf-8")
+        say(f"{path}: {len(text.splitlines())} lines")
     return 0
 
 

@@ -23,6 +23,12 @@ WRITES = {
     "reflective_per_1k_words": "float",
     "wait_per_1k_words": "float",
 }
+MEANINGS = {
+    "n_reflective": "reflective words (wait, mistake, however, but, retry, error, verify …)",
+    "n_wait": "of these, the word wait and its Chinese counterparts",
+    "reflective_per_1k_words": "reflective words per 1,000 words",
+    "wait_per_1k_words": "wait per 1,000 words",
+}
 
 WAIT = r"\bwait\b|等等|等一下|等下|稍等|且慢"
 OTHERS = (

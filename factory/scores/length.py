@@ -18,6 +18,11 @@ WRITES = {
     for part in ("completion", "reasoning", "answer")
     for unit in ("chars", "words")
 }
+MEANINGS = {
+    f"{part}_{unit}": f"{name} of the {part}"
+    for part in ("completion", "reasoning", "answer")
+    for unit, name in (("chars", "characters"), ("words", "words"))
+}
 
 
 def score(df: pl.DataFrame) -> pl.DataFrame:

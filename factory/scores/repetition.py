@@ -44,6 +44,21 @@ WRITES = {
     "loop_period_chars": "int",
     "loop_copies": "float",
 }
+MEANINGS = {
+    "compression_ratio": "bytes before ÷ after zstd at level 1; higher where more is repeated",
+    **{f"top_{n}gram_fraction": f"share of the text in its most frequent {n}-gram" for n in TOP},
+    **{f"dup_{n}gram_fraction": f"share of the text in {n}-grams said before" for n in DUPLICATE},
+    "dup_line_fraction": "share of lines said before",
+    "dup_line_char_fraction": "share of the text in lines said before",
+    "dup_paragraph_fraction": "share of paragraphs said before",
+    "dup_paragraph_char_fraction": "share of the text in paragraphs said before",
+    "has_loop": "whether a stretch goes on repeating itself",
+    "loop_start": "where the longest loop begins, characters from the start; NULL without one",
+    "loop_chars": "its length, characters",
+    "loop_fraction": "its share of the text",
+    "loop_period_chars": "length of what it repeats, characters",
+    "loop_copies": "how often it says it",
+}
 # Bytes of text handled at a time.
 _BLOCK_BYTES = 1 << 26
 

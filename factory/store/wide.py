@@ -30,6 +30,7 @@ import duckdb
 from factory import plugins
 from factory.errors import UsageError
 from factory.records import SQL_TYPES, TABLES, VERDICT_FIELDS
+from factory.records.meanings import COLUMNS
 from factory.store import Store
 
 TEXT_COLUMNS = ("completion", "prefill")
@@ -212,6 +213,21 @@ def columns_of(plugs: Sequence[Plug]) -> dict[str, str]:
     out = fixed_columns()
     for plug in plugs:
         out.update(plug.columns.values())
+    return out
+
+
+def meanings_of(plugs: Sequence[Plug]) -> dict[str, str]:
+    """Return column of ``wide`` → what it means, where that is known.
+
+    A score from outside is not imported for it: its columns have no text then.
+    """
+    out = dict(COLUMNS)
+    for plug in plugs:
+        if plug.kind == "verdicts":
+            names = {column: field for field, (column, _) in plug.columns.items()}
+            out |= {c: f"{COLUMNS[f]}; by {plug.name}" for c, f in names.items()}
+        elif plug.name in plugins.names("scores"):
+            out |= plugins.meanings("scores", plug.name)
     return out
 
 

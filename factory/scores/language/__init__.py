@@ -43,6 +43,18 @@ WRITES = {
     "n_switches": "int",
     "is_abstained": "bool",
 }
+MEANINGS = {
+    "lang": "language of the thinking (of the completion where there is none), ISO 639-1",
+    "lang_confidence": "how sure the name is, 0 to 1",
+    "target_language": "language that was wanted: the given one, else the prompt's, else its own",
+    "target_fraction": "words in the target language ÷ words: R1's language reward",
+    "language_consistency": "share of the text in its main language, 1: no mixing",
+    "mixed_spans": "stretches in other languages, JSON [[start, end, language], …] in characters",
+    "n_mixed_chars": "characters in these stretches",
+    "mixed_fraction": "words in other languages ÷ words",
+    "n_switches": "changes of language from the first word to the last",
+    "is_abstained": "whether the language is left unnamed, since too little is there to tell",
+}
 LENDS = {"foreign_word_fraction": "float"}
 """Share of words in another language, found without a look at the prompt and by the words that the
 rules count; null where the prompt had a part in it. ``readability`` reads it."""

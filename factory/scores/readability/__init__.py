@@ -71,6 +71,34 @@ WRITES = {
     "summary_same_script": "bool",
     "summary_list_item_fraction": "float",
 }
+MEANINGS = {
+    "readability": "weighted geometric mean of paragraphs, sentences, code, markdown, mixing, "
+    "repetition, broken characters and summary, 0 to 1",
+    "flesch_reading_ease": "Flesch's index, about 0 (hard) to 100 (easy); six languages",
+    "flesch_kincaid_grade": "US school grade; English",
+    "gunning_fog": "US school years; English",
+    "lix": "words per sentence + percentage of words of over six letters",
+    "n_sentences": "sentences",
+    "words_per_sentence": "mean words of a sentence",
+    "syllables_per_word": "mean syllables of a word",
+    "n_paragraphs": "paragraphs",
+    "mean_paragraph_words": "mean words of a paragraph",
+    "max_paragraph_words": "words of the longest paragraph",
+    "n_code_blocks": "fenced code blocks",
+    "code_fraction": "share of characters in code blocks",
+    "n_headings": "markdown headings",
+    "n_list_items": "items of markdown lists",
+    "markdown_line_fraction": "share of lines with markdown",
+    "first_person_singular_per_1k_words": "I, me, my … per 1,000 words",
+    "first_person_plural_per_1k_words": "we, us, our … per 1,000 words",
+    "repeated_word_fraction": "share of words in 12-grams said before",
+    "broken_char_fraction": "share of characters that damage has left (U+FFFD, controls …)",
+    "has_summary": "whether text follows the thinking; NULL without thinking",
+    "summary_restates_answer": "whether the summary holds the extracted answer; NULL without one",
+    "summary_has_boxed": "whether the summary has a box",
+    "summary_same_script": "whether summary and thinking are in the same script",
+    "summary_list_item_fraction": "share of the summary's lines that are list items",
+}
 Floats = npt.NDArray[np.float64]
 PARAGRAPH_WORDS, SENTENCE_WORDS = 150.0, 40.0
 
