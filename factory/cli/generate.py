@@ -64,6 +64,9 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
     prompts = list(_pairs(store, recipe.source, limit=args.limit))
     if not prompts:
         raise UsageError("the source gives no prompt", "see `source` in the recipe")
+    gone = store.forgotten()
+    n_gone = sum(gone.has_prompt(p.prompt_id, p.text) for p, _ in prompts) if gone else 0
+    note(f"{n_gone} prompts were forgotten and are left out" if n_gone else "")
     sampling = sampling_of(recipe.sampling, seed=args.seed)
     policy = Policy.make(recipe.policy, where="policy")
     price = _price(recipe.price)

@@ -343,6 +343,19 @@ def _revoke(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.store:revoke")
 
 
+def _forget(p: argparse.ArgumentParser) -> None:
+    p.add_argument("keys", metavar="KEY", nargs="*",
+                   help="prompts, with all their traces, or traces (none: go on with what was "
+                        "begun)")  # fmt: skip
+    p.add_argument("--where", metavar="SQL", help="every trace that fits, by the columns of wide")
+    p.add_argument("--prompts", action="store_true",
+                   help="--where names prompts, by the columns of prompt_sources")  # fmt: skip
+    p.add_argument("--dry-run", action="store_true", help="say what would go, change nothing")
+    p.add_argument("--reason", default="", help="why, for the record")
+    _store(p)
+    p.set_defaults(run="factory.cli.store:forget")
+
+
 def _gc(p: argparse.ArgumentParser) -> None:
     _store(p)
     p.set_defaults(run="factory.cli.store:gc")
@@ -412,6 +425,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("reviews", "write or take in what people said of traces", _reviews),
     ("check", "re-hash the store; check golds; run audits", _check),
     ("revoke", "exclude every fact of a bad run", _revoke),
+    ("forget", "remove records and all that was made of them, for good", _forget),
     ("gc", "remove leftovers of killed runs", _gc),
     ("recipe", "print a commented example of a recipe, with every key", _recipe_example),
     ("doctor", "say what this machine can do: devices, engines, sandbox tiers", _doctor),

@@ -12,6 +12,7 @@ from factory.errors import FactoryError, UsageError
 
 def push(args: Namespace) -> int:
     """Write the folder of a release and upload it; ``--dry-run`` writes and prints, no more."""
+    from factory.stages import exported
     from factory.stages.chosen import Chosen
     from factory.stages.hub_folder import write_hub_folder
     from factory.stages.release import open_release
@@ -47,6 +48,7 @@ def push(args: Namespace) -> int:
             out(f"{done.rows} rows; nothing was sent (it would be {who})")
             return 0
         out(_upload(folder, args.repo, f"{release.name}/{release.version}", public=args.public))
+        exported.note(store, release, form="hub", out=args.repo)
     return 0
 
 

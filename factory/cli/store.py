@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from factory.cli.common import (
     store_of,
 )  # fmt: skip
 from factory.config import read_yaml
-from factory.errors import UsageError
+from factory.errors import CorruptError, UsageError
 from factory.store import Store
 
 # ---- facts in
@@ -65,7 +66,7 @@ def import_(args: Namespace) -> int:
         + (f"; {done.replaced} earlier traces replaced" if done.replaced else "")
         + (f"; special tokens cut off {done.cut_tokens} completions" if done.cut_tokens else "")
     )
-    return 1 if done.skipped else 0
+    return 1 if done.skipped.keys() - {"forgotten"} else 0
 
 
 def verify(args: Namespace) -> int:
@@ -160,12 +161,14 @@ def _selected(args: Namespace) -> Any:
 
 def export(args: Namespace) -> int:
     """``factory export NAME --form F --out OUT``."""
+    from factory.stages import exported
     from factory.stages.export import export as write
     from factory.stages.release import open_release
 
     store = store_of(args)
     release = open_release(store, args.name)
     n = write(store, release, form=args.form, out=args.out, splits=args.split or None)
+    exported.note(store, release, form=args.form, out=args.out)
     note(f"{n} rows in {args.out}")
     left = release.manifest["rows"] - n
     if left and not args.split and args.form != "dpo":
@@ -202,6 +205,7 @@ def reviews(args: Namespace) -> int:
 def check(args: Namespace) -> int:
     """``factory check``: hashes of every file; with ``--gold`` and ``--audit`` more."""
     from catalogs.show import audit
+    from factory.stages.forget import unfinished
     from factory.stages.release_repair import check_releases, repair_releases
     from factory.store import check as check_files
     from factory.store import repair
@@ -213,9 +217,13 @@ def check(args: Namespace) -> int:
             out(line)
     store = store_of(args)
     bad = [*check_files(store), *check_releases(store)]
+    n_damaged = len(bad)
+    with contextlib.suppress(CorruptError):  # named above
+        bad += [f"run {r} of `factory forget` did not end: the same verb alone goes on"
+                for r in unfinished(store)]  # fmt: skip
     for line in bad:
         out(line)
-    if bad and not args.repair:
+    if n_damaged and not args.repair:
         out("`factory check --repair` brings back what is whole; nothing is deleted")
     if args.gold:
         from factory.stages.verify import check_golds
@@ -249,6 +257,38 @@ def revoke(args: Namespace) -> int:
     store.revoke(args.run_id, reason=args.reason, by=by)
     store.end_run(by, {})
     note(f"run {args.run_id} is revoked: its facts count as missing")
+    return 0
+
+
+def forget(args: Namespace) -> int:
+    """``factory forget KEY…``: records and all that was made of them leave the store for good."""
+    from catalogs import query
+    from factory.stages.forget import forget as run
+
+    store = store_of(args)
+    keys = list(args.keys)
+    if args.where:
+        table, key = ("prompt_sources", "prompt_id") if args.prompts else ("wide", "trace_id")
+        # On a line of its own: a comment in the predicate must not swallow what follows.
+        text = f"SELECT DISTINCT {key} FROM {table} WHERE (\n{args.where}\n)"
+        named = [str(row[0]) for row in query.run(store, text, max_rows=None).rows]
+        if not named and not keys:
+            note("nothing fits; nothing is forgotten")
+            return 0
+        keys += named
+    done = run(store, keys, reason=args.reason, dry_run=args.dry_run)
+    would = "would go" if args.dry_run else "are gone"
+    out(f"{len(done.prompts)} prompts and {len(done.traces)} traces {would}")
+    for name, n in sorted(done.rows.items()):
+        if n:
+            out(f"  {n:>9,} rows of {name}")
+    for name, new in done.releases.items():
+        became = f"{name.partition('/')[0]}/{new}" if new else "no row is left"
+        out(f"  release {name}" + ("" if args.dry_run else f": {became}"))
+    for line in done.beyond:
+        out(f"  not reached: {line}")
+    if done.releases:
+        out("  not reached: models that were trained on these releases")
     return 0
 
 

@@ -203,6 +203,7 @@ TABLES: Mapping[str, TableForm] = {
     ),
     "exclusions": _form("exclusion_id", "exclusion_id excluded_run_id reason created_at run_id"),
     "reviews": _form("review_id", "review_id trace_id review note author created_at run_id"),
+    "forgotten": _form("forgotten_id", "forgotten_id kind created_at run_id"),
 }
 """Tables by base name. ``verdicts`` is stored once per ``verifier@VERSION``; scores, whose
 columns come from their plug-in, once per ``score@VERSION`` (``score_form``)."""

@@ -102,6 +102,7 @@ def import_rows(
     store.table("samplings").add(pl.DataFrame([sampling], infer_schema_length=None))
     origins = Origins(store)
     earlier = Earlier(store)
+    gone = store.forgotten()
     seen: set[str] = set()
     tables = ("prompts", "prompt_sources", "traces", "trace_updates")
     waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
@@ -122,6 +123,9 @@ def import_rows(
         if prompt is None or origin is None or not found.replies:
             result.skipped[found.why or "no_completion"] += 1
             continue
+        if gone.has_prompt(origin.prompt_id, prompt.text):
+            result.skipped["forgotten"] += 1
+            continue
         result.with_gold += origin.gold is not None
         waiting["prompts"].append(prompt.row(run_id))
         fact = origins.changed(origin)
@@ -133,6 +137,10 @@ def import_rows(
             trace = columns.trace_of(
                 origin.prompt_id, reply, model=model or reply.model or "unknown", item=origin.item
             )
+            digest = ids.text_hash(trace.completion) if gone else ""
+            if gone.has_trace(trace.trace_id, prompt.text, digest):
+                result.skipped["forgotten"] += 1
+                continue
             result.cut_tokens += bool(reply.ending)
             if trace.trace_id in seen:
                 result.duplicates += 1

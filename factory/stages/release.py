@@ -182,6 +182,7 @@ def publish(store: Store, manifest: dict[str, Any], work: Path) -> None:
     with locked(releases / ".lock"):
         if (folder / "manifest.json").exists():
             return  # another process was first with the same version
+        _refuse_forgotten(store, work)
         numbers = [m.get("sequence", 0) for _, m in manifests(store, manifest["name"])]
         numbered = {**manifest, "sequence": 1 + max(numbers, default=0)}
         store.ledger.write_json(work / "manifest.json", numbered, at=folder / "manifest.json")
@@ -192,6 +193,17 @@ def publish(store: Store, manifest: dict[str, Any], work: Path) -> None:
         work.rename(folder)
         fsync_dir(releases)
         store.ledger.note([folder / "manifest.json"], there=True)
+
+
+def _refuse_forgotten(store: Store, work: Path) -> None:
+    """Refuse rows that were forgotten after they were selected."""
+    gone = store.forgotten()
+    paths = sorted(work.glob("part-*.parquet")) if gone else []
+    for path in paths:
+        if gone.mask(pl.read_parquet(path.read_bytes(), columns=["trace_id", "prompt_id"])).any():
+            raise StoreError(
+                "records of this release were forgotten meanwhile", "select and release again"
+            )
 
 
 def manifests(store: Store, name: str) -> list[tuple[Path, dict[str, Any]]]:
@@ -253,6 +265,12 @@ def open_release(store: Store, name: str, version: str | None = None) -> Release
         if version is None or manifest["version"] == version
     ]
     if not found:
+        for _, manifest in manifests(store, name):
+            if version in manifest.get("replaces", []):
+                raise StoreError(
+                    f"{name}/{version} held records that were forgotten",
+                    f"{name}/{manifest['version']} stands in its place",
+                )
         have = sorted(p.name for p in (store.root / "releases").glob("*") if p.is_dir())
         wanted = f"{name}/{version}" if version else name
         raise StoreError(f"no release {wanted!r}", f"there is: {', '.join(have) or 'none yet'}")

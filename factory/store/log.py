@@ -28,7 +28,7 @@ import fcntl
 import os
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -40,6 +40,7 @@ from factory.errors import CorruptError, FactoryError, StoreError
 from factory.records.schemas import TableForm
 from factory.records.text import clean_text
 from factory.store.durable import TMP_PREFIX, disk_error, fsync_dir
+from factory.store.forgotten import ID_COLUMNS
 from factory.store.ledger import REPAIR, Ledger
 
 MAGIC = b"R1\xff\x03"
@@ -69,13 +70,19 @@ class SegmentWriter:
         path: a file that does not exist yet.
         form: what the rows must fit; None takes them as they are.
         ledger: is told that the file is there.
+        skip: returns keys of records of which no row is stored; asked once, when the file is there.
 
     Raises:
         StoreError: the file cannot be made.
     """
 
     def __init__(
-        self, path: Path, form: TableForm | None = None, ledger: Ledger | None = None
+        self,
+        path: Path,
+        form: TableForm | None = None,
+        ledger: Ledger | None = None,
+        *,
+        skip: Callable[[], frozenset[str]] | None = None,
     ) -> None:
         self.path = path
         """The file; a long run goes on in further ones, each of at most about ``ROLL_BYTES``."""
@@ -87,6 +94,7 @@ class SegmentWriter:
         """Bytes committed so far to the present file: its size."""
         self._lock = threading.Lock()
         self._fd: int | None = self._opened(path)
+        self._skip = skip() if skip is not None else frozenset()
 
     def _opened(self, path: Path) -> int:
         try:
@@ -118,6 +126,8 @@ class SegmentWriter:
             StoreError: a row does not fit the table, or the disk is full or gone; no row of this
                 call is kept, earlier ones are.
         """
+        if self._skip:
+            rows = [r for r in rows if not self._skip.intersection(map(r.get, ID_COLUMNS))]
         if not rows:
             return
         # One row in another form would make all of them unreadable, for ever.

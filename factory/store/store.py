@@ -29,12 +29,16 @@ from typing import Any
 from factory.errors import CorruptError, StoreError
 from factory.records.ids import key_of
 from factory.records.schemas import STORE_FORMAT, TABLES, TableForm
+from factory.store import forgotten
 from factory.store.durable import TMP_PREFIX
+from factory.store.forgotten import Forgotten
 from factory.store.ledger import REPAIR, Ledger
 from factory.store.log import is_closed
 from factory.store.table import Table, check_name, open_form
 
 __all__ = ["Store", "Table", "check_name", "new_run_id", "now"]
+
+_ABOUT_OTHERS = ("exclusions", forgotten.TABLE)
 
 
 def new_run_id() -> str:
@@ -102,9 +106,9 @@ class Store:
                 f"table {name!r} has columns {', '.join(stored.columns)}",
                 f"its plug-in now writes {', '.join(declared.columns)}: bump its VERSION",
             )
-        # What says which runs are revoked is itself never revoked.
-        revoked = self.excluded_runs if name != "exclusions" else list
-        return Table(name, folder, stored, self.ledger, revoked=revoked)
+        # What says which runs are revoked, or which records are forgotten, is never revoked.
+        revoked = self.excluded_runs if name not in _ABOUT_OTHERS else list
+        return Table(name, folder, stored, self.ledger, revoked=revoked, forgotten=self.forgotten)
 
     def tables(self) -> list[str]:
         """Return the names of all tables that exist.
@@ -135,6 +139,12 @@ class Store:
         if not self.has("exclusions"):
             return []
         return self.table("exclusions").read(["excluded_run_id"])["excluded_run_id"].to_list()
+
+    def forgotten(self) -> Forgotten:
+        """Return the hashes of what was forgotten here (``factory forget``)."""
+        if not self.has(forgotten.TABLE):
+            return Forgotten([])
+        return Forgotten(self.table(forgotten.TABLE).keys())
 
     def revoke(self, run_id: str, *, reason: str, by: str) -> None:
         """Exclude every fact of a run by one more fact; nothing is deleted."""

@@ -19,6 +19,7 @@ import polars as pl
 from factory.errors import CorruptError, StoreError, UsageError
 from factory.records.schemas import TableForm, polars_schema
 from factory.store.durable import locked
+from factory.store.forgotten import ID_COLUMNS, TABLE, Forgotten
 from factory.store.key_sets import absent, first_of_each
 from factory.store.ledger import REPAIR, Ledger
 from factory.store.log import SegmentWriter, is_closed, read_lines
@@ -82,6 +83,7 @@ class Table:
         form: key and columns.
         ledger: of the store.
         revoked: returns the runs whose facts do not count at the moment.
+        forgotten: returns the records of which nothing is stored any more.
     """
 
     def __init__(
@@ -92,12 +94,15 @@ class Table:
         ledger: Ledger,
         *,
         revoked: Callable[[], list[str]],
+        forgotten: Callable[[], Forgotten],
     ) -> None:
         self.name = name
         self.folder = folder
         self.form = form
         self.ledger = ledger
         self._revoked = revoked
+        self._forgotten = forgotten
+        self._holds_records = name != TABLE and any(c in form.columns for c in ID_COLUMNS)
 
     # ---- writing
 
@@ -105,7 +110,10 @@ class Table:
         """Open a segment of one's own; once closed (or its process dead) it can be sealed."""
         check_name(run_id, what="run")
         n = f"{os.getpid():x}{next(_WRITER_COUNT):x}{secrets.token_hex(2)}"
-        return SegmentWriter(self.folder / f"segment-{run_id}-{n}.log", self.form, self.ledger)
+        path = self.folder / f"segment-{run_id}-{n}.log"
+        # Asked for after the segment is there: who forgets meanwhile sees it, or is seen by it.
+        skip = (lambda: self._forgotten().hashes) if self._holds_records else None
+        return SegmentWriter(path, self.form, self.ledger, skip=skip)
 
     def add(self, frame: pl.DataFrame) -> int:
         """Write rows straight to a part (facts that can be computed again); keys stay unique.
@@ -124,6 +132,8 @@ class Table:
         frame = frame.with_columns(pl.col(floats).fill_nan(None))  # undefined, as in a log
         frame = frame.unique(self.form.key, keep="first", maintain_order=True)
         with self.lock():
+            if self._holds_records and (gone := self._forgotten()):
+                frame = frame.filter(~gone.mask(frame))
             new = self.missing_frame(frame)
             if new.height:
                 found = self._begun()
@@ -191,8 +201,15 @@ class Table:
         empty = pl.DataFrame(schema=self._schema(names))
         return pl.concat([empty, *frames])
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """Yield the facts that count, each key once, in frames of bounded size."""
+    def batches(
+        self, columns: Sequence[str] | None = None, *, with_revoked: bool = False
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the facts that count, each key once, in frames of bounded size.
+
+        Args:
+            columns: all by default.
+            with_revoked: those of revoked runs too.
+        """
         names = list(columns or self.form.columns)
         unknown = [c for c in names if c not in self.form.columns]
         if unknown:
@@ -200,7 +217,7 @@ class Table:
                 f"table {self.name!r} has no column {', '.join(unknown)}",
                 f"it has {', '.join(self.form.columns)}",
             )
-        excluded = self._revoked()
+        excluded = [] if with_revoked else self._revoked()
         snapshot = self._snapshot()
         try:
             yield from self._batches(snapshot, names, excluded)

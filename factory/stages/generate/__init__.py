@@ -31,6 +31,7 @@ from factory.stages.generate.progress import Progress
 from factory.stages.generate.scoring import Scores
 from factory.stages.origins import Origins
 from factory.store import Store
+from factory.store.forgotten import Forgotten
 
 Pair = tuple[Prompt, PromptSource]
 INPUT_ROWS = 20_000
@@ -119,7 +120,8 @@ def generate(
         "policy": policy.model_dump(exclude_none=True),
     }  # fmt: skip
     run_id = store.start_run(run_kind, details)
-    states = _states(pairs, engine, sampling, policy)
+    gone = store.forgotten()
+    states = _states(pairs, engine, sampling, policy, gone)
     _record_inputs(store, states, sampling, run_id)
     measuring = Scores(store, run_id, scores, score_params) if scores else None
     limits = Limits(max_tokens=max_tokens, max_cost=max_cost, price=price, stop=stop)
@@ -134,6 +136,7 @@ def generate(
         scores=measuring,
         n_workers=n_workers,
         limits=limits,
+        gone=gone,
     )
     try:
         loop.load()
@@ -237,8 +240,9 @@ def plan(
     ``engine`` is anything with ``model``, ``revision`` and ``template``; no model is loaded.
     """
     sampling = dataclasses.replace(sampling, template=engine.template)
-    states = _states(pairs, engine, sampling, policy)
-    wanted = [t for s in states for t in s.trace_ids]
+    gone = store.forgotten()
+    states = _states(pairs, engine, sampling, policy, gone)
+    wanted = [t for s in states for t in s.trace_ids if not gone.has(t)]
     missing = len(store.table("traces").missing(wanted))
     return {
         "prompts": len(states),
@@ -250,12 +254,14 @@ def plan(
 
 
 def _states(
-    pairs: Iterable[Pair], engine: Any, sampling: Sampling, policy: Policy
+    pairs: Iterable[Pair], engine: Any, sampling: Sampling, policy: Policy, gone: Forgotten
 ) -> list[SampleState]:
     states: dict[str, SampleState] = {}
     sampling_id = sampling.sampling_id
     for prompt, source in pairs:
         prompt_id = prompt.prompt_id
+        if gone and gone.has_prompt(prompt_id, prompt.text):
+            continue
         state = states.get(prompt_id)
         if state is None:
             trace_ids = ids.trace_ids(

@@ -29,6 +29,7 @@ from factory.stages.generate.progress import Progress
 from factory.stages.generate.scoring import Scores
 from factory.store import Store
 from factory.store.claims import Claims
+from factory.store.forgotten import Forgotten
 
 MAX_ATTEMPTS = 3
 REPORT_S = 0.2
@@ -66,6 +67,7 @@ class Loop:
     Args:
         states: the prompts with the keys of all samples that they may get.
         limits: what ends the run early; what is in flight is then finished and kept.
+        gone: forgotten records, whose traces are not made again.
     """
 
     def __init__(
@@ -81,9 +83,10 @@ class Loop:
         scores: Scores | None,
         n_workers: int | None,
         limits: Limits,
+        gone: Forgotten,
     ) -> None:
         self.engine, self.states, self.sampling, self.policy = engine, states, sampling, policy
-        self.run_id, self.limits = run_id, limits
+        self.run_id, self.limits, self._gone = run_id, limits, gone
         self.stopped: str | None = None
         self.progress = Progress(n_prompts=len(states), n_wanted_at_most=len(states) * policy.limit)
         self._sampling_id = sampling.sampling_id
@@ -135,6 +138,10 @@ class Loop:
         else:
             self._load_verdicts(self._checks, states)
         for state in states:
+            for index, key in enumerate(state.trace_ids if self._gone else ()):
+                if self._gone.has(key):
+                    state.have.add(index)
+                    state.statuses[index] = "unscored"
             self._note_done(state)
 
     def _load_verdicts(self, checks: Checks, states: list[SampleState]) -> None:
@@ -206,7 +213,9 @@ class Loop:
         for state in self.states:
             index = n_pass = 0
             while self.policy.wants_after(index, n_pass):
-                if index in state.have:
+                if self._gone.has(state.trace_ids[index]):
+                    pass  # neither there nor missing: it is not made again
+                elif index in state.have:
                     keys.append(state.trace_ids[index])
                     prompts.append(state.prompt_id)
                     indices.append(index)
