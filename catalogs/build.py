@@ -15,9 +15,11 @@ open keeps reading it, whoever opens the path gets a whole file. Nobody ever wai
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from factory.records import EVALUATIONS, SQL_TYPES, TABLES
 from factory.records.ids import key_of
 from factory.sets.splits import evaluation_sql
 from factory.store import Store, wide
-from factory.store.durable import TMP_PREFIX, disk_error, locked, replacing
+from factory.store.durable import TMP_PREFIX, disk_error, is_writable, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
 
 CATALOG_FORMAT = 5
@@ -46,9 +48,14 @@ _LEFT_OUT = {("prompts", "messages"), ("prompts", "text")}
 """Tables and columns that stay in Parquet."""
 
 
+_ELSEWHERE: dict[Path, Path] = {}
+"""Root of a store that cannot be written → the folder of its catalog, which ends with us."""
+
+
 def path_of(store: Store) -> Path:
     """Return where the store's catalog is or will be; absolute."""
-    return (store.root / FILE_NAME).absolute()
+    root = store.root.absolute()
+    return _ELSEWHERE.get(root, root) / FILE_NAME
 
 
 def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
@@ -63,9 +70,19 @@ def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
         CorruptError: a part cannot be read.
         StoreError: the disk is full, or another build held the lock for too long.
     """
+    _refuse_name(path_of(store))
     store.seal()
     with _building(store):
         return _build(store, versions)
+
+
+def _refuse_name(path: Path) -> None:
+    """Refuse a name that DuckDB cannot open: it makes a slash of a backslash, and ? ends a name."""
+    if "\\" in str(path) or "?" in str(path):
+        raise StoreError(
+            f"no catalog can stand in {str(path.parent)!r}",
+            "move the store to a folder whose name has no backslash and no question mark",
+        )
 
 
 def ensure(store: Store) -> Path:
@@ -74,9 +91,17 @@ def ensure(store: Store) -> Path:
     A catalog of a store that was moved or copied is built anew: its views name files by absolute
     path.
     """
+    _refuse_name(path_of(store))
     store.seal()
     if _is_fresh(store):
         return path_of(store)
+    root = store.root.absolute()
+    if not is_writable(root):
+        if root not in _ELSEWHERE:
+            folder = Path(tempfile.mkdtemp(prefix="factory-catalog-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _ELSEWHERE[root] = folder
+        return _build(store, None)
     with _building(store):
         return path_of(store) if _is_fresh(store) else _build(store, None)
 
@@ -147,7 +172,7 @@ def _is_fresh(store: Store) -> bool:
 
 def _build(store: Store, versions: Mapping[str, Pin] | None) -> Path:
     path = path_of(store)
-    temp = store.root / f"{TMP_PREFIX}duckdb"
+    temp = path.parent / f"{TMP_PREFIX}duckdb"
     with replacing(path) as tmp, contextlib.closing(duckdb.connect(":memory:")) as con:
         try:
             con.execute(f"SET temp_directory = {literal(str(temp.absolute()))}")
@@ -298,7 +323,7 @@ def _fill_releases(con: duckdb.DuckDBPyConnection, shelf: Sequence[releases.Rele
             for path in paths:
                 try:
                     # Read outside the transaction, which a failed INSERT would end.
-                    found = pl.read_parquet(path, columns=columns)
+                    found = pl.read_parquet(path, columns=columns, glob=False)
                 except (OSError, pl.exceptions.PolarsError) as error:
                     release.row["problem"] = f"{path.name}: {' '.join(str(error).split())[:160]}"
                     continue

@@ -96,6 +96,14 @@ def run_script(name: str, run: Callable[[], int | None]) -> int:
         # The reader (head, less) went away; that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A disk, a right, a name: of the machine, not of the program.
+        what = f"{os.fsdecode(error.filename)!r}: " if error.filename is not None else ""
+        note(f"{name}: {what}{error.strerror or error}: nothing that was committed is lost")
+        return 1
+    except MemoryError:
+        note(f"{name}: the memory is used up: give it less at once, or a larger machine")
+        return 1
 
 
 def _one_line(text: str) -> str:

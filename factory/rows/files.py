@@ -31,6 +31,10 @@ from factory.store.durable import replacing
 Row = dict[str, Any]
 BATCH_ROWS = 1024
 BATCH_CHARS = 16 << 20
+MAX_ROW_BYTES = json_values.MAX_BYTES
+FREE_BYTES = 256 << 20
+MAX_RATIO = 300
+"""What is unpacked beyond ``FREE_BYTES`` is at most so many times what was packed."""
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
 """What can be written, and read."""
 READ_ENDINGS = (
@@ -60,6 +64,8 @@ def check_input(path: str) -> None:
         raise UsageError(f"no file {path!r}", "check the path")
     if file.is_dir():
         raise UsageError(f"{path!r} is a folder", f"give a file ({', '.join(READ_ENDINGS)})")
+    if not file.is_file():  # a pipe without a writer would be waited for, a device has no end
+        raise UsageError(f"{path!r} is no regular file", "- reads standard input")
     _check_ending(path, READ_ENDINGS)
 
 
@@ -145,13 +151,15 @@ def read_rows(path: str) -> Iterator[Row | Malformed]:
     try:
         with _open_read(path) as handle:
             if name.removesuffix(".gz").removesuffix(".zst").endswith((".csv", ".tsv")):
-                rows = tables.csv_rows(handle, tabs=".tsv" in name[-8:])
+                rows = tables.csv_rows(bounded_lines(handle), tabs=".tsv" in name[-8:])
                 for number, row in enumerate(rows, start=2):
                     yield Malformed(number, row) if isinstance(row, str) else row
             elif ".json" in name[-9:] and not json_values.is_lines(_peek(handle)):
                 yield from _json_rows(path, handle)
             else:
                 yield from _lines(handle)
+    except MemoryError:
+        raise UsageError(f"{path} needs more memory than there is", "split it") from None
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise UsageError(f"{path} is cut off or damaged ({error})", "fetch it again") from None
     except OSError as error:
@@ -168,7 +176,10 @@ def _peek(handle: BinaryIO) -> bytes:
 
 
 def _lines(handle: BinaryIO) -> Iterator[Row | Malformed]:
-    for number, line in enumerate(handle, start=1):
+    for number, line in enumerate(bounded_lines(handle), start=1):
+        if line is None:
+            yield Malformed(number, f"longer than {MAX_ROW_BYTES >> 20} MiB")
+            continue
         if number == 1:
             line = line.removeprefix(_BOM)
         if line.strip():
@@ -183,7 +194,7 @@ def _json_rows(path: str, handle: BinaryIO) -> Iterator[Row | Malformed]:
                 value = {str(i): item for i, item in enumerate(value)}
             what = f"a JSON {type(value).__name__}, not an object"
             yield clean(value) if isinstance(value, dict) else Malformed(number, what)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         why = f"no JSON from the value {number + 1} on ({str(error)[:80]})"
         raise UsageError(f"{path}: {why}", "check the file; JSON Lines has a row a line") from None
 
@@ -207,15 +218,52 @@ def _parse(line: bytes, number: int) -> Row | Malformed:
 def _open_read(path: str) -> Iterator[BinaryIO]:
     if path == "-":
         yield sys.stdin.buffer
-    elif path.endswith(".gz"):
-        with gzip.open(path, "rb") as zipped:
-            yield cast(BinaryIO, io.BufferedReader(cast(Any, zipped), 1 << 20))
-    elif path.endswith(".zst"):
+    elif path.lower().endswith((".gz", ".zst")):
+        size = Path(path).stat().st_size
         with Path(path).open("rb") as raw:
-            yield cast(BinaryIO, io.BufferedReader(_Zstd(raw), 1 << 20))
+            is_gzip = path.lower().endswith(".gz")
+            inner: Any = gzip.GzipFile(fileobj=raw) if is_gzip else _Zstd(raw)
+            yield cast(BinaryIO, io.BufferedReader(_Bounded(inner, size), 1 << 20))
     else:
         with Path(path).open("rb", 1 << 20) as plain:
             yield plain
+
+
+class _Bounded(io.RawIOBase):
+    """What is unpacked, up to what a text may be packed to; beyond that it is a bomb."""
+
+    def __init__(self, inner: Any, packed_bytes: int) -> None:
+        self._inner, self._packed, self._n = inner, packed_bytes, 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer``; 0 at the end.
+
+        Raises:
+            UsageError: far more comes out than ever was a text.
+        """
+        n = int(self._inner.readinto(buffer))
+        self._n += n
+        if self._n > max(FREE_BYTES, MAX_RATIO * self._packed):
+            raise UsageError(
+                f"{self._packed:,} bytes unpack to more than {MAX_RATIO} times as many",
+                "unpack it yourself if it is what you want to read",
+            )
+        return n
+
+
+def bounded_lines(handle: BinaryIO) -> Iterator[bytes | None]:
+    """Yield the lines of a file; None for one longer than ``MAX_ROW_BYTES``, which is not held."""
+    while line := handle.readline(MAX_ROW_BYTES + 1):
+        if len(line) <= MAX_ROW_BYTES:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = handle.readline(1 << 20)
+        yield None
 
 
 class _Zstd(io.RawIOBase):
@@ -227,7 +275,7 @@ class _Zstd(io.RawIOBase):
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._frame: Any = None
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -240,18 +288,20 @@ class _Zstd(io.RawIOBase):
             EOFError: the file ends inside a frame.
         """
         while not self._ready:
-            # Small pieces: a few bytes may stand for megabytes.
-            piece = self._raw.read(1 << 14)
+            # Small pieces: four bytes may stand for 128 KiB.
+            piece = self._raw.read(1 << 12)
             if not piece:
                 if self._frame is not None:
                     raise EOFError("it ends inside a frame")
                 return 0
+            found = b""
             while piece:
                 self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-                self._ready += self._frame.decompress(piece)
+                found += self._frame.decompress(piece)
                 piece = b""
                 if self._frame.eof:
                     piece, self._frame = self._frame.unused_data, None
+            self._ready = memoryview(found)
         n = min(len(buffer), len(self._ready))
         buffer[:n] = self._ready[:n]
         self._ready = self._ready[n:]

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
+MAX_BYTES = 64 << 20
+"""Of one row, or value, as it stands in a file."""
 _CHUNK = 1 << 20
 _SPACE = " \t\n\r"
 
@@ -36,7 +38,8 @@ def values(handle: BinaryIO) -> Iterator[Any]:
     """Yield the items of one array, or values one after the other; a part in memory at a time.
 
     Raises:
-        ValueError: it is no JSON, or cut off.
+        ValueError: it is no JSON, or cut off, or longer than ``MAX_BYTES``.
+        RecursionError: it is nested without end.
     """
     decode = json.JSONDecoder().raw_decode
     text = ""
@@ -65,6 +68,8 @@ def values(handle: BinaryIO) -> Iterator[Any]:
             if in_array:
                 raise ValueError("the array is not closed")
             return
+        if len(text) - at > MAX_BYTES:
+            raise ValueError(f"it is longer than {MAX_BYTES >> 20} MiB")
         # Twice as much each time: a value that is read in pieces is tried again from its start.
         data = handle.read(max(_CHUNK, len(text) - at))
         is_over = not data

@@ -8,6 +8,7 @@ beyond 64 bits, it becomes text (JSON for what is no text).
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from factory.records.schemas import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Row = dict[str, Any]
 # A type: None (nothing but null), "bool", "int", "float", "text", ["list", of], {name: type};
@@ -28,6 +30,13 @@ Kind = None | str | list[Any] | dict[str, Any]
 _INT64 = 1 << 63
 _BATCH_ROWS = 1024
 _GROUP_BYTES = 64 << 20
+FREE_BYTES = 256 << 20
+MAX_RATIO = 1000
+FREE_ROWS = 1 << 24
+"""What a row group holds beyond these is bounded by its own size."""
+_BATCH_BYTES = 256 << 20
+_BATCH_VALUES = 1 << 22
+_VARIABLE = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 
 
 def loads(line: bytes) -> Any:
@@ -144,7 +153,7 @@ class Spool:
 
         kinds = {name: _writable(kind) for name, kind in self._kinds.items()}
         schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
-        with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        with _file(out, "wb") as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             waiting: list[pa.RecordBatch] = []
             for rows in self._rows():
                 arrays = [
@@ -240,15 +249,84 @@ def read(path: str, *, n_rows: int) -> Iterator[Row | str]:
 
     try:
         # Without pre_buffer a whole row group's bytes are not held at once.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=n_rows):
+        with _file(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=min(n_rows, _rows_at_once(file, path))):
                 try:
                     yield from batch.to_pylist()
                 except UnicodeDecodeError:
                     yield from (_one(batch, i) for i in range(batch.num_rows))
-    except (pa.ArrowException, OSError) as error:
+    except MemoryError:
+        raise UsageError(f"a row of {path} needs more memory than there is", "check it") from None
+    except (pa.ArrowException, OSError, RecursionError) as error:
         detail = " ".join(str(error).split())[:160]
         raise UsageError(f"{path} is not readable Parquet ({detail})", "check the file") from None
+
+
+def _file(path: str | Path, mode: str) -> Any:
+    """Open a file for Arrow by the bytes of its name: as text it may be taken for a URL."""
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(path), mode)
+
+
+def _rows_at_once(file: pq.ParquetFile, path: str) -> int:
+    """Return how many rows surely fit into memory, however they are packed.
+
+    A dictionary is written once and may stand for every row, so that its size bounds a value; what
+    is no dictionary is as large as it says.
+
+    Raises:
+        UsageError: far more is packed in than ever was data.
+    """
+    size = Path(path).stat().st_size
+    largest = values_per_row = 0
+    with Path(path).open("rb") as handle:
+        for at in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(at)
+            chunks = [group.column(i) for i in range(group.num_columns)]
+            packed = sum(c.total_compressed_size for c in chunks)
+            unpacked = sum(c.total_uncompressed_size for c in chunks)
+            n_values = max((c.num_values for c in chunks), default=0)
+            if (
+                not 0 <= unpacked <= max(FREE_BYTES, MAX_RATIO * min(packed, size))
+                or not 0 <= n_values <= max(FREE_ROWS, 8 * min(packed, size))
+                or not 0 <= group.num_rows <= max(FREE_ROWS, 8 * size)
+            ):
+                raise UsageError(
+                    f"{path}: {size:,} bytes unpack to {unpacked:,} bytes and {n_values:,} values",
+                    "this is no data file",
+                )
+            largest = max(largest, sum(_dictionary_bytes(handle, c) for c in chunks))
+            if group.num_rows:
+                values_per_row = max(values_per_row, n_values // group.num_rows)
+    by_values = _BATCH_VALUES // max(1, values_per_row)
+    return max(1, min(_BATCH_BYTES // max(1, largest), by_values))
+
+
+def _dictionary_bytes(handle: BinaryIO, chunk: Any) -> int:
+    """Return the unpacked size of a column's dictionary, from the header of its page (Thrift)."""
+    if not chunk.has_dictionary_page or chunk.physical_type not in _VARIABLE:
+        return 0
+    handle.seek(chunk.dictionary_page_offset)
+    head = handle.read(24)
+    # Field 1, the kind of page, and field 2, its size: a type byte and a zigzag varint each.
+    at, found = 0, 0
+    for _ in range(2):
+        if head[at : at + 1] != b"\x15":
+            return int(chunk.total_uncompressed_size)
+        found, at = _varint(head, at + 1)
+    return found
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data):
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            break
+    return (value >> 1) ^ -(value & 1), at
 
 
 def _one(batch: pa.RecordBatch, row: int) -> Row | str:

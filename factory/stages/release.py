@@ -334,7 +334,7 @@ def _part_rows(store: Store, n_rows: int) -> int:
 
     n = size = 0
     for path in store.table("traces").part_paths():
-        meta = pq.read_metadata(path)
+        meta = pq.read_metadata(path.absolute())
         at = meta.schema.names.index("completion")
         n += meta.num_rows
         groups = range(meta.num_row_groups)

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ import orjson
 from factory.errors import FactoryError, StoreError
 
 TMP_PREFIX = ".tmp-"
+SPEAK_S = 2.0
+"""How long a lock is waited for in silence."""
 _JSON = (
     orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
     | orjson.OPT_SERIALIZE_NUMPY
@@ -53,9 +56,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     On any error the temporary file is removed and ``path`` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.parent / f"{TMP_PREFIX}{path.name}-{os.getpid()}-{time.monotonic_ns()}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
         with tmp.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -66,6 +69,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             tmp.unlink()
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether a file can be made in a folder, or the folder itself where it is absent."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -81,6 +91,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def _owner(fd: int) -> str:
+    """Return who says of itself that it holds a lock."""
+    return os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, timeout_s: float = 120.0) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (created where absent) for a short time.
@@ -90,20 +105,29 @@ def locked(path: Path, *, timeout_s: float = 120.0) -> Iterator[None]:
     Raises:
         StoreError: somebody else held it for longer than ``timeout_s``; the message names them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        deadline = time.monotonic() + timeout_s
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise disk_error(error, path, "nothing was changed") from error
+    try:
+        begun = time.monotonic()
+        said = False
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    owner = (
-                        os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+                waited = time.monotonic() - begun
+                if waited > timeout_s:
+                    raise StoreError(
+                        f"{path} is held by {_owner(fd)}", "wait for it to end"
+                    ) from None
+                if waited > SPEAK_S and not said:
+                    said = True
+                    sys.stderr.write(
+                        f"waiting for {_owner(fd)}, which holds {path}; at most {timeout_s:.0f} s\n"
                     )
-                    raise StoreError(f"{path} is held by {owner}", "wait for it to end") from None
                 time.sleep(0.01)
         with contextlib.suppress(
             OSError

@@ -49,7 +49,11 @@ class PartWriter:
         try:
             if self._writer is None:
                 self._writer = pq.ParquetWriter(
-                    self._tmp, self._schema, compression="zstd", write_page_checksum=True
+                    # Absolute: pyarrow takes a relative name with a colon for a URL.
+                    self._tmp.absolute(),
+                    self._schema,
+                    compression="zstd",
+                    write_page_checksum=True,
                 )
             self._writer.write_table(table, row_group_size=_group_rows(table))
         except OSError as error:
@@ -97,7 +101,7 @@ def read_part(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """
     rows = TEXT_ROWS if _TEXTS.intersection(columns) else NARROW_ROWS
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path.absolute(), page_checksum_verification=True) as file:
             for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
                 frame = pl.from_arrow(pa.Table.from_batches([batch]))
                 assert isinstance(frame, pl.DataFrame)

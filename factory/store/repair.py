@@ -187,7 +187,7 @@ def _form_of_parts(folder: Path) -> TableForm | None:
     for path in sorted(folder.glob("part-*.parquet")):
         with contextlib.suppress(OSError, KeyError, ValueError, StopIteration):
             if _is_whole(path):
-                schema = pq.read_schema(path)
+                schema = pq.read_schema(path.absolute())
                 key = next(f.name for f in schema if not f.nullable)
                 return TableForm(key, {f.name: kinds[f.type] for f in schema})
     return None

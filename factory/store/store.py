@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import secrets
 import shutil
 import time
@@ -59,6 +60,12 @@ class Store:
 
     def __init__(self, root: Path | str, *, create: bool = True) -> None:
         self.root = Path(root)
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise StoreError(
+                f"{os.fsencode(self.root)!r} is no UTF-8", "give a --store whose name is text"
+            ) from None
         self._forms: dict[str, TableForm] = {}
         self.ledger = Ledger(self.root)
         marker = self.root / "store.json"

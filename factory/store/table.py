@@ -18,7 +18,7 @@ import polars as pl
 
 from factory.errors import CorruptError, StoreError, UsageError
 from factory.records.schemas import TableForm, polars_schema
-from factory.store.durable import locked
+from factory.store.durable import is_writable, locked
 from factory.store.forgotten import ID_COLUMNS, TABLE, Forgotten
 from factory.store.key_sets import absent, first_of_each
 from factory.store.ledger import REPAIR, Ledger
@@ -485,6 +485,8 @@ def open_form(folder: Path, name: str, declared: TableForm | None, ledger: Ledge
         data = ledger.read_json(path)
         return TableForm(data["key"], dict(data["columns"]))
     except FileNotFoundError:
+        if declared is not None and not any(folder.glob("part-*")) and not is_writable(folder):
+            return declared  # of a store that is only read: a table that is not there is empty
         with locked(folder / ".lock") if declared is not None else contextlib.nullcontext():
             if path.exists():  # another process was faster
                 return open_form(folder, name, declared, ledger)

@@ -42,7 +42,7 @@ from factory.stages.select.recipe import (
 )
 from factory.stages.select.set_steps import columns_needed, set_steps
 from factory.store import Store, wide
-from factory.store.durable import TMP_PREFIX
+from factory.store.durable import TMP_PREFIX, is_writable
 from factory.store.wide import literal, quoted
 
 __all__ = [
@@ -178,7 +178,8 @@ def open_wide(store: Store, wide_sql: str) -> Iterator[duckdb.DuckDBPyConnection
     A recipe's predicate may come from anybody: with external access off it can open no file.
     """
     parts = [p for paths in wide.part_lists(store).values() for p in paths]
-    spill = Path(tempfile.mkdtemp(prefix=TMP_PREFIX, dir=store.root))
+    place = store.root if is_writable(store.root) else None  # else where temporary files go
+    spill = Path(tempfile.mkdtemp(prefix=TMP_PREFIX, dir=place))
     try:
         with duckdb.connect(":memory:") as con:
             for setting in (
