@@ -52,6 +52,40 @@ class Config(BaseModel):
         return cls.make(values, where=str(path))
 
 
+MAX_BYTES = 4 << 20
+MAX_VALUES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that stands twice: the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping.
+
+        Raises:
+            yaml.YAMLError: a key stands twice.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    where = key.start_mark
+                    raise yaml.YAMLError(f"key {key.value!r} twice, line {where.line + 1}")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _n_values(value: Any, known: dict[int, int]) -> int:
+    """Return how many values there are with every alias written out."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MAX_VALUES + 1  # one that holds itself never ends
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_n_values(item, known) for item in items)
+    return known[id(value)]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping (safe loader: tags that build objects are refused).
 
@@ -59,7 +93,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: missing, unreadable, or not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_BYTES >> 20} MiB", "it is no recipe")
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        if _n_values(values, {}) > MAX_VALUES:
+            raise ConfigError(f"{path} unfolds to millions of values", "use fewer aliases")
+    except RecursionError:
+        raise ConfigError(f"{path} is nested without end", "correct the file") from None
     except FileNotFoundError:
         raise ConfigError(f"no file {str(path)!r}", "check the path of the recipe") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

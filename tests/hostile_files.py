@@ -67,7 +67,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "string.jsonl.gz": _string_in_gzip,
     "string.jsonl.zst": lambda: _zst(b"a" * (1024 * MIB)) * 64,
     "string.json.zst": lambda: _zst(b'[{"completion": "') + _zst(b"a" * (1024 * MIB)) * 4,
-    "cells.csv.zst": lambda: _zst(b"completion,gold\n") + _zst(b"a,4\n" * (64 * MIB)) * 32,
+    "cells.csv.zst": lambda: _zst(b"completion,gold\n") + _zst(b"a,4\n" * (64 * MIB)) * 4,
     "objects.jsonl.gz": lambda: gzip.compress(b"{}\n" * (8 * MIB), 9) * 64,
     "newlines.jsonl.gz": lambda: gzip.compress(b"\n" * (64 * MIB), 9) * 48,
     "layers.jsonl.gz": lambda: gzip.compress(gzip.compress(b"a" * (512 * MIB), 9), 9),

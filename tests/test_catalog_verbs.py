@@ -169,6 +169,19 @@ def test_every_form_keeps_hostile_text_apart() -> None:
     assert len(answer.render("md").splitlines()) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"), ("@SUM(1)", "'@SUM(1)"), ("+A1", "'+A1"),
+        ("-2+3+cmd|x", "'-2+3+cmd|x"), ("\t=1", "'\t=1"), ("- a list", "- a list"),
+        ("-5.5", "-5.5"), ("+ 1", "+ 1"), (-5, "-5"), ("a=1", "a=1"),
+    ],
+)  # fmt: skip
+def test_a_spreadsheet_runs_no_cell_as_a_formula(text: object, cell: str) -> None:
+    rows = list(csv.reader(io.StringIO(Answer(("t", "u"), [(text, 1)]).render("csv"))))
+    assert rows[1] == [cell, "1"]
+
+
 def test_wide_characters_keep_columns_straight() -> None:
     table = Answer(("a", "b"), [("中文", "x"), ("ab", "y")]).render()
     assert table.splitlines()[2:] == ["中文  x", "ab    y"]

@@ -132,6 +132,11 @@ BAD_FILTERS = [
     ({"typo": "repetition_fractoin < 0.1"}, "typo"),
     ({"broken": "status = "}, "broken"),
     ({"inject": "1); DROP VIEW wide; --"}, "inject"),
+    ({"open": "1 = 1) OR (1 = 1"}, "open.*no expression by itself"),
+    ({"dice": "random() < 0.5"}, "dice.*changes from run to run"),
+    ({"dice": "CASE WHEN true THEN uuid() IS NULL END"}, "dice.*changes"),
+    ({"today": "current_date > DATE '2026-01-01'"}, "today.*changes"),
+    ({"now": "now() > TIMESTAMP '2026-01-01'"}, "now.*changes"),
 ]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 
 from catalogs import show as catalog
 from factory.cli.common import note, out, store_of
+from factory.rows.answers import printable
 
 
 def sql(args: Namespace) -> int:
     """``factory sql "SELECT …"`` or ``@query``."""
     text, remark = catalog.sql(store_of(args), args.query, form=args.form, limit=args.limit)
-    out(text)
+    # Texts are written by models: on a terminal no control character of theirs has an effect.
+    on_terminal = sys.stdout.isatty()
+    out("\n".join(printable(line) for line in text.split("\n")) if on_terminal else text)
     note(remark)
     return 0
 

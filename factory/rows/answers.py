@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -188,8 +189,16 @@ def _csv(answer: Answer) -> str:
     writer.writerow(answer.columns)
     for row in answer.rows:
         flat = (json.dumps(plain(v)) if isinstance(v, dict | list | tuple) else v for v in row)
-        writer.writerow(["" if v is None else v for v in flat])
+        writer.writerow(["" if v is None else _cell_text(v) for v in flat])
     return out.getvalue()
+
+
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\s\d.]*$)\S")
+
+
+def _cell_text(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula; JSON is exact."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _md(answer: Answer) -> str:

@@ -32,9 +32,11 @@ Row = dict[str, Any]
 BATCH_ROWS = 1024
 BATCH_CHARS = 16 << 20
 MAX_ROW_BYTES = json_values.MAX_BYTES
-FREE_BYTES = 256 << 20
-MAX_RATIO = 300
+FREE_BYTES = 16 << 20
+MAX_RATIO = 200
 """What is unpacked beyond ``FREE_BYTES`` is at most so many times what was packed."""
+_SMALL_BYTES = 4 << 20
+"""Packed, an archive is unpacked once before any of its rows is worked on: it may be a bomb."""
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
 """What can be written, and read."""
 READ_ENDINGS = (
@@ -220,10 +222,17 @@ def _open_read(path: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
     elif path.lower().endswith((".gz", ".zst")):
         size = Path(path).stat().st_size
-        with Path(path).open("rb") as raw:
-            is_gzip = path.lower().endswith(".gz")
-            inner: Any = gzip.GzipFile(fileobj=raw) if is_gzip else _Zstd(raw)
-            yield cast(BinaryIO, io.BufferedReader(_Bounded(inner, size), 1 << 20))
+        for is_rehearsal in (True, False) if size < _SMALL_BYTES else (False,):
+            with Path(path).open("rb") as raw:
+                is_gzip = path.lower().endswith(".gz")
+                inner: Any = gzip.GzipFile(fileobj=raw) if is_gzip else _Zstd(raw)
+                unpacked = io.BufferedReader(_Bounded(inner, size), 1 << 20)
+                if is_rehearsal:
+                    with contextlib.suppress(EOFError, OSError, zlib.error, zstandard.ZstdError):
+                        while unpacked.read(1 << 20):
+                            pass
+                else:
+                    yield cast(BinaryIO, unpacked)
     else:
         with Path(path).open("rb", 1 << 20) as plain:
             yield plain

@@ -117,8 +117,13 @@ def _quoted(name: str, text: str) -> str:
     text = _shortened(text.strip())
     # no tag, control token or mark can be written with these escaped
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _BRACKETED.sub("&#91;", text)
     mark = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
     return f"<{name} {mark}>\n{text}\n</{name} {mark}>"
+
+
+_BRACKETED = re.compile(r"\[(?=/?[A-Z_]{3,}\])")
+"""Control tokens of the kind ``[INST]``."""
 
 
 def _shortened(text: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import polars as pl
 
 from factory.errors import UsageError
@@ -102,6 +103,7 @@ def check_filters(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) ->
                 raise UsageError(
                     f"filter {name!r} is more than one statement", "give one expression"
                 )
+            _refuse_inconstant(con, name, sql)
             columns = con.execute(query).description or []
         except duckdb.Error as error:
             why = " ".join(str(error).split("LINE 1")[0].split())[:240]
@@ -111,6 +113,42 @@ def check_filters(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) ->
         kind = str(columns[-1][1]).upper() if len(columns) == width + 1 else "several columns"
         if kind not in ("BOOLEAN", "BOOL", '"NULL"', "NULL"):
             raise UsageError(f"filter {name!r} ({sql}) gives {kind}", "write a comparison")
+
+
+def _refuse_inconstant(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
+    """Refuse what is no expression by itself, and what another day would answer otherwise."""
+    asked = "SELECT json_serialize_sql(?)"
+    row = con.execute(asked, [f"SELECT {sql}\n"]).fetchone()
+    parsed = orjson.loads(row[0]) if row else {}
+    if parsed.get("error"):
+        raise UsageError(
+            f"filter {name!r} ({sql}) is no expression by itself", "close what it opens"
+        )
+    inconstant = {
+        str(row[0]) for row in con.execute(
+            "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+        ).fetchall()
+    }  # fmt: skip
+    known = con.execute(f"SELECT * FROM {RELATION} LIMIT 0").description or []
+    called = sorted(_names(parsed, {str(c[0]).lower() for c in known}) & inconstant)
+    if called:
+        raise UsageError(
+            f"filter {name!r} ({sql}) calls {called[0]}, which changes from run to run",
+            "a decision must be the same again: compare columns; to thin out, use max_rows",
+        )
+
+
+def _names(node: Any, known: set[str]) -> set[str]:
+    """Return the functions that a parsed statement calls, and names that are no known column."""
+    if isinstance(node, list):
+        return {name for item in node for name in _names(item, known)}
+    if not isinstance(node, dict):
+        return set()
+    own = {str(node["function_name"]).lower()} if "function_name" in node else set()
+    columns = node.get("column_names")
+    if isinstance(columns, list) and len(columns) == 1:
+        own |= {str(columns[0]).lower()} - known
+    return own | {name for item in node.values() for name in _names(item, known)}
 
 
 def predicate(sql: str) -> str:
