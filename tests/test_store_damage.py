@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from catalogs import query
@@ -386,3 +387,40 @@ def test_after_a_revoke_the_audit_reports_no_orphans(
     assert says("revoke", run, "--reason", "x", "--store", str(root))[0] == 0
     _, text = says("check", "--audit", "--store", str(root))
     assert "audit_orphans" not in text, text
+
+
+def test_the_whole_row_groups_of_a_damaged_part_come_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    table = store.table("traces")
+    empty = dict.fromkeys(table.form.columns)
+    for start in range(0, 4000, 1000):
+        rows = [
+            {**empty, "trace_id": f"{n:032x}", "completion": f"text {n} " * 40, "run_id": "r"}
+            for n in range(start, start + 1000)
+        ]
+        with table.writer("r") as writer:
+            writer.append(rows)
+    table.seal()
+    (part,) = table.part_paths()
+    whole = part.read_bytes()
+    groups = pq.read_metadata(part)
+    assert groups.num_row_groups >= 3
+    chunk = groups.row_group(1).column(groups.schema.names.index("completion"))
+    at = chunk.data_page_offset + chunk.total_compressed_size // 2
+    outcomes = {}
+    for name, place in {"page": at, "footer": len(whole) - 200}.items():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        part.write_bytes(bytes(damaged))
+        copy = tmp_path / name / "data"
+        shutil.copytree(store.root, copy)
+        lines = repair(copy)
+        kept = Store(copy).table("traces").read(["trace_id", "completion"])
+        assert all(text == f"text {int(key, 16)} " * 40 for key, text in kept.iter_rows()), (
+            "nothing that comes back is wrong"
+        )
+        outcomes[name] = kept.height
+        assert any("is a damaged part" in line for line in lines)
+        assert check(Store(copy)) == []
+        assert list((copy / "damaged").rglob(part.name))
+    assert outcomes == {"page": 4000 - groups.row_group(1).num_rows, "footer": 0}

@@ -3,7 +3,8 @@
 Nothing is deleted: what is damaged moves to ``damaged/`` under the store, in the folders that it
 came from. What comes back: a lost ``table.json`` from the parts' own schema, a lost manifest from
 the parts (each named by its own hash), of a damaged segment the whole blocks and of those the rows
-that fit, of a damaged part its row groups that are whole. Rows that are gone count as missing.
+that fit, of a damaged part those row groups whose pages are whole, where a damaged page explains
+what is wrong (of a part with a damaged footer nothing). Rows that are gone count as missing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import orjson
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import CorruptError, FactoryError, StoreError
@@ -233,8 +235,7 @@ def _good(path: Path, sha256: str) -> bool:
 def _take_in(table: Table, path: Path, kept: Manifest) -> list[str]:
     """Add the rows of a part that no other holds to what is in force."""
     if not _is_whole(path):
-        aside = set_aside(table.ledger.root, path)
-        return [f"{aside} is what is left of a damaged part"]
+        return _take_in_groups(table, path, kept)
     key = table.form.key
     there = [f for p in kept.parts for f in read_part(table.folder / p.name, [key])]
     frames = list(read_part(path, list(table.form.columns)))
@@ -251,6 +252,50 @@ def _take_in(table: Table, path: Path, kept: Manifest) -> list[str]:
     else:
         kept.parts.append(table.write_part([f for f in new if f.height]))
     return [f"{path} is in force again: {n_new} rows"]
+
+
+def _take_in_groups(table: Table, path: Path, kept: Manifest) -> list[str]:
+    """Bring back the row groups of a damaged part whose pages are whole; set the part aside.
+
+    Pages have checksums, the footer that says where they are has none. So it is trusted only where
+    a page is found that explains the damage; where all pages fit, the footer itself is damaged.
+    """
+    frames, n_damaged = _whole_groups(table, path)
+    key = table.form.key
+    there = [f for p in kept.parts for f in read_part(table.folder / p.name, [key])]
+    if there and frames:
+        known = KeySet(pl.concat(there)[key])
+        frames = [f.filter(~known.has(f[key])) for f in frames]
+    n_rows = sum(f.height for f in frames)
+    if n_damaged and n_rows:
+        kept.parts.append(table.write_part([f for f in frames if f.height]))
+    aside = set_aside(table.ledger.root, path)
+    what = f"{n_rows} rows of whole row groups are kept" if n_damaged else "no row of it is sure"
+    return [f"{aside} is a damaged part: {what}"]
+
+
+def _whole_groups(table: Table, path: Path) -> tuple[list[pl.DataFrame], int]:
+    """Return the row groups of a part whose pages fit their checksums, and how many do not."""
+    frames: list[pl.DataFrame] = []
+    n_damaged = 0
+    columns = list(table.form.columns)
+    try:
+        with pq.ParquetFile(path.absolute(), page_checksum_verification=True) as file:
+            if file.schema_arrow != table.form.arrow_schema():
+                return [], 0
+            for number in range(file.num_row_groups):
+                try:
+                    found = pl.from_arrow(file.read_row_group(number, columns=columns))
+                except (OSError, pa.ArrowException):
+                    n_damaged += 1
+                    continue
+                assert isinstance(found, pl.DataFrame)
+                fits = table.form.misfit_keys(found) is None
+                frames += [found] if fits else []
+                n_damaged += not fits
+    except (OSError, pa.ArrowException):
+        return [], 0
+    return frames, n_damaged
 
 
 def _salvage_segment(table: Table, path: Path) -> list[str]:
