@@ -223,3 +223,21 @@ def test_a_name_that_duckdb_cannot_open_has_no_catalog_and_all_the_rest(
     capsys.readouterr()
     assert main(["sql", "SELECT 1", "--store", str(root)]) == 1
     assert "no catalog can stand in" in capsys.readouterr().err
+
+
+def test_a_wait_for_a_lock_says_who_holds_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.errors import StoreError
+    from factory.store import durable
+
+    monkeypatch.setattr(durable, "SPEAK_S", 0.1)
+    with (
+        durable.locked(tmp_path / ".lock"),
+        pytest.raises(StoreError, match=f"held by process {os.getpid()}"),
+        durable.locked(tmp_path / ".lock", timeout_s=0.5),
+    ):
+        raise AssertionError("two hold one lock")
+    said = capsys.readouterr().err
+    assert said.count("waiting for process") == 1
+    assert "at most 0 s" in said or "at most 1 s" in said
