@@ -134,7 +134,7 @@ def evaluate(args: Namespace) -> int:
 
     store = Store(args.store)
     name, k, pairs, bare = _asked(args, store)
-    pairs = unique_pairs(pairs)
+    pairs = unique_pairs(pairs, judged=bool(args.benchmark))
     asked = Sampling(
         temperature=args.temperature, top_p=args.top_p, max_tokens=args.max_tokens,
         prefill=args.prefill, seed=args.seed,
@@ -162,6 +162,7 @@ def evaluate(args: Namespace) -> int:
         out = _measured(
             args, store, pairs, model, settings, benchmark=name, k=k, sampling=sampling,
             price=price if args.price else None, trained_on=trained_on,
+            judged=bool(args.benchmark),
         )  # fmt: skip
         found.append(out)
         if args.log_samples:
@@ -308,12 +309,6 @@ def _asked(args: Namespace, store: Store) -> tuple[str, int, list[Pair], dict[st
     from factory.sources.benchmarks import load
 
     benchmark = load(args.benchmark)
-    if benchmark.needs_judge:
-        raise UsageError(
-            f"benchmark {args.benchmark!r} needs a judge",
-            "sample it with `factory generate` (source: {kind: benchmark, name: …}), then "
-            "`factory judge`",
-        )
     left_out: Counter[str] = Counter()
     pairs = list(questions(args.benchmark, args, left_out=left_out, limit=args.limit))
     if left_out:

@@ -28,6 +28,7 @@ from distill.evaluate.queries import query
 from factory.engines.replay import Engine
 from factory.errors import EngineError, Refused, UsageError
 from factory.records import Prompt, PromptSource, Sampling
+from factory.sources import benchmark
 from factory.sources.benchmarks import load
 from factory.store import Store
 from tests.helpers_run import VERIFIER, answers, new_store, problems, replay
@@ -357,6 +358,35 @@ def test_the_command_plans_samples_and_prints_counts(tmp_path: Path, capsys: Any
     assert "pass@1" in said
     assert main(["evaluate", "--model", "m", "--store", str(tmp_path / "data")]) == 2
     assert "which prompts?" in capsys.readouterr().err
+
+
+def test_a_judged_benchmark_is_counted_by_its_judge(tmp_path: Path, capsys: Any) -> None:
+    from distill.cli import main
+    from factory.stages.judge import Judging, judge_store
+    from tests.test_judge_store import NO, YES, Model
+
+    rows = [{"problem": f"Who was number {i}?", "answer": "Ann"} for i in range(4)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    record = tmp_path / "answers.jsonl"
+    pairs = list(benchmark.prompts("simpleqa", path=path))
+    said = [{"prompt_id": p.prompt_id, "sample_index": j, "completion": "Ann." if i else "Bob."}
+            for i, (p, _) in enumerate(pairs) for j in range(2)]  # fmt: skip
+    record.write_text("".join(json.dumps(r) + "\n" for r in said))
+    folder = tmp_path / "data"
+    command = ["evaluate", "--model", "recorded", "--engine", "replay", "--engine-option",
+               f"answers={record}", "--benchmark", "simpleqa", "--file", str(path), "--k", "2",
+               "--store", str(folder)]  # fmt: skip
+    assert main(command) == 1
+    assert "8 of 8 samples wait for a judge: run `factory judge`" in capsys.readouterr().err
+    reader = Model(lambda text, _: YES if "Ann." in text.rpartition("<candidate ")[2] else NO)
+    asked = Sampling(temperature=0.6, max_tokens=64)
+    recipe = Judging.make({"measure": {"n": 0, "min_n": 0, "on_short": "warn"}})
+    judge_store(Store(folder), reader, sampling=asked, recipe=recipe)
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "pass@1                 0.750" in out
+    assert "cons@k                 undefined" in out
 
 
 @pytest.mark.slow

@@ -78,6 +78,7 @@ def evaluate(
     on_progress: Callable[[Any], None] | None = None,
     price: Price | None = None,
     trained_on: Contamination | None = None,
+    judged: bool = False,
 ) -> Evaluation:
     """Sample what is missing, verify it, and measure.
 
@@ -95,12 +96,14 @@ def evaluate(
         on_progress: as in ``generate``.
         price: what the samples' tokens cost.
         trained_on: what of the benchmark stands in the model's training data.
+        judged: prompts without a verifier are counted by what a judge said of their answers
+            (``factory judge``); without that, such a prompt is refused.
 
     Raises:
         UsageError: a prompt without gold or verifier, or none at all.
-        Refused: samples are missing; the message says why.
+        Refused: samples are missing, or wait for a judge; the message says why.
     """
-    unique = unique_pairs(pairs)
+    unique = unique_pairs(pairs, judged=judged)
     made = generate(
         store,
         unique,
@@ -140,15 +143,19 @@ def record(store: Store, found: Evaluation) -> None:
         store.table(name, form).add(pl.DataFrame(rows, schema=schema))
 
 
-def unique_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+def unique_pairs(pairs: Iterable[Pair], *, judged: bool = False) -> list[Pair]:
     """Return each prompt once; refuse what cannot be checked.
+
+    Args:
+        pairs: prompts with their golds.
+        judged: whether a judge decides where no verifier is named.
 
     Raises:
         UsageError: no prompt, or one without a gold and a verifier.
     """
     out: dict[str, Pair] = {}
     for prompt, source in pairs:
-        if source.gold is None or source.verifier is None:
+        if source.gold is None or (source.verifier is None and not judged):
             raise UsageError(
                 f"prompt {source.item} of {source.source} has no gold or no verifier",
                 "an evaluation needs both",
@@ -192,6 +199,9 @@ def measure(
         )
     prompts = [p.prompt_id for p, _ in pairs]
     per_prompt, pass_at = summarise(samples, prompts=prompts, k=k)
+    if any(source.verifier is None for _, source in pairs):
+        # A judge says right or wrong and takes no answer out: there is nothing to vote with.
+        per_prompt = per_prompt.with_columns(cons=pl.lit(None, dtype=pl.Float64))
     metrics = _metrics(per_prompt)
     if trained_on is not None:
         metrics["pass@1 uncontaminated"] = clean_interval(per_prompt, trained_on.prompts)

@@ -11,6 +11,7 @@ import polars as pl
 from factory.dialects import split_reasoning
 from factory.errors import Refused
 from factory.records import Prompt, PromptSource, ids
+from factory.stages import judge
 from factory.stages.checker import Checker, item_of, verdict_key
 from factory.stages.score import score, score_table
 from factory.stages.scorer import Scorer
@@ -47,7 +48,7 @@ def wanted_samples(
         dialect: of the format that counts as well-formed.
 
     Raises:
-        Refused: traces without a verdict.
+        Refused: traces without a verdict, or with those of several judges.
     """
     samples: dict[str, Sample] = {}
     owner: dict[str, Pair] = {}
@@ -70,7 +71,9 @@ def wanted_samples(
         for row in frame.join(wanted, on="trace_id", how="semi").iter_rows(named=True):
             samples[row["trace_id"]].update(row, status=None, reason=None)
     made = [s for s in samples.values() if s["status"] is None]
-    _add_verdicts(store, made, owner)
+    judged = [s for s in made if owner[s["trace_id"]][1].verifier is None]
+    _add_judged(store, judged, owner)
+    _add_verdicts(store, [s for s in made if s not in judged] if judged else made, owner)
     _add_measures(store, made, owner, dialect=dialect)
     _add_failures(store, samples)
     for sample in made:
@@ -110,6 +113,34 @@ def _add_verdicts(store: Store, samples: Sequence[Sample], owner: Mapping[str, P
     lacking = sum(s["status"] is None for s in samples)
     if lacking:
         raise Refused(f"{lacking} of {len(samples)} samples have no verdict", "run it again")
+
+
+def _add_judged(store: Store, samples: Sequence[Sample], owner: Mapping[str, Pair]) -> None:
+    """Take the verdicts of a judge, where the source names no verifier."""
+    if not samples:
+        return
+    waiting = {
+        (s["trace_id"], ids.text_hash(owner[s["trace_id"]][1].gold or "")): s for s in samples
+    }
+    keys = pl.DataFrame([*waiting], schema=["trace_id", "gold_hash"], orient="row")
+    judges: set[str] = set()
+    if store.has(judge.TABLE):
+        columns = [*keys.columns, "options_hash", "status", "reason", "reward"]
+        for frame in store.table(judge.TABLE).batches(columns):
+            mine = frame.join(keys, on=keys.columns, how="semi")
+            for key, gold, options, status, reason, reward in mine.iter_rows():
+                judges.add(options)
+                waiting[key, gold].update(status=status, reason=reason, reward=reward)
+    if len(judges) > 1:
+        raise Refused(
+            f"{len(judges)} judges judged these samples", "revoke the runs of all but one"
+        )
+    lacking = sum(s["status"] is None for s in samples)
+    if lacking:
+        raise Refused(
+            f"{lacking} of {len(samples)} samples wait for a judge",
+            "run `factory judge` on this store (ask: unscored), then this again",
+        )
 
 
 def _add_measures(
