@@ -91,6 +91,23 @@ def test_a_gold_that_is_no_option_is_unscored(gold: object) -> None:
     assert choice.verify(Item(text=r"\boxed{A}", gold=gold)).status == "unscored"
 
 
+def test_a_gold_whose_option_stands_twice_or_is_another_ones_text_is_bad() -> None:
+    twice = ["4", "5", "$5$", "6"]
+    verdict = choice.verify(Item(text=r"\boxed{B}", gold="B"), options=twice)
+    assert (verdict.status, verdict.reason) == (
+        "unscored",
+        "bad_gold: options B and C are the same",
+    )
+    assert choice.verify(Item(text=r"\boxed{A}", gold="A"), options=twice).status == "pass"
+    assert choice.verify(Item(text=r"\boxed{B}", gold="5"), options=twice).status == "unscored"
+    cities = ["Paris", "Rome", "Berlin", "Oslo"]
+    for gold in ("B. Paris", "(B) Paris", "B Paris", "B: Paris"):
+        verdict = choice.verify(Item(text=r"\boxed{B}", gold=gold), options=cities)
+        assert verdict.status == "unscored", gold
+    for gold in ("B. Rome", "B Rome", "(B) Rome"):
+        assert choice.verify(Item(text=r"\boxed{B}", gold=gold), options=cities).status == "pass"
+
+
 def test_options_that_cannot_be_read_are_unscored() -> None:
     for options in ("A", [], ["one"], {"one": "x"}, 1, True):
         verdict = choice.verify(Item(text=r"\boxed{A}", gold="A"), options=options)

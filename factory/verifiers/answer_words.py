@@ -81,6 +81,12 @@ FALSE_CUE = re.compile(
     re.IGNORECASE,
 )
 """Before a cue: the answer that follows is said to be wrong."""
+SUPPOSED_CUE = re.compile(
+    r"\b(?:if|suppose|assume|assuming|whether|unless)(?: that)?(?: the| my| your)?"
+    r"(?: (?:correct|right|final|best))?[ *_]*\Z",
+    re.IGNORECASE,
+)
+"""Before a cue: the answer that follows is only supposed."""
 
 OPTION_WORDS = (
     r"options?|choices?|letters?|answers?|statements?|opción|opciones|opcion|letra|inciso"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from factory.verifiers.answer_words import ASCII_KEYS, CUE, FALSE_CUE, KEYS
+from factory.verifiers.answer_words import ASCII_KEYS, CUE, FALSE_CUE, KEYS, SUPPOSED_CUE
 
 MAX_ANSWER_CHARS = 2048
 """Longest answer looked at; nothing that a person would write as a final answer is longer."""
@@ -245,7 +245,12 @@ def cues(text: str) -> Iterator[tuple[int, str]]:
     >>> [piece for _, piece in cues("Answer: B\\nSo the answer is **C**.\\n\\n## Answer\\nD")]
     ['D', 'C**.', 'B']
     """
-    found = {match.end() for match in CUE.finditer(text) if not _is_false(text, match.start())}
+    found = {
+        match.end()
+        for match in CUE.finditer(text)
+        if not _is_false(text, match.start())
+        and not SUPPOSED_CUE.search(text, max(0, match.start() - 60), match.start())
+    }
     found |= {match.end() for match in HEADING.finditer(text)}
     for at in sorted(found, reverse=True):
         piece = text[at : at + MAX_ANSWER_CHARS].lstrip(" \t\n:：*_#")

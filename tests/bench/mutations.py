@@ -1,9 +1,11 @@
-r"""Wrong answers made of right ones: how many does the math verifier accept?
+r"""Wrong answers made of right ones: how many do math, logic and choice accept?
 
 Every math gold of the public rows in ``../shared/data`` is changed into answers that a reader
 would call wrong: numbers off by one, signs, units and their prefixes, swapped and shortened lists,
 other brackets and relations, negations, words that make another answer. Each accepted one is
-printed, to be read: a few are right after all (``|x - 1|`` with the sign inside turned).
+printed, to be read: a few are right after all (``|x - 1|`` with the sign inside turned). The golds
+of the logic tasks are changed too: another option, the option's letter beside another one's text,
+the other word, numbers off by one, one knight turned into a knave, words swapped or left out.
 
     python -m tests.bench.mutations [--every N]
 """
@@ -19,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from factory.records import Item
-from factory.verifiers import math
+from factory.verifiers import choice, logic, math
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FILES = (
@@ -88,6 +90,77 @@ def mutants(gold: str) -> Iterator[tuple[str, str]]:
             yield "relation", sign + plain
 
 
+_WORD_FAMILIES = (
+    ("yes", "no"), ("true", "false", "uncertain"), ("valid", "invalid"),
+)  # fmt: skip
+_LISTED = re.compile(r"^[ \t]*\(([A-Z])\)\s*(\S.*?)\s*$", re.MULTILINE)
+
+
+def logic_mutants(gold: str, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield wrong answers of a logic gold, each with the name of its kind.
+
+    Args:
+        gold: as the sources write it.
+        texts: letter → text of the options in the prompt; empty where there are none.
+    """
+    letter = re.fullmatch(r"\(([A-Z])\)", gold)
+    if letter:
+        for other in texts:
+            if other != letter[1]:
+                yield "option", f"({other})"
+                yield "option", f"({other}) {texts[other]}"
+                yield "text", f"({letter[1]}) {texts[other]}"
+                yield "both", f"{letter[1]} or {other}"
+        yield "denied", f"not {letter[1]}"
+        return
+    for family in _WORD_FAMILIES:
+        if gold.lower() in family:
+            for other in family:
+                if other != gold.lower():
+                    yield "word", other
+                    yield "both", f"{gold} or {other}"
+            yield "denied", f"not {gold}"
+            return
+    if re.fullmatch(r"-?[0-9]+", gold):
+        for step in (1, -1):
+            yield "number", str(int(gold) + step)
+        yield "sign", str(-int(gold)) if gold != "0" else "1"
+        yield "denied", f"not {gold}"
+        return
+    for found in re.finditer(r"knight|knave", gold):
+        turned = "knave" if found[0] == "knight" else "knight"
+        yield "knight", gold[: found.start()] + turned + gold[found.end() :]
+    items = gold.split(" ")
+    if " is a kn" not in gold and len(items) > 1:
+        yield "shorter", " ".join(items[:-1])
+        if items[0] != items[1]:
+            yield "swap", " ".join([items[1], items[0], *items[2:]])
+
+
+def _judge_logic(every: int, tried: Counter[str], accepted: Counter[str]) -> None:
+    """Judge the mutants of the logic tasks in a box and in a tag, options as choice, too."""
+    with gzip.open(DATA / "logic_tasks.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines][::every]
+    for row in rows:
+        machine = row["machine"] if row["machine"] and "names" in row["machine"] else None
+        messages = ({"role": "user", "content": row["prompt"]},)
+        texts = dict(_LISTED.findall(row["prompt"]))
+        letter = row["gold"].strip("()")
+        for kind, answer in logic_mutants(row["gold"], texts):
+            verdicts = []
+            for text in (f"\\boxed{{{answer}}}", f"<answer>{answer}</answer>"):
+                item = Item(text=text, gold=machine or row["gold"], messages=messages)
+                verdicts.append(logic.verify(item, mode="auto"))
+                if letter in texts:
+                    item = Item(text=text, gold=letter)
+                    verdicts.append(choice.verify(item, mode="auto", options=texts))
+            tried[f"logic {kind}"] += len(verdicts)
+            for verdict in verdicts:
+                if verdict.status == "pass":
+                    accepted[f"logic {kind}"] += 1
+                    print(f"logic {kind:9} {row['id']} {row['gold']!r} | {answer!r}", flush=True)
+
+
 def main() -> None:
     """Judge every mutant, and print the accepted ones and the shares."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -105,9 +178,10 @@ def main() -> None:
             if verdict.status == "pass":
                 accepted[kind] += 1
                 print(f"{kind:9} {verdict.decided_by:7} {gold!r} | {answer!r}", flush=True)
+    _judge_logic(every, tried, accepted)
     for kind, n in sorted(tried.items()):
-        print(f"{kind:9} {n:6} tried {accepted[kind]:4} accepted")
-    print(f"all       {tried.total():6} tried {accepted.total():4} accepted "
+        print(f"{kind:14} {n:6} tried {accepted[kind]:4} accepted")
+    print(f"all            {tried.total():6} tried {accepted.total():4} accepted "
           f"({accepted.total() / max(1, tried.total()):.3%})")  # fmt: skip
 
 

@@ -48,6 +48,8 @@ def verify(item: Item, *, mode: str = "boxed", options: Any = None) -> Verdict:
     gold = _gold(item.gold, texts)
     if gold is None:
         return Verdict.unscored("gold_unparsable" if item.gold else "gold_empty")
+    if (twin := read.twin_of(gold, texts)) is not None:
+        return Verdict.unscored(f"bad_gold: options {gold} and {twin} are the same")
     reading = answered(item.answer, texts, mode)
     shown = reading.piece.strip()[:200]
     if reading.letter is None:

@@ -149,6 +149,10 @@ _NAMED_LAST = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 """A value with its option behind it: "4, which is option B"."""
+_SUPPOSES = re.compile(
+    r"\b(?:suppose|assume|assuming|if|whether|consider|eliminat\w+|reject\w*|exclud\w+|ignore|unlike)\b",
+    re.IGNORECASE,
+)
 _BEHIND = re.compile(
     r"(.*?)[\s,:–—-]*[(\[]\s*(?:option|choice|answer|选项)?\s*:?\s*([A-Z])\s*[)\]]\W*", re.DOTALL
 )
@@ -287,7 +291,7 @@ def _by_words(text: str, body: str, piece: str, texts: Mapping[str, str]) -> Rea
         letter, told = found.group(2), found.group(1)
         listed = {x for x in _ALONE.findall(told) if x.isupper()} & set(texts) - {letter}
         words = body[: len(found.group(1)) - (len(text) - len(body))] if body != text else told
-        if not listed - set("AI") and not _HEDGES.search(told):
+        if not listed - set("AI") and not _HEDGES.search(told) and not _SUPPOSES.search(told):
             known = by_text(told, texts) or by_text(words, texts)
             if known in (None, letter) and not (known is None and _DENIES.search(told)):
                 return Reading(letter, "", piece)
@@ -325,4 +329,17 @@ def _normal(text: str) -> str:
 def named_letter(piece: str, texts: Mapping[str, str]) -> str | None:
     """Return the letter of "C Cecile", as some sources write their golds."""
     named = _NAMED.match(plain(piece))
-    return named.group(1) if named and named.group(1) in texts else None
+    if named is None or named.group(1) not in texts:
+        return None
+    letter = named.group(1)
+    return letter if agrees(letter, named.group()[1:], texts) else None
+
+
+def twin_of(letter: str, texts: Mapping[str, str]) -> str | None:
+    """Return another option with the same text: then the letter alone is no fair gold.
+
+    >>> twin_of("B", {"A": "4", "B": "5", "C": "$5$"})
+    'C'
+    """
+    text = _normal(texts[letter])
+    return next((k for k, v in texts.items() if k != letter and v and _normal(v) == text), None)

@@ -40,7 +40,7 @@ def answered(answer: str, texts: Mapping[str, str], mode: str) -> Reading:
     >>> answered(r"\boxed{A} and \boxed{B}", {"A": "", "B": ""}, "boxed").reason
     'several_options'
     """
-    answer = answer[-answers.TAIL_CHARS :].translate(FULL_WIDTH)
+    answer = answers.own_text(answer)[-answers.TAIL_CHARS :].translate(FULL_WIDTH)
     boxes = answers.from_boxes(answer)
     if boxes is None:
         if mode == "boxed":
@@ -268,7 +268,8 @@ def _bare_line(text: str, texts: Mapping[str, str]) -> Reading | None:
         if len(letters) == 1 and ({0, len(lines) - 1} & set(found)):
             return found[max(found)]
     announced = any(True for _ in itertools.chain(answers.cues(text), _choosing(text)))
-    if not naked and not marked and not announced and len(lines[-1]) <= _LINE_CHARS:
+    is_equation = re.search(r"\s\W*[A-Z]\s*=", lines[-1])
+    if not (naked or marked or announced or is_equation) and len(lines[-1]) <= _LINE_CHARS:
         reading = option_of(lines[-1], texts)
         return reading if reading.reason != "no_option" else None
     return None

@@ -77,6 +77,7 @@ def answer_of(answer: str, *, mode: str) -> str | None:
     >>> answer_of("So the answer is (E).", mode="auto"), answer_of("So it is (E).", mode="boxed")
     ('(E).', None)
     """
+    answer = answers.own_text(answer)
     box = boxed(answer)
     if box is not None or mode == "boxed":
         return box
