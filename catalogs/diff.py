@@ -32,14 +32,24 @@ def diff(store: Store, before: str, after: str, *, form: Format = "table") -> st
     build.ensure(store)
     names = [existing_release(store, name) for name in (before, after)]
     with build.connect(store, refresh=False) as con:
-        sections = _sections(con, *names)
+        found = sections(con, *names)
     if form == "json":
-        whole = {s.title: plain(s.dicts()) for s in sections}
+        whole = {s.title: plain(s.dicts()) for s in found}
         return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
-    return "\n".join(section.render(form) for section in sections)
+    return "\n".join(section.render(form) for section in found)
 
 
-def _sections(con: Any, a: tuple[str, str], b: tuple[str, str]) -> list[Answer]:
+def sections(con: Any, a: tuple[str, str], b: tuple[str, str]) -> list[Answer]:
+    """Compare two releases.
+
+    Args:
+        con: the catalog; temporary tables are made in it.
+        a: name and version of the one.
+        b: name and version of the other.
+
+    Returns:
+        Counts; rows that only one has, by what the other decided; what decided differently.
+    """
     # Not ``before`` and ``after``: neither name says that time runs from one to the other.
     for side, (release, version) in (("a", a), ("b", b)):
         where = f"WHERE release = {literal(release)} AND version = {literal(version)}"

@@ -27,10 +27,10 @@ if [ "$device" = cpu ]; then
   args+=(--overrides "$here/requirements/cpu-overrides.txt")
   # Without such a place, uv knows PyTorch's own CPU builds.
   [ -n "$links" ] || args+=(--torch-backend=cpu)
-  extras=cpu,train,ray,dev
+  extras=cpu,train,ray,browse,dev
 else
   [ -n "$links" ] || args+=(--torch-backend=auto)
-  extras=gpu,train,ray,dev
+  extras=gpu,train,ray,browse,dev
 fi
 [ -z "$links" ] || export UV_FIND_LINKS=$links
 (cd "$here" && "$venv/bin/uv" pip install -q "${args[@]}" -e ".[$extras]")

@@ -21,7 +21,7 @@ LAYERS = [
      "factory.model_files", "factory.store", "factory.rows", "factory.sandbox"),
     ("factory.engines", "factory.verifiers", "factory.scores", "factory.sources", "factory.sets"),
     ("factory.stages", "catalogs"),
-    ("factory.report",),
+    ("factory.report", "factory.browse"),
     ("factory.cli", "factory.__main__"),
     ("distill",),
     ("pipelines",),

@@ -316,6 +316,15 @@ def _diff(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.query:diff")
 
 
+def _browse(p: argparse.ArgumentParser) -> None:
+    _store(p)
+    p.add_argument("--port", type=int, default=0, metavar="N", help="port (default: a free one)")
+    p.add_argument("--author", metavar="NAME", help="who reviews (default: your user's name)")
+    p.add_argument("--models", metavar="DIR", action="append", default=[],
+                   help="folders of trainings to show, beside the store's models")  # fmt: skip
+    p.set_defaults(run="factory.cli.query:browse")
+
+
 def _reviews(p: argparse.ArgumentParser) -> None:
     way = p.add_mutually_exclusive_group(required=True)
     way.add_argument("--out", metavar="FILE", help="write all reviews, one row each; - prints")
@@ -422,6 +431,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("show", "describe a release, table, run or query", _show),
     ("sample", "print some traces of a release, or that a filter dropped", _sample),
     ("diff", "say what changed between two releases, and why", _diff),
+    ("browse", "look at traces, releases and runs in the web browser", _browse),
     ("reviews", "write or take in what people said of traces", _reviews),
     ("check", "re-hash the store; check golds; run audits", _check),
     ("revoke", "exclude every fact of a bad run", _revoke),

@@ -1,4 +1,4 @@
-"""The verbs that look into a store: sql, ls, show, sample, diff."""
+"""The verbs that look into a store: sql, ls, show, sample, diff, browse."""
 
 from __future__ import annotations
 
@@ -52,4 +52,27 @@ def diff(args: Namespace) -> int:
     from catalogs.diff import diff as compare
 
     out(compare(store_of(args), args.before, args.after, form=args.form))
+    return 0
+
+
+def browse(args: Namespace) -> int:
+    """``factory browse``: the local web application."""
+    from pathlib import Path
+
+    from factory.cli.common import say
+    from factory.errors import UsageError
+
+    try:
+        from factory.browse.server import serve
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is not installed", "pip install 'r1-factory[browse]'"
+        ) from None
+
+    def ready(address: str) -> None:
+        say(address)
+        note("Ctrl-C ends it. The address holds the key to this store: do not pass it on.")
+
+    store, roots = store_of(args), [Path(m) for m in args.models]
+    serve(store, port=args.port, author=args.author, roots=roots, on_ready=ready)
     return 0
