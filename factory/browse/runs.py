@@ -322,7 +322,6 @@ def chart(curve: Mapping[str, Any], *, smooth: int, height: int = 190) -> str:
         }
     )  # fmt: skip
     spec = {
-        "$schema": "vega-lite/v6",
         "width": "container",
         "height": height,
         "data": {"values": curve["points"]},

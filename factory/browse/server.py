@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -61,7 +62,8 @@ def serve(
         config = uvicorn.Config(
             app, log_level="error", access_log=False, lifespan="on", server_header=False
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # raised again once all is closed
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _user() -> str:

@@ -11,7 +11,7 @@ function config() {
     view: { stroke: null },
     axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: line, tickColor: line,
             labelFontSize: 11, titleFontSize: 11, titleFontWeight: 400 },
-    legend: { labelColor: text, labelFontSize: 12, labelLimit: 260 },
+    legend: { labelColor: text, labelFontSize: 12, labelLimit: 260, symbolOpacity: 1 },
     range: { category: ["--kept", "--drop", "--good", "--mixed", "--only"].map(style) },
   };
 }
@@ -20,7 +20,7 @@ async function draw(element) {
   const spec = JSON.parse(element.dataset.spec);
   element.textContent = "";
   const { view } = await vegaEmbed(element, spec, {
-    ast: true, expr: expressionInterpreter, actions: false, renderer: "svg", defaultStyle: false,
+    mode: "vega-lite", ast: true, expr: expressionInterpreter, actions: false, renderer: "svg", defaultStyle: false,
     config: config(), tooltip: { disableDefaultStyle: true },
   });
   if (!element.dataset.at) return;
