@@ -120,8 +120,15 @@ def make_store(root: Path) -> Store:
         .alias("dropped_by"),
     )
     decided.write_parquet(second / "decisions.parquet")
-    short = {"name": "short", "sql": "completion_words < 9", "is_on": True, "n_in": 13,
-             "n_dropped_here": 3, "n_dropped": 9, "n_dropped_only": 3, "n_undefined": 0}  # fmt: skip
+    counts = {"n_in": 13, "n_dropped_here": 3, "n_dropped": 9, "n_dropped_only": 3,
+              "n_undefined": 0}  # fmt: skip
+    short = {
+        "name": "short",
+        "sql": "completion_words < 9",
+        "is_on": True,
+        "n_undefined": 0,
+        **counts,
+    }
     manifest |= {
         "version": "v2", "rows": len(kept), "filters": [*manifest["filters"][:2], short],
         "created_at": "2026-11-21T12:02:00+00:00", "sequence": 2,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import orjson
 import polars as pl
 import pytest
 
+from catalogs import build
 from catalogs.show import open_release
 from factory import report
 from factory.errors import UsageError
@@ -103,11 +108,40 @@ def test_the_histogram_counts_every_trace_once(data: ReportData) -> None:
     assert sum(data.lengths.n_kept) == 13
 
 
-def test_samples_are_kept_wrong_and_mixed(data: ReportData) -> None:
+def test_samples_are_kept_or_dropped_by_each_filter(data: ReportData) -> None:
     kinds = {s.title: s for s in data.samples}
-    assert list(kinds) == ["kept", "wrong", "mixed language"]
-    assert kinds["mixed language"].text.startswith("<think>\n所以")
-    assert kinds["wrong"].facts.startswith("fail · wrong")
+    assert [s.title for s in data.samples] == [
+        "kept", "kept", "dropped by right", "dropped by readable",
+    ]  # fmt: skip
+    assert kinds["dropped by readable"].text.startswith("<think>\n所以")
+    assert kinds["dropped by right"].facts.startswith("fail · wrong")
+
+
+def test_what_to_know_stands_on_top(tmp_path: Path) -> None:
+    store = made.make_store(tmp_path / "data")
+    folder = made.make_release(store)
+    with build.connect(store) as con:
+        every = [r[0] for r in con.execute("SELECT trace_id FROM wide").fetchall()]
+    pl.DataFrame({"trace_id": every}).write_parquet(folder / "part-00000.parquet")
+    decided = pl.read_parquet(folder / "decisions.parquet").with_columns(is_kept=pl.lit(True))
+    decided.write_parquet(folder / "decisions.parquet")
+    (folder / "manifest.json").touch()  # else nothing says that the catalog is older
+    text = page(collect(store, "sums"))
+    assert "of 24 kept rows 2 have no verdict" in text
+    assert "are exact copies of others" in text
+    assert text.index("have no verdict") < text.index("<h2>Funnel")
+
+
+def test_formulas_are_typeset_by_the_one_script_that_may_run(store: Store) -> None:
+    data = collect(store, "sums")
+    samples = [replace(s, prompt="What is $1 + 1$?") for s in data.samples]
+    text = page(replace(data, samples=samples))
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert len(scripts) == 3
+    policy = f"script-src {' '.join(repr(f'sha256-{h}') for h in hashes)}"
+    assert policy in html.unescape(text.partition("<style>")[0])
+    assert len(text) < 500_000
 
 
 def test_it_is_written_beside_the_store_whole(store: Store) -> None:
@@ -129,7 +163,7 @@ def test_it_holds_no_script_and_fetches_nothing(data: ReportData) -> None:
     assert not {"src", "href", "srcset", "action"} & names
     assert not [n for n in names if n.startswith("on")]
     assert not re.search(r"url\(|@import|https?://", text)
-    assert "default-src 'none'" in text
+    assert "default-src 'none'; style-src 'unsafe-inline'; script-src 'none'" in html.unescape(text)
 
 
 HOSTILE = (

@@ -40,7 +40,7 @@ def named(db: Database, name: str) -> tuple[str, str]:
 
 def measured(db: Database, release: str, version: str) -> ReportData:
     """Return what the report of a release says."""
-    return db.using(lambda con: collect(con, release, version))
+    return db.using(lambda con: collect(con, release, version, texts=False))
 
 
 def compared(db: Database, before: tuple[str, str], after: tuple[str, str]) -> list[Answer]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,9 +10,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 from markupsafe import Markup
 
-from factory.report import templates as report_templates
-from factory.report.html import number, percent
-from factory.rows.texts import visible
+from factory.report.html import FILTERS, TEMPLATES, printed
 
 HERE = Path(__file__).parent
 
@@ -26,18 +22,15 @@ def environment(base: str) -> jinja2.Environment:
         base: path before every address of ours, the token in it.
     """
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([HERE / "templates", report_templates.FOLDER]),
+        loader=jinja2.FileSystemLoader([HERE / "templates", TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=seen,
+        finalize=printed,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     env.globals |= {"base": base, "query": query, "url": url, "importmap": Markup(importmap(base))}
-    env.filters |= {
-        "number": number, "percent": percent, "cell": cell, "size": size, "short": short,
-        "path": lambda text: quote(str(text), safe="/"),
-    }  # fmt: skip
+    env.filters |= {**FILTERS, "size": size, "path": lambda text: quote(str(text), safe="/")}
     return env
 
 
@@ -46,15 +39,6 @@ def importmap(base: str) -> str:
     vendor = f"{base}/static/vendor/vega/vega-interpreter.js"
     names = {"vega-interpreter": vendor, "vega-util": f"{base}/static/vega-util.js"}
     return json.dumps({"imports": names})
-
-
-def seen(value: Any) -> Any:
-    """Return a value as templates print it: nothing for None, hidden characters shown."""
-    if value is None:
-        return ""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value)
-    return value
 
 
 def query(**values: Any) -> str:
@@ -67,15 +51,6 @@ def url(base: str, *parts: str) -> str:
     return "/".join([base, *(quote(str(p), safe="") for p in parts)])
 
 
-def cell(value: Any) -> str:
-    """Return a value of a table as a reader wants it."""
-    if isinstance(value, float):
-        return "–" if not math.isfinite(value) else number(value)
-    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
-        return ", ".join(str(v) for v in value)
-    return number(value)
-
-
 def size(n_bytes: float) -> str:
     """Return a number of bytes for a reader.
 
@@ -86,13 +61,3 @@ def size(n_bytes: float) -> str:
         if n_bytes >= scale:
             return f"{n_bytes / scale:.1f} {unit}"
     return f"{n_bytes:.0f} B"
-
-
-def short(text: str | None, n: int = 80) -> str:
-    """Return the beginning of a text.
-
-    >>> short("abcdef", 4)
-    'abc…'
-    """
-    text = text or ""
-    return text if len(text) <= n else text[: n - 1] + "…"

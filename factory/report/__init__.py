@@ -68,6 +68,9 @@ def markdown(data: ReportData) -> str:
         f"{number(t['n_duplicates'])} exact duplicates; {number(t['n_truncated'])} truncated",
         "",
     ]
+    if data.warnings:
+        lines += ["## To know before training on it", ""]
+        lines += [*(f"- {md_text(line)}" for line in data.warnings), ""]
     funnel = Answer(
         ("filter", "on", "in", "dropped here", "dropped in all", "only by this", "undefined",
          "predicate"),
@@ -89,6 +92,7 @@ def markdown(data: ReportData) -> str:
         ("Funnel", funnel),
         ("What it is made of", data.makeup),
         ("Splits", data.splits),
+        ("How thinking is marked", data.formats),
         ("Lengths", data.quantiles),
         ("Languages", data.languages),
         ("Pass rates", rates),
@@ -98,9 +102,6 @@ def markdown(data: ReportData) -> str:
     ):
         if answer is not None:
             lines += [f"## {title}", "", replace(answer, title="").render("md")]
-    if data.remarks:
-        lines += ["## To know before training on it", ""]
-        lines += [*(f"- {md_text(line)}" for line in data.remarks), ""]
     lines += ["## Sample traces", ""]
     for sample in data.samples:
         lines += _sample(sample)

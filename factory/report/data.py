@@ -8,12 +8,13 @@ prompt_texts``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
+from factory.dialects import DIALECTS, END_TOKENS
 from factory.errors import UsageError
 from factory.metrics import Interval, mean_interval
 from factory.rows.answers import Answer
@@ -28,6 +29,7 @@ LENGTHS = {
 """Columns that measure how long a trace is, best first."""
 MAX_GROUPS = 24
 N_BINS = 24
+N_KEPT_SAMPLES, MAX_SAMPLES = 2, 12
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ class ReportData:
         funnel: rows of ``release_filters``, in order.
         totals: numbers of the universe and of what is kept.
         splits: rows of each split, and whether it is one of evaluation.
-        remarks: what is unverified, without thinking, very short … among the kept rows.
+        warnings: what to know before training on it, among the kept rows: evaluation rows, copies,
+            unverified, cut, without thinking, very short …
+        formats: how the kept traces mark their thinking; None where texts were not read.
+        has_cost: whether any trace says what it took.
         coverage: by pass-rate band: prompts of the universe and those with a kept trace.
     """
 
@@ -92,7 +97,9 @@ class ReportData:
     funnel: list[dict[str, Any]]
     makeup: Answer
     splits: Answer
-    remarks: list[str]
+    warnings: list[str]
+    formats: Answer | None
+    has_cost: bool
     lengths: Histogram | None
     quantiles: Answer | None
     languages: Answer | None
@@ -104,13 +111,16 @@ class ReportData:
     provenance: dict[str, str]
 
 
-def collect(con: duckdb.DuckDBPyConnection, name: str, version: str) -> ReportData:
+def collect(
+    con: duckdb.DuckDBPyConnection, name: str, version: str, *, texts: bool = True
+) -> ReportData:
     """Measure a release.
 
     Args:
         con: the catalog; a temporary table is made in it.
         name: of the release.
         version: of the release.
+        texts: whether texts are read too, for formats and samples; they are most of a store.
 
     Raises:
         UsageError: no such release.
@@ -121,16 +131,21 @@ def collect(con: duckdb.DuckDBPyConnection, name: str, version: str) -> ReportDa
         raise UsageError(f"no release {f'{name}/{version}'[:80]!r}", "`factory ls` lists them")
     have = _make_universe(con, where)
     length = next((c for c in LENGTHS if c in have and _count(con, c)), None)
+    totals = _totals(con, heads[0])
+    funnel = _rows(con, f"SELECT * FROM release_filters WHERE {where} ORDER BY position").dicts()
+    formats = _formats(con) if texts else None
     return ReportData(
         name=name,
         version=version,
         created_at=heads[0]["created_at"],
         problem=heads[0]["problem"],
-        totals=_totals(con, heads[0]),
-        funnel=_rows(con, f"SELECT * FROM release_filters WHERE {where} ORDER BY position").dicts(),
+        totals=totals,
+        funnel=funnel,
         makeup=_makeup(con),
         splits=_splits(con),
-        remarks=contents_lines(json.loads(heads[0]["manifest"] or "{}")),
+        warnings=_warnings(con, heads[0], totals, formats),
+        formats=formats,
+        has_cost=_count(con, "n_completion_tokens") + _count(con, "seconds") > 0,
         lengths=_histogram(con, length) if length else None,
         quantiles=_quantiles(con, length) if length else None,
         languages=_languages(con, have),
@@ -138,7 +153,7 @@ def collect(con: duckdb.DuckDBPyConnection, name: str, version: str) -> ReportDa
         coverage=_coverage(con),
         rejected=_rejected(con),
         cost=_cost(con),
-        samples=_samples(con, have),
+        samples=_samples(con, have, where, funnel) if texts else [],
         provenance=_provenance(heads[0]),
     )
 
@@ -201,6 +216,10 @@ def _totals(con: duckdb.DuckDBPyConnection, head: dict[str, Any]) -> dict[str, A
         "count(*) FILTER (status IS NULL) AS n_unverified, "
         "count(*) - count(DISTINCT (prompt_id, text_hash)) AS n_duplicates, "
         "count(*) FILTER (finish_reason = 'length') AS n_truncated, "
+        "count(*) FILTER (is_kept AND finish_reason = 'length') AS n_kept_truncated, "
+        "count(*) FILTER (is_kept AND (status IS NULL OR status = 'unscored')) "
+        "AS n_kept_unverified, "
+        "count(*) FILTER (is_kept) - count(DISTINCT text_hash) FILTER (is_kept) AS n_kept_copies, "
         "sum(n_completion_tokens) AS completion_tokens FROM u",
     ).dicts()[0]
     kept, tokens = found["n_kept"], found["completion_tokens"]
@@ -339,20 +358,79 @@ def _cost(con: duckdb.DuckDBPyConnection) -> Answer:
     )
 
 
-def _samples(con: duckdb.DuckDBPyConnection, have: set[str]) -> list[Sample]:
-    kinds = [("kept", "is_kept", "md5(trace_id)"), ("wrong", "status = 'fail'", "md5(trace_id)")]
-    if "language_consistency" in have:
-        # One that a reader can see: right apart from its language where there is such a trace.
-        order = "status IS DISTINCT FROM 'pass', language_consistency, md5(trace_id)"
-        kinds.append(("mixed language", "language_consistency < 1 AND NOT is_kept", order))
-    consistency = "language_consistency" if "language_consistency" in have else "NULL"
+def _formats(con: duckdb.DuckDBPyConnection) -> Answer:
+    text = "(coalesce(t.prefill, '') || coalesce(t.completion, ''))"
+    whens = " ".join(
+        f"WHEN contains({text}, {literal(d.think[1])}) THEN {literal(_format_name(name))}"
+        for name, d in DIALECTS.items()
+        if name != "think_answer" and d.think[1] not in END_TOKENS
+    )
+    return _rows(
+        con,
+        f"SELECT CASE {whens} WHEN contains({text}, '<think>') THEN 'a thinking that never ends' "
+        "ELSE 'no thinking' END AS format, count(*) AS n_kept FROM u JOIN trace_texts t "
+        "USING (trace_id) WHERE is_kept GROUP BY format ORDER BY n_kept DESC, format",
+    )
+
+
+def _format_name(dialect: str) -> str:
+    begin, end = DIALECTS[dialect].think
+    return f"{begin} … {end}"
+
+
+def _warnings(
+    con: duckdb.DuckDBPyConnection, head: Mapping[str, Any], totals: Mapping[str, Any],
+    formats: Answer | None,
+) -> list[str]:  # fmt: skip
+    """What to know before training on the kept rows; an empty list: nothing was found."""
+    kept = totals["n_kept"]
     out = []
-    for title, where, order in kinds:
+    splits = _rows(
+        con, "SELECT split, count(*) FROM u WHERE is_kept AND is_evaluation_split(split) GROUP BY 1"
+    ).rows
+    out += [f"{n:,} kept rows are of split {name}, one of evaluation" for name, n in splits]
+    counted = (
+        ("n_kept_copies", "are exact copies of others"),
+        ("n_kept_truncated", "were cut by their token limit"),
+    )
+    out += [f"of {kept:,} kept rows {totals[n]:,} {what}" for n, what in counted if totals[n]]
+    lines = contents_lines(json.loads(head["manifest"] or "{}"))
+    out += [line for line in lines if not line.startswith("split: ")]
+    if totals["n_kept_unverified"] and not any("no verdict" in line for line in lines):
+        out.append(f"of {kept:,} kept rows {totals['n_kept_unverified']:,} have no verdict")
+    if formats is not None and len(formats.rows) > 1:
+        mixed = ", ".join(f"{n:,} {name}" for name, n in formats.rows)
+        out.append(f"the kept rows mark their thinking in several ways: {mixed}")
+    return out
+
+
+def _samples(
+    con: duckdb.DuckDBPyConnection, have: set[str], where: str, funnel: Sequence[dict[str, Any]]
+) -> list[Sample]:
+    """Two kept traces, and for each filter one that it dropped, alone where there is such a one."""
+    consistency = "language_consistency" if "language_consistency" in have else "NULL"
+    kinds = [("kept", "is_kept", "md5(trace_id)", N_KEPT_SAMPLES)]
+    for item in funnel:
+        if item["is_on"] and item["n_dropped"]:
+            name = literal(item["filter"])
+            dropped = (
+                f"SELECT trace_id, len(dropped_by) AS n FROM release_decisions WHERE {where} "
+                f"AND list_contains(dropped_by, {name})"
+            )
+            # A wrong answer says more than one that nobody verified.
+            order = (
+                f"(SELECT n FROM ({dropped}) AS d WHERE d.trace_id = u.trace_id) > 1, "
+                "status IS NULL, md5(trace_id)"
+            )
+            chosen = f"trace_id IN (SELECT trace_id FROM ({dropped}))"
+            kinds.append((f"dropped by {item['filter']}", chosen, order, 1))
+    out: list[Sample] = []
+    for title, condition, order, n in kinds[:MAX_SAMPLES]:
         rows = _rows(
             con,
             "WITH one AS (SELECT trace_id, prompt_id, source, item, model, status, reason, "
-            f"n_completion_tokens, {consistency} AS consistency FROM u WHERE {where} "
-            f"ORDER BY {order} LIMIT 1) SELECT one.*, p.text AS prompt, "
+            f"n_completion_tokens, {consistency} AS consistency FROM u WHERE {condition} "
+            f"ORDER BY {order} LIMIT {n}) SELECT one.*, p.text AS prompt, "
             "coalesce(t.prefill, '') || coalesce(t.completion, '') AS text, "
             "(SELECT gold FROM golds g WHERE g.prompt_id = one.prompt_id AND gold IS NOT NULL "
             "ORDER BY source_id LIMIT 1) AS gold FROM one JOIN trace_texts t USING (trace_id) "
