@@ -30,9 +30,10 @@ import polars as pl
 import pyarrow as pa
 
 from catalogs import releases
-from factory.errors import CorruptError, StoreError
+from factory.errors import CorruptError, StoreError, UsageError
 from factory.records import EVALUATIONS, SQL_TYPES, TABLES
 from factory.records.ids import key_of
+from factory.rows.answers import Answer
 from factory.sets.splits import evaluation_sql
 from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, is_writable, locked, replacing
@@ -139,6 +140,39 @@ def connect(store: Store, *, refresh: bool = True) -> duckdb.DuckDBPyConnection:
             f"{path} cannot be opened ({detail})", "delete it and try again"
         ) from None
     return con
+
+
+def asked(store: Store, text: str, title: str = "") -> Answer:
+    """Answer a question of our own making to the catalog as it is."""
+    with connect(store, refresh=False) as con:
+        result = con.execute(text)
+        columns = tuple(d[0] for d in result.description or [])
+        return Answer(columns, result.fetchall(), title=title)
+
+
+def find_release(store: Store, name: str) -> tuple[str, str] | None:
+    """Return (name, version) of a release given as ``name`` (the latest) or ``name/version``.
+
+    The catalog must have been brought up to date (``ensure``).
+
+    Raises:
+        UsageError: the name exists but not this version.
+    """
+    release, _, version = name.replace("@", "/").partition("/")
+    rows = asked(
+        store,
+        f"SELECT version, is_latest FROM releases WHERE release = {literal(release)} "
+        "ORDER BY created_at",
+    ).rows
+    if not rows:
+        return None
+    fits = [v for v, latest in rows if (v.startswith(version) if version else latest)]
+    if not fits:
+        raise UsageError(
+            f"release {release!r} has no version {version[:40]!r}",
+            f"it has {', '.join(v for v, _ in rows)}",
+        )
+    return release, fits[-1]
 
 
 def fingerprint(store: Store) -> str:

@@ -16,8 +16,8 @@ import pytest
 from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 
+from catalogs.marks import halves
 from factory.browse.app import make_app
-from factory.browse.marks import halves
 from factory.browse.render import HERE
 from factory.browse.view import View
 from factory.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogs import build, query, show
+from catalogs import build, printing, query, show
 from factory.errors import FactoryError
 from factory.store import Store
 from tests import helpers_catalog as made
@@ -41,7 +41,7 @@ def answer(store: Store, command: str) -> str:
         if args.verb == "sql":
             return show.sql(store, args.what, form=args.form)[0]
         if args.verb == "sample":
-            return show.sample(
+            return printing.sample(
                 store, args.what, n=args.n, dropped_by=args.dropped_by, form=args.form
             )
         if args.verb == "show":

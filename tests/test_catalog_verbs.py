@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from catalogs import build, show
+from catalogs import build, printing, show
 from catalogs.diff import diff
 from factory.errors import UsageError
 from factory.rows import answers
@@ -54,33 +56,33 @@ def test_show_of_tables_runs_and_queries(store: Store) -> None:
 
 
 def test_sample_shows_whole_traces_and_the_same_ones_each_time(store: Store) -> None:
-    text = show.sample(store, "sums", n=2)
-    assert text == show.sample(store, "sums", n=2)
+    text = printing.sample(store, "sums", n=2)
+    assert text == printing.sample(store, "sums", n=2)
     assert text.count("━━") == 2
     assert "pass" in text
     assert "<think>" in text
-    rows = json.loads(show.sample(store, "sums", n=100, form="json"))
+    rows = json.loads(printing.sample(store, "sums", n=100, form="json"))
     assert len(rows) == 13
     assert {r["status"] for r in rows} == {"pass"}
     assert all(r["completion"] and r["prompt"] and r["gold"] for r in rows)
-    other = [show.sample(store, "wide", n=1, seed=s) for s in range(5)]
+    other = [printing.sample(store, "wide", n=1, seed=s) for s in range(5)]
     assert len(set(other)) > 1
 
 
 def test_sample_shows_what_a_filter_dropped(store: Store) -> None:
-    rows = json.loads(show.sample(store, "sums", n=99, dropped_by="readable", form="json"))
+    rows = json.loads(printing.sample(store, "sums", n=99, dropped_by="readable", form="json"))
     assert [r["item"] for r in rows] == ["6"]
     assert rows[0]["completion"].startswith("所以")
-    assert "dropped by readable" in show.sample(store, "sums", dropped_by="readable")
-    assert show.sample(store, "sums", dropped_by="off").startswith("no trace of sums")
+    assert "dropped by readable" in printing.sample(store, "sums", dropped_by="readable")
+    assert printing.sample(store, "sums", dropped_by="off").startswith("no trace of sums")
 
 
 def test_diff_says_which_rows_came_and_went_and_why(tmp_path: Path) -> None:
     store = made.make_store(tmp_path / "data")
     made.make_release(store)
     # A second version: another predicate, one trace not in its universe, one undefined, one new.
-    kept = [r["trace_id"] for r in json.loads(show.sample(store, "sums", n=99, form="json"))]
-    dropped = json.loads(show.sample(store, "sums", n=1, dropped_by="readable", form="json"))
+    kept = [r["trace_id"] for r in json.loads(printing.sample(store, "sums", n=99, form="json"))]
+    dropped = json.loads(printing.sample(store, "sums", n=1, dropped_by="readable", form="json"))
     outside, undefined, short = kept[:3]
     new = dropped[0]["trace_id"]
     folder = store.root / "releases" / "sums" / "v2"
@@ -131,13 +133,13 @@ MISTAKES = [
     (lambda s: show.show(s, "nothing"), "nothing is named 'nothing': `factory ls`"),
     (lambda s: show.show(s, "sums/w"), "release 'sums' has no version 'w': it has v1"),
     (lambda s: show.show(s, "x' OR '1'='1"), "nothing is named"),
-    (lambda s: show.sample(s, "none"), "no release 'none': `factory ls`"),
+    (lambda s: printing.sample(s, "none"), "no release 'none': `factory ls`"),
     (
-        lambda s: show.sample(s, "sums", dropped_by="x"),
+        lambda s: printing.sample(s, "sums", dropped_by="x"),
         "has no filter 'x': it has right, readable",
     ),
-    (lambda s: show.sample(s, "wide", dropped_by="x"), "--dropped-by needs a release"),
-    (lambda s: show.sample(s, "sums", n=0), "-n 0: give at least 1"),
+    (lambda s: printing.sample(s, "wide", dropped_by="x"), "--dropped-by needs a release"),
+    (lambda s: printing.sample(s, "sums", n=0), "-n 0: give at least 1"),
     (lambda s: show.sql(s, "SELECT 1", form="xml"), "unknown format 'xml': known: table, json"),
     (lambda s: show.sql(s, "@pas_rate"), "no query @pas_rate: try @pass_rate"),
     (lambda s: show.sql(s, "SELECT stats FROM wide"), "stats.*`factory show wide`"),
@@ -227,3 +229,65 @@ def test_audits_find_what_they_are_for(tmp_path: Path) -> None:
     assert {a.title for a in show.audit(store)} == {
         "@audit_orphans", "@audit_rewards", "@audit_releases", "@audit_decisions"
     }  # fmt: skip
+
+
+# ---- one trace on a terminal
+
+
+def test_a_trace_is_shown_by_the_beginning_of_its_key(store: Store) -> None:
+    rows = json.loads(printing.sample(store, "sums", n=1, dropped_by="readable", form="json"))
+    key = rows[0]["trace_id"]
+    text = show.show(store, key[:8])
+    assert f"trace  {key}" in text
+    assert "sums/v1: dropped by readable" in text
+    assert text == show.show(store, key)
+    assert json.loads(show.show(store, key[:8], form="json"))[0]["trace_id"] == key
+    assert "nothing is named" in _problem(lambda: show.show(store, "f" * 32))
+
+
+def _problem(run: Callable[[], object]) -> str:
+    with pytest.raises(UsageError) as caught:
+        run()
+    return str(caught.value)
+
+
+def test_sample_takes_a_predicate_that_runs_as_user_sql(store: Store) -> None:
+    rows = json.loads(
+        printing.sample(store, "wide", n=99, where="status = 'fail' AND item = '3' --", form="json")
+    )
+    assert {(r["status"], r["item"]) for r in rows} == {("fail", "3")}
+    kept = printing.sample(store, "sums", n=99, where="status = 'fail'")
+    assert kept == "no traces\n"
+    for bad in ("nothing = 1", "true); DROP TABLE wide; --", "trace_id IN (FROM '/etc/passwd')"):
+        assert _problem(lambda bad=bad: printing.sample(store, "wide", where=bad))
+
+
+def test_colours_are_ours_alone_and_long_texts_are_whole_where_asked(tmp_path: Path) -> None:
+    store = made.make_store(tmp_path / "data")
+    hostile = "\x1b[31m\x1b]0;title\x07 \u202egnp \x9b2J <think>" + "long " * 2000 + "\\boxed{4}"
+    trace = made.trace(made.prompts()[1], 9, hostile)
+    store.table("traces").add(pl.DataFrame([trace.row("r")]))
+    for colour in (False, True):
+        for full in (False, True):
+            text = printing.print_traces(
+                store_built(store), [trace.trace_id], full=full, colour=colour
+            )
+            ours = re.sub("\x1b\\[[0-9;]*m", "", text) if colour else text
+            assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", ours)
+            assert ("characters …]" in text) is not full
+    key = next(k for k, mixed in mixed_of(store).items() if mixed)
+    painted = printing.print_traces(store, [key], full=True, colour=True)
+    assert "\x1b[" in painted
+    plain = printing.print_traces(store, [key], full=True)
+    assert re.sub("\x1b\\[[0-9;]*m", "", painted) == plain
+
+
+def store_built(store: Store) -> Store:
+    build.ensure(store)
+    return store
+
+
+def mixed_of(store: Store) -> dict[str, bool]:
+    with build.connect(store) as con:
+        rows = con.execute("SELECT trace_id, language_consistency < 1 FROM wide").fetchall()
+    return {k: bool(mixed) for k, mixed in rows}

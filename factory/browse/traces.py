@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from catalogs.marks import halves
 from factory.browse.database import Database
-from factory.browse.marks import halves
 from factory.browse.view import NULL, PAGE_ROWS, TITLES, View, facet_sql, facets_of
 from factory.errors import UsageError
 from factory.records.text import trace_text

@@ -137,6 +137,11 @@ def out(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def in_colour() -> bool:
+    """Tell whether standard output takes colours: a terminal, and NO_COLOR is not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def note(text: str) -> None:
     """Print one line to standard error."""
     if text:

@@ -292,7 +292,7 @@ def _ls(p: argparse.ArgumentParser) -> None:
 
 
 def _show(p: argparse.ArgumentParser) -> None:
-    p.add_argument("name", metavar="NAME", help="release, table, run or @query")
+    p.add_argument("name", metavar="NAME", help="release, table, run, @query, or a trace")
     _store(p)
     _form(p)
     p.set_defaults(run="factory.cli.query:show")
@@ -302,6 +302,8 @@ def _sample(p: argparse.ArgumentParser) -> None:
     p.add_argument("name", metavar="NAME", help="release, release/version, or wide")
     p.add_argument("-n", type=int, default=3, help="how many (default: 3)")
     p.add_argument("--dropped-by", metavar="FILTER", help="show traces that this filter dropped")
+    p.add_argument("--where", metavar="SQL", help="of those for which this predicate holds")
+    p.add_argument("--full", action="store_true", help="print long texts whole")
     p.add_argument("--seed", type=int, default=0, help="which ones")
     _store(p)
     _form(p)
@@ -428,7 +430,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("report", "write the HTML report of a release", _report),
     ("sql", "query the catalog", _sql),
     ("ls", "list releases, tables and named queries", _ls),
-    ("show", "describe a release, table, run or query", _show),
+    ("show", "describe a release, table, run, trace or query", _show),
     ("sample", "print some traces of a release, or that a filter dropped", _sample),
     ("diff", "say what changed between two releases, and why", _diff),
     ("browse", "look at traces, releases and runs in the web browser", _browse),

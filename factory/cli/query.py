@@ -6,7 +6,8 @@ import sys
 from argparse import Namespace
 
 from catalogs import show as catalog
-from factory.cli.common import note, out, store_of
+from catalogs.printing import sample as print_sample
+from factory.cli.common import in_colour, note, out, store_of
 from factory.rows.answers import printable
 
 
@@ -28,19 +29,22 @@ def ls(args: Namespace) -> int:
 
 def show(args: Namespace) -> int:
     """``factory show NAME``."""
-    out(catalog.show(store_of(args), args.name, form=args.form))
+    out(catalog.show(store_of(args), args.name, form=args.form, colour=in_colour()))
     return 0
 
 
 def sample(args: Namespace) -> int:
     """``factory sample NAME``."""
     out(
-        catalog.sample(
+        print_sample(
             store_of(args),
             args.name,
             n=args.n,
             dropped_by=args.dropped_by,
+            where=args.where,
             seed=args.seed,
+            full=args.full,
+            colour=in_colour(),
             form=args.form,
         )
     )
