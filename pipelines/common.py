@@ -342,9 +342,9 @@ def _with_context(what: ModelOf, out: Path) -> str:
 
 def run_grpo(
     section: dict[str, Any], *, base: str, out: Path, pairs: Sequence[Pair], store: Store,
-    engines: Engines, launch: Launch | None, seed: int,
+    engines: Engines, launch: Launch | None, seed: int, restart: bool = False,
 ) -> Path:  # fmt: skip
-    """Train with GRPO, here or by the launcher of the recipe."""
+    """Train with GRPO, here or by the launcher of the recipe; ``restart`` as in ``grpo``."""
     from distill.grpo import GrpoConfig, grpo
 
     config = GrpoConfig.make({**section, "base": base, "out": out, "seed": seed}, where=out.name)
@@ -355,20 +355,22 @@ def run_grpo(
             engines.close()
             prompts = out.parent / f"{out.name}-prompts.jsonl"
             write_pairs(pairs, prompts)
-            launch_distill(launch, ["grpo", str(path), "--prompts", str(prompts), "--store",
-                             str(store.root)])  # fmt: skip
+            command = ["grpo", str(path), "--prompts", str(prompts), "--store", str(store.root)]
+            launch_distill(launch, command + ["--restart"] * restart)
         else:
             if engines.on_gpu:
                 engines.close()
-            grpo(config, pairs, store, say=say, lend=lambda: engines.lent(base))
+            grpo(
+                config, pairs, store, say=say, lend=lambda: engines.lent(base), restart=restart
+            )  # fmt: skip
     return out
 
 
 def run_sft(
     *, student: str, data: Path, base: str, out: Path, seed: int, launch: Launch | None,
-    engines: Engines, overrides: Sequence[str] = (),
+    engines: Engines, overrides: Sequence[str] = (), restart: bool = False,
 ) -> Path:  # fmt: skip
-    """Train with SFT, here or by the launcher of the recipe."""
+    """Train with SFT, here or by the launcher of the recipe; ``restart`` as in ``sft``."""
     from distill.sft import SftConfig, sft
 
     config = SftConfig(
@@ -380,10 +382,10 @@ def run_sft(
             engines.close()
         if launch:
             command = ["sft", student, str(data), "--out", str(out), "--base", base]
-            command += ["--seed", str(seed)]
+            command += ["--seed", str(seed), *["--restart"] * restart]
             launch_distill(launch, command + [w for a in overrides for w in ("--set", a)])
         else:
-            sft(config, say=say)
+            sft(config, say=say, restart=restart)
     return out
 
 

@@ -116,12 +116,15 @@ def side_by_side(args: argparse.Namespace, recipe: Recipe, seeds: list[int]) -> 
     say(f"{len(seeds)} seeds, {args.lanes} lanes: {time.monotonic() - began:.0f} s in this run")
 
 
-def one_process(recipe: Recipe, only: tuple[str, ...], student: str | None) -> None:
+def one_process(
+    recipe: Recipe, only: tuple[str, ...], student: str | None, *, restart: bool
+) -> None:  # fmt: skip
     """Run stages here, and note what they took."""
     from distill.runs import cpu_s
+    from pipelines.r1_stages import Stages
 
     began = time.time()
-    main(recipe, only=only, student=student)
+    main(recipe, only=only, student=student, stages=Stages(recipe, restart=restart))
     row = {"stages": only, "student": student, "began": round(began, 1),
            "ended": round(time.time(), 1), "cpu_s": round(cpu_s(), 1)}  # fmt: skip
     with (folder_of(recipe) / "jobs.jsonl").open("a", encoding="utf-8") as file:
@@ -155,6 +158,7 @@ def arguments() -> argparse.Namespace:
         choices=("program", "rank", "save"),
         help="what is killed: the program, one rank, the program while it saves",
     )
+    parser.add_argument("--restart", action="store_true", help="stopped trainings begin anew")
     parser.add_argument("--seeds", metavar="N,…", help="several seeds and a table over them")
     parser.add_argument("--lanes", type=int, default=1, metavar="N", help="processes side by side")
     return parser.parse_args()
@@ -173,6 +177,7 @@ def rehearsal(args: argparse.Namespace, recipe: Recipe, only: tuple[str, ...]) -
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from pipelines.r1_memory import memory_lines, refusals
     from pipelines.r1_plan import plan_lines
 
     recipe = Recipe.load(args.recipe, overrides=args.overrides)
@@ -191,14 +196,18 @@ def run(args: argparse.Namespace) -> int:
     if args.rehearse:
         return rehearsal(args, recipe, only)
     if args.plan:
-        for line in plan_lines(recipe, only):
+        for line in (*memory_lines(recipe, only), *plan_lines(recipe, only)):
             say(line)
+        if stray := refusals(recipe, only):
+            raise UsageError(f"the recipe does not fit: {'; '.join(stray)}", "nothing was started")
+    elif args.restart and (seeds or args.lanes > 1):
+        raise UsageError("--restart with several jobs", "name the seed and the stages: --only")
     elif args.only:
-        one_process(recipe, only, args.student)
+        one_process(recipe, only, args.student, restart=args.restart)
     elif seeds or args.lanes > 1:
         side_by_side(args, recipe, seeds or [recipe.seed])
     else:
-        one_process(recipe, only, args.student)
+        one_process(recipe, only, args.student, restart=args.restart)
     return 0
 
 

@@ -29,9 +29,11 @@ class Stages:
 
     Args:
         recipe: of a scale.
+        restart: a training that was stopped begins anew; what is finished stays.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, *, restart: bool = False) -> None:
+        self.restart = restart
         self.device = prepare_environment()
         self.recipe, self.folder = recipe, folder_of(recipe)
         self.store = Store(recipe.store)
@@ -67,7 +69,7 @@ class Stages:
         return run_grpo(
             section, base=start, out=self.folder / name, pairs=self.prompts("rl"),
             store=self.store, engines=self.engines, launch=self.recipe.launch,
-            seed=self.recipe.seed,
+            seed=self.recipe.seed, restart=self.restart,
         )  # fmt: skip
 
     def fine_tune(self, name: str, how: SftOf | StudentOf, base: str, rows: Path) -> None:
@@ -75,6 +77,7 @@ class Stages:
         run_sft(
             student=how.student, overrides=how.overrides, base=base, seed=self.recipe.seed,
             data=rows, out=self.folder / name, launch=self.recipe.launch, engines=self.engines,
+            restart=self.restart,
         )  # fmt: skip
 
     def make_cold_start(self, model: str) -> None:

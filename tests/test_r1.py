@@ -314,3 +314,26 @@ def test_vllm_can_look_at_every_object_of_a_process_that_used_numba() -> None:
         hide_dict_of_llvmlite()
         assert vars(ffi.lib).get("kernel") is None, "as vLLM's dispatcher of kernels asks"
         assert callable(ffi.lib.LLVMPY_GetVersionInfo)
+
+
+def test_restart_reaches_the_trainers_of_a_recipe_and_no_lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distill.launch import Launch
+    from pipelines import common, r1
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(common, "launch_distill", lambda _, words: asked.append(list(words)))
+    how: dict[str, Any] = {"seed": 0, "engines": common.Engines(), "launch": Launch()}
+    common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b", out=tmp_path / "s",
+                   restart=True, **how)  # fmt: skip
+    common.run_grpo({"preset": "r1_zero", "per_device": 1}, base="b", out=tmp_path / "g",
+                    pairs=[_problem(1)], store=Store(tmp_path / "data"), restart=True,
+                    **how)  # fmt: skip
+    common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b", out=tmp_path / "t",
+                   **how)  # fmt: skip
+    assert ["--restart" in words for words in asked] == [True, True, False]
+    monkeypatch.setattr("sys.argv", ["r1", str(RECIPES / "miniature.yaml"), "--restart",
+                                     "--lanes", "2"])  # fmt: skip
+    with pytest.raises(UsageError, match="--restart with several jobs"):
+        r1.run(r1.arguments())

@@ -1,0 +1,241 @@
+"""What a stage needs in memory and on disk, from a model's shape: for plans, before anything runs.
+
+A training holds weights, gradients, two moments of Adam, what the backward pass needs of the
+forward pass, and a tile of the logits; FSDP divides the first three by the processes and gathers a
+layer at a time. With gradient checkpointing one input per layer is kept, and one layer's inside.
+Sampling holds bf16 weights and a cache of keys and values. What libraries take for themselves (the
+CUDA context, NCCL, kernels: 1 to 3 GiB) is ``LIBRARIES``. Computed, not yet
+compared with measured peaks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from distill.student import Lora
+
+GIB = float(1 << 30)
+LIBRARIES = 3.0
+"""GiB of a GPU that no plan may fill."""
+_TILE = 32_768
+"""Logits are computed for so many words of the vocabulary at once (trl 1.16)."""
+
+# Layers, hidden, inside the MLP, heads, heads of keys, size of a head, vocabulary, tied head.
+_SHAPES = {
+    r"qwen2\.5.*-0\.5b": (24, 896, 4864, 14, 2, 64, 151_936, True),
+    r"qwen2\.5.*-1\.5b": (28, 1536, 8960, 12, 2, 128, 151_936, True),
+    r"qwen2\.5.*-3b": (36, 2048, 11_008, 16, 2, 128, 151_936, True),
+    r"qwen2\.5.*-7b": (28, 3584, 18_944, 28, 4, 128, 152_064, False),
+    r"qwen2\.5.*-14b": (48, 5120, 13_824, 40, 8, 128, 152_064, False),
+    r"qwen2\.5.*-32b": (64, 5120, 27_648, 40, 8, 128, 152_064, False),
+    r"qwen2\.5.*-72b": (80, 8192, 29_568, 64, 8, 128, 152_064, False),
+    r"llama-3.*-8b": (32, 4096, 14_336, 32, 8, 128, 128_256, False),
+    r"llama-3.*-70b": (80, 8192, 28_672, 64, 8, 128, 128_256, False),
+    r"smollm2-135m": (30, 576, 1536, 9, 3, 64, 49_152, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The numbers of a dense decoder that decide about memory."""
+
+    layers: int
+    hidden: int
+    inside: int
+    heads: int
+    key_heads: int
+    head: int
+    vocabulary: int
+    is_tied: bool
+
+    @property
+    def layer(self) -> int:
+        """Weights of a layer."""
+        queries, keys = self.heads * self.head, self.key_heads * self.head
+        return self.hidden * (2 * queries + 2 * keys + 3 * self.inside + 2)
+
+    @property
+    def embedding(self) -> int:
+        """Weights of the embedding; the output head has as many, unless it is the same."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def n(self) -> int:
+        """Weights of the model, in all.
+
+        >>> round(shape_of("Qwen/Qwen2.5-7B").n / 1e9, 1)
+        7.6
+        """
+        return self.layers * self.layer + self.embedding * (1 if self.is_tied else 2)
+
+    def adapters(self, lora: Lora) -> int:
+        """Weights of adapters on all linear layers."""
+        queries, keys = self.heads * self.head, self.key_heads * self.head
+        sides = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
+        return self.layers * lora.r * (sides + 3 * (self.hidden + self.inside))
+
+    @property
+    def cache(self) -> int:
+        """Bytes of a token's keys and values in bf16."""
+        return 4 * self.layers * self.key_heads * self.head
+
+
+def shape_of(model: str) -> Shape | None:
+    """Return a model's shape: of its folder, or by its name; None where it is not known.
+
+    Nothing is fetched. A mixture of experts is not known: its layers are of another form.
+    """
+    config = Path(model) / "config.json"
+    if config.is_file():
+        return _of_config(json.loads(config.read_text(encoding="utf-8")))
+    name = model.lower().partition("@")[0]
+    found = next((s for pattern, s in _SHAPES.items() if re.search(pattern, name)), None)
+    return Shape(*found) if found else None
+
+
+def _of_config(config: Mapping[str, Any]) -> Shape | None:
+    if any("expert" in key for key in config):
+        return None
+    try:
+        heads = int(config["num_attention_heads"])
+        key_heads = int(config.get("num_key_value_heads") or heads)
+        return Shape(
+            int(config["num_hidden_layers"]), int(config["hidden_size"]),
+            int(config["intermediate_size"]), heads, key_heads,
+            int(config.get("head_dim") or config["hidden_size"] // heads),
+            int(config["vocab_size"]), bool(config.get("tie_word_embeddings", False)),
+        )  # fmt: skip
+    except KeyError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """GiB of one device, by what holds them; ``disk`` is of all devices together."""
+
+    weights: float = 0.0
+    gradients: float = 0.0
+    optimiser: float = 0.0
+    activations: float = 0.0
+    reference: float = 0.0
+    cache: float = 0.0
+    disk: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """GiB of the device, without what libraries take."""
+        parts: list[float] = [getattr(self, f.name) for f in fields(self) if f.name != "disk"]
+        return sum(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How a model is trained, as far as memory goes.
+
+    Attributes:
+        processes: that train together.
+        shards: over how many of them weights are divided: 1 under DDP.
+        tokens: of one forward pass of one process.
+        dtype_bytes: of a weight: 4 or 2.
+        is_bf16: whether products are computed in bf16.
+        is_checkpointed: whether layers are computed again in the backward pass.
+        lora: adapters over frozen weights; None trains all.
+        has_reference: whether a second, frozen model is held (GRPO with a KL term, no adapters).
+        kept: checkpoints on disk.
+    """
+
+    processes: int = 1
+    shards: int = 1
+    tokens: int
+    dtype_bytes: int = 4
+    is_bf16: bool = True
+    is_checkpointed: bool = True
+    lora: Lora | None = None
+    has_reference: bool = False
+    kept: int = 2
+
+
+def training(shape: Shape, how: Training) -> Memory:
+    """Return the memory of a training.
+
+    >>> qwen = shape_of("Qwen/Qwen2.5-7B")
+    >>> whole = training(qwen, Training(tokens=16_384))
+    >>> round(whole.gradients + whole.optimiser)
+    85
+    >>> training(qwen, Training(tokens=16_384, processes=8, shards=8)).total < 75
+    True
+    """
+    trained = shape.n if how.lora is None else shape.adapters(how.lora)
+    frozen = 0 if how.lora is None else shape.n * how.dtype_bytes
+    # Adapters are kept in fp32.
+    # DDP's buckets hold gradients a second time.
+    buckets = 2 if how.processes > 1 and how.shards == 1 else 1
+    own = trained * (how.dtype_bytes if how.lora is None else 4)
+    weights = (frozen + own) / how.shards + _gathered(shape, how)
+    saved = trained * 12 + (shape.n * how.dtype_bytes if how.has_reference else 0)
+    return Memory(
+        weights=weights / GIB,
+        gradients=buckets * trained * 4 / how.shards / GIB,
+        optimiser=trained * 8 / how.shards / GIB,
+        activations=_activations(shape, how) / GIB,
+        reference=shape.n * how.dtype_bytes / how.shards / GIB if how.has_reference else 0.0,
+        disk=(how.kept * saved + shape.n * how.dtype_bytes) / GIB,
+    )
+
+
+def _gathered(shape: Shape, how: Training) -> float:
+    """Return bytes of weights in a second form: bf16 copies, or what FSDP gathers at a time."""
+    if how.shards > 1:
+        # Two layers and the embedding in bf16; the head in fp32, with its gradient.
+        return 2 * 2 * shape.layer + 2 * shape.embedding + 2 * 4 * shape.embedding
+    # Autocast keeps a bf16 copy of each fp32 matrix until the pass ends; recomputed layers do not.
+    copies = shape.layers * shape.layer if how.is_bf16 and how.dtype_bytes == 4 else 0
+    return 2 * copies
+
+
+def _activations(shape: Shape, how: Training) -> float:
+    small = 2 if how.is_bf16 else 4
+    # Beside fp32 weights the sum that runs through the layers stays fp32 under autocast.
+    stream = 2 if how.shards > 1 or how.dtype_bytes == 2 else 4
+    queries, keys = shape.heads * shape.head, shape.key_heads * shape.head
+    # Of a layer: inputs of both norms and what they make of them, queries and keys before and after
+    # rotation, values, attention's result; gate, its activation, up, and their product.
+    inside = stream * 6 * shape.hidden
+    inside += small * (2 * shape.hidden + 4 * queries + 4 * keys + 4 * shape.inside)
+    # Gradients of the widest part while it is gone through.
+    moving = small * 2 * shape.inside + stream * 2 * shape.hidden
+    kept = shape.layers * stream * shape.hidden if how.is_checkpointed else shape.layers * inside
+    layer = inside + moving if how.is_checkpointed else moving
+    tile = min(shape.vocabulary, _TILE) * (small + 4) + 3 * stream * shape.hidden
+    return how.tokens * (kept + max(layer, tile))
+
+
+def sampling(
+    shape: Shape, *, longest: int, share: float, device_gib: float, parallel: int = 1
+) -> Memory:
+    """Return the memory of an engine on one device: bf16 weights, and a cache that fills its share.
+
+    Args:
+        shape: of the model.
+        longest: tokens of the longest prompt and completion; the cache must hold one such.
+        share: of the device's memory that the engine may take.
+        device_gib: memory of the device.
+        parallel: devices that the model is divided over.
+    """
+    weights = 2 * shape.n / parallel / GIB
+    # Activations of a prefill and captured graphs.
+    left = share * device_gib - weights - 2.0
+    return Memory(weights=weights, cache=max(left, shape.cache * longest / parallel / GIB))
+
+
+def fits_engine(
+    shape: Shape, *, longest: int, share: float, device_gib: float, parallel: int = 1
+) -> bool:
+    """Tell whether an engine's share holds its weights and one longest sequence."""
+    needed = sampling(shape, longest=longest, share=share, device_gib=device_gib, parallel=parallel)
+    return needed.total + 2.0 <= share * device_gib + 0.01

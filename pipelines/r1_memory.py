@@ -1,0 +1,147 @@
+"""What each stage of a recipe needs in memory and on disk, held against the recipe's devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from distill.grpo import GrpoConfig, trl_values
+from distill.memory import LIBRARIES, Memory, Shape, Training, fits_engine, shape_of, training
+from distill.student import load_student
+
+_ACTIVATIONS = "lower per_device or the lengths (max_length, length_caps)"
+_STATE = "divide the weights (launch.file: fsdp2-sharded, more processes), or train adapters (lora)"
+_SHARE = "sleep the engine (trl.vllm_enable_sleep_mode), or lower trl.vllm_gpu_memory_utilization"
+_ENGINE = "raise the engine's share of the device or tensor_parallel_size, or shorten the answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A training stage on one device.
+
+    Attributes:
+        stage: name, and of which student.
+        memory: by what holds it.
+        engine: GiB of vLLM beside the trainer at the worst moment.
+        peak: GiB in all at the worst moment, libraries included.
+        change: what to change where it does not fit; None: it fits.
+    """
+
+    stage: str
+    memory: Memory
+    engine: float
+    peak: float
+    change: str | None
+
+
+def needs(recipe: Any, only: tuple[str, ...]) -> Iterator[Need]:
+    """Yield what the trainings of a recipe need; those of models of unknown shape are left out.
+
+    Args:
+        recipe: of a scale, with ``plan.gpu_gib``.
+        only: stages.
+    """
+    base = shape_of(recipe.base.model or "")
+    if base is not None:
+        for stage in ("zero", "control", "zero_language", "reasoning"):
+            if stage in only:
+                section = recipe.reasoning if stage == "reasoning" else recipe.zero
+                yield _grpo(recipe, stage, section, base)
+        for stage in ("sft1", "sft2"):
+            if stage in only:
+                yield _sft(recipe, stage, getattr(recipe, stage), base)
+    for name, student in recipe.students.items():
+        shape = shape_of(student.base.model or "")
+        if shape is None:
+            continue
+        if "distill" in only:
+            yield _sft(recipe, f"distill {name}", student, shape)
+        if "direct_rl" in only:
+            yield _grpo(recipe, f"direct_rl {name}", recipe.direct_rl.grpo, shape)
+
+
+def _processes(recipe: Any) -> tuple[int, int]:
+    """Return how many train together, and over how many of them weights are divided."""
+    if recipe.launch is None:
+        return 1, 1
+    n = int(recipe.launch.processes)
+    return n, n if "fsdp" in recipe.launch.file else 1
+
+
+def _bytes(dtype: str) -> int:
+    return 2 if dtype in ("bfloat16", "float16") else 4
+
+
+def _sft(recipe: Any, stage: str, how: Any, shape: Shape) -> Need:
+    student = load_student(how.student, overrides=how.overrides, base="plan")
+    processes, shards = _processes(recipe)
+    at_once = int(student.trl.get("per_device_train_batch_size", 8))
+    memory = training(shape, Training(
+        processes=processes, shards=shards, tokens=at_once * student.max_length,
+        dtype_bytes=_bytes(student.dtype), lora=student.lora,
+    ))  # fmt: skip
+    peak = memory.total + LIBRARIES
+    return Need(stage, memory, 0.0, peak, _change(recipe, memory, peak))
+
+
+def _grpo(recipe: Any, stage: str, section: dict[str, Any], shape: Shape) -> Need:
+    config = GrpoConfig.make({**section, "base": "plan", "out": "plan"}, where=stage)
+    values = trl_values(config)
+    processes, shards = _processes(recipe)
+    memory = training(shape, Training(
+        processes=processes, shards=shards, tokens=config.per_device * config.longest,
+        dtype_bytes=_bytes(config.dtype), lora=config.lora,
+        has_reference=config.lora is None and float(values.get("beta", 0.0)) > 0,
+    ))  # fmt: skip
+    share = float(values.get("vllm_gpu_memory_utilization", 0.3))
+    parallel = int(values.get("vllm_tensor_parallel_size", 1))
+    engine, device = share * recipe.plan.gpu_gib, recipe.plan.gpu_gib
+    peak = memory.total + engine + LIBRARIES
+    if values.get("vllm_enable_sleep_mode"):
+        # Asleep while the weights are trained; awake beside what stays between two updates.
+        resting = memory.weights + memory.optimiser + memory.reference
+        peak = max(memory.total, resting + engine) + LIBRARIES
+    change = _change(recipe, memory, peak)
+    if change is None and not fits_engine(
+        shape, longest=config.longest, share=share, device_gib=device, parallel=parallel
+    ):
+        change = _ENGINE
+    if change is not None and memory.total + LIBRARIES <= device < peak:
+        change = _SHARE
+    return Need(stage, memory, engine, peak, change)
+
+
+def _change(recipe: Any, memory: Memory, peak: float) -> str | None:
+    if peak <= recipe.plan.gpu_gib:
+        return None
+    return _ACTIVATIONS if memory.activations > memory.total / 2 else _STATE
+
+
+def memory_lines(recipe: Any, only: tuple[str, ...]) -> Iterator[str]:
+    """Yield the table of memory; nothing where the recipe does not say what its devices have."""
+    if recipe.plan.gpu_gib is None:
+        return
+    yield (
+        f"GiB of one device (it has {recipe.plan.gpu_gib:g}); disk of the stage, its model and "
+        "checkpoints together"
+    )
+    names = ("weights", "gradients", "optimiser", "activations", "reference")
+    yield f"{'stage':22} {' '.join(f'{n:>11}' for n in names)} {'vLLM':>7} {'peak':>7} {'disk':>7}"
+    for need in needs(recipe, only):
+        parts = " ".join(f"{getattr(need.memory, n):11,.1f}" for n in names)
+        fit = "" if need.change is None else "  does not fit"
+        yield (
+            f"{need.stage:22} {parts} {need.engine:7,.1f} {need.peak:7,.1f} "
+            f"{need.memory.disk:7,.0f}{fit}"
+        )
+
+
+def refusals(recipe: Any, only: tuple[str, ...]) -> list[str]:
+    """Return the stages that do not fit, each with what to change."""
+    if recipe.plan.gpu_gib is None:
+        return []
+    return [
+        f"{n.stage} needs {n.peak:.0f} of {recipe.plan.gpu_gib:g} GiB: {n.change}"
+        for n in needs(recipe, only) if n.change is not None
+    ]  # fmt: skip

@@ -1,0 +1,117 @@
+"""Plans of memory: what fits, what does not, and what to change; sizes that are known elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.memory import Memory, Training, fits_engine, sampling, shape_of, training
+from distill.student import Lora
+from factory.errors import UsageError
+from pipelines import r1
+from pipelines.r1_memory import memory_lines, needs, refusals
+from pipelines.r1_recipe import STAGES, Recipe
+
+RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
+
+
+# Weights as their makers print them, in thousand millions.
+@pytest.mark.parametrize(
+    ("model", "n"),
+    [
+        ("Qwen/Qwen2.5-0.5B", 0.49), ("Qwen/Qwen2.5-Math-1.5B", 1.54), ("Qwen/Qwen2.5-7B", 7.61),
+        ("Qwen/Qwen2.5-14B", 14.7), ("Qwen/Qwen2.5-32B@abc", 32.5), ("Qwen/Qwen2.5-72B", 72.7),
+        ("meta-llama/Llama-3.1-8B", 8.03), ("meta-llama/Llama-3.3-70B-Instruct", 70.6),
+    ],
+)  # fmt: skip
+def test_a_shape_has_the_weights_that_its_makers_print(model: str, n: float) -> None:
+    shape = shape_of(model)
+    assert shape is not None
+    assert shape.n / 1e9 == pytest.approx(n, rel=0.015)
+
+
+def test_a_folders_own_configuration_is_read_and_experts_are_not_guessed(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(
+        '{"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "vocab_size": 100,'
+        ' "num_attention_heads": 4, "tie_word_embeddings": true}'
+    )
+    shape = shape_of(str(tmp_path))
+    assert shape is not None
+    assert (shape.key_heads, shape.head, shape.n) == (
+        4,
+        16,
+        2 * (64 * (4 * 64 + 3 * 128 + 2)) + 6400,
+    )
+    config.write_text('{"num_local_experts": 8, "num_hidden_layers": 2}')
+    assert shape_of(str(tmp_path)) is None
+    assert shape_of("own/thing") is None
+
+
+def of_7b(**how: Any) -> Memory:
+    shape = shape_of("Qwen/Qwen2.5-7B")
+    assert shape is not None
+    return training(shape, Training(tokens=8192, **how))
+
+
+def test_sixteen_bytes_a_weight_are_divided_and_adapters_need_few() -> None:
+    alone, divided = of_7b(), of_7b(processes=8, shards=8)
+    state = alone.gradients + alone.optimiser
+    assert state == pytest.approx(12 * 7.62e9 / 2**30, rel=0.01)
+    assert divided.gradients + divided.optimiser == pytest.approx(state / 8)
+    # DDP holds gradients twice: once in its buckets.
+    assert of_7b(processes=8).gradients == pytest.approx(2 * alone.gradients)
+    adapters = of_7b(dtype_bytes=2, lora=Lora(r=64, alpha=128))
+    assert adapters.weights + adapters.gradients + adapters.optimiser < 20
+    with_reference = of_7b(processes=8, shards=8, has_reference=True)
+    assert with_reference.reference == pytest.approx(4 * 7.62e9 / 2**30 / 8, rel=0.01)
+    assert of_7b(is_checkpointed=False).activations > 5 * alone.activations
+
+
+def test_an_engine_must_hold_one_longest_sequence() -> None:
+    llama = shape_of("meta-llama/Llama-3.1-8B")
+    assert llama is not None
+    # 131,072 tokens of 128 KiB are 16 GiB: more than .35 of 80 GiB leaves beside the weights.
+    assert not fits_engine(llama, longest=131_072, share=0.35, device_gib=80)
+    assert fits_engine(llama, longest=16_384, share=0.35, device_gib=80)
+    found = sampling(llama, longest=131_072, share=0.9, device_gib=80)
+    assert found.weights == pytest.approx(15.0, abs=0.1)
+    assert found.cache > 16
+
+
+@pytest.mark.parametrize("scale", ["one-gpu", "node", "cluster"])
+def test_every_training_of_a_shipped_recipe_fits(scale: str) -> None:
+    recipe = Recipe.load(RECIPES / f"{scale}.yaml")
+    assert refusals(recipe, STAGES) == []
+    named = {need.stage.split()[0] for need in needs(recipe, STAGES)}
+    assert named == {"zero", "control", "zero_language", "sft1", "reasoning", "sft2", "distill",
+                     "direct_rl"}  # fmt: skip
+    lines = list(memory_lines(recipe, STAGES))
+    assert lines[0].startswith("GiB of one device (it has 80)")
+
+
+@pytest.mark.parametrize(
+    ("scale", "override", "says"),
+    [
+        ("node", "launch.file=ddp", "fsdp2-sharded"),
+        ("node", "zero.per_device=64", "lower per_device"),
+        ("node", "plan.gpu_gib=24", "zero needs"),
+        ("one-gpu", "zero.trl.vllm_gpu_memory_utilization=0.1", "raise the engine's share"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_to_change(
+    scale: str, override: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(RECIPES / f"{scale}.yaml")
+    monkeypatch.setattr(sys, "argv", ["r1", path, "--plan", "--set", override])
+    with pytest.raises(UsageError, match=says):
+        r1.run(r1.arguments())
+
+
+def test_a_recipe_without_a_devices_memory_is_not_held_against_it() -> None:
+    recipe = Recipe.load(RECIPES / "miniature.yaml")
+    assert list(memory_lines(recipe, STAGES)) == []
+    assert refusals(recipe, STAGES) == []
