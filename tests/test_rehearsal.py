@@ -224,7 +224,7 @@ def test_one_gpu_is_rehearsed_on_two_sharded_ranks_through_a_kill(tmp_path: Path
     command = [
         sys.executable, "-m", "pipelines.r1", str(RECIPES / "one-gpu.yaml"), "--rehearse",
         "--launch", "fsdp2-sharded", "--only", "zero,cold_start,sft1,evaluate", "--kill", "dev1",
-        "--set", f"store={tmp_path}/data", "--set", "students={}",
+        "--set", f"store={tmp_path}/data",
     ]  # fmt: skip
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
