@@ -168,7 +168,7 @@ def test_pages_forbid_what_they_do_not_need(client: TestClient) -> None:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, list[str]]]:
     """A store in which every text that somebody else writes is hostile."""
     store = Store(tmp_path_factory.mktemp("hostile") / "data")
-    traces = []
+    rows: dict[str, list[dict[str, Any]]] = {}
     for i, text in enumerate(t.encode("utf-16", "surrogatepass").decode("utf-16") for t in HOSTILE):
         prompt = Prompt.of(f"{i} {text}")
         source = PromptSource(
@@ -176,14 +176,16 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClie
             verifier="math", domain=text[:200],
         )  # fmt: skip
         trace = made.trace(prompt, 0, f"{text}</think>{text}", model=text[:200])
-        traces.append(trace.trace_id)
-        store.table("prompts").add(pl.DataFrame([prompt.row("r")]))
-        store.table("prompt_sources").add(pl.DataFrame([source.row("r")]))
-        store.table("traces").add(pl.DataFrame([trace.row("r")]))
         verdict = Verdict.failed(text[:200], decided_by=text[:100], extracted=text)
-        store.table("verdicts.math@1").add(
-            pl.DataFrame([made.verdict_row(trace.trace_id, text, verdict)])
-        )
+        for table, row in (
+            ("prompts", prompt.row("r")), ("prompt_sources", source.row("r")),
+            ("traces", trace.row("r")),
+            ("verdicts.math@1", made.verdict_row(trace.trace_id, text, verdict)),
+        ):  # fmt: skip
+            rows.setdefault(table, []).append(row)
+    for table, found in rows.items():
+        store.table(table).add(pl.DataFrame(found, infer_schema_length=None))
+    traces = [row["trace_id"] for row in rows["traces"]]
     folder = store.root / "releases" / "bad" / "v1"
     folder.mkdir(parents=True)
     pl.DataFrame({"trace_id": traces}).write_parquet(folder / "part-0.parquet")
