@@ -40,7 +40,7 @@ def recipes() -> str:
     from distill.recipes import kinds as of_distill
     from factory.cli.recipe import kinds as of_factory
     from factory.cli.recipe import reference
-    from factory.engines import ray, replay, vllm
+    from factory.engines import openai, ray, replay, vllm
     from factory.engines.openai.settings import Settings
     from factory.sources import files, hub, procedural
     from pipelines import curate_traces, filter_effects, quickstart, r1_recipe
@@ -55,8 +55,8 @@ def recipes() -> str:
         parts.append(reference(f"source {name}", function.prompts))
     parts.append("## Engines: keys beside `engine.kind`\n")
     for name, engine in (
-        ("vllm", vllm.Engine), ("openai", Settings), ("ray", ray.Engine),
-        ("replay", replay.Engine),
+        ("vllm", vllm.Engine), ("openai", openai.Engine), ("openai: further keys", Settings),
+        ("ray", ray.Engine), ("replay", replay.Engine),
     ):  # fmt: skip
         parts.append(reference(f"engine {name}", engine))
     parts.append("## Scripts of `pipelines/`\n")
