@@ -127,7 +127,9 @@ def test_kills_in_every_verb_lose_and_double_nothing(tmp_path: Path) -> None:
     assert imported <= wanted
     keys = store.table("traces").keys()
     assert keys.n_unique() == len(keys)
-    assert len([t for t in texts if t not in imported]) == 8 * 4, "generated prompts"
+    made = len(texts) - len(imported)
+    assert made, "the writers beside made something"
+    assert made % 4 == 0, "prompts of a generate are there whole, or not"
     mistakes = [e for e in errors if "still writing" not in e]
     assert mistakes == [], mistakes[:3]
     print(killed)
