@@ -67,7 +67,7 @@ class Walk:
         height = 900 if width > 500 else 800
         self.context = browser.new_context(viewport={"width": width, "height": height})
         self.page = self.context.new_page()
-        self.page.set_default_timeout(8000)
+        self.page.set_default_timeout(30_000)
         self.elsewhere: list[str] = []
         self.faults: list[str] = []
         self.n_bytes = 0
