@@ -15,8 +15,17 @@ MEMORY_MIB = 2048
 SECONDS = 60.0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", hostile_files.MAKERS)
+# All of them take an hour; these stand for the rest in CI: `pytest -m bench` runs the others.
+IN_CI = ("string.json.zst", "window.jsonl.zst", "nul.jsonl", "deep.jsonl", "cut.parquet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in IN_CI else pytest.mark.bench)
+        for name in hostile_files.MAKERS
+    ],
+)
 def test_a_hostile_file_is_read_or_refused_in_bounds(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "files"
     folder.mkdir()

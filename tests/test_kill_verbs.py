@@ -1,6 +1,6 @@
 """kill -9 in the middle of every verb, two writers and a reader beside: nothing lost or doubled.
 
-``FACTORY_KILLS`` sets the number of kills (default 20); ``FACTORY_KILLS=200`` is the full run.
+``FACTORY_KILLS`` sets the number of kills (default 8); ``FACTORY_KILLS=200`` is the full run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from factory.store import Store
 from tests.helpers_verbs import Verbs
 
-N_KILLS = int(os.environ.get("FACTORY_KILLS", "20"))
+N_KILLS = int(os.environ.get("FACTORY_KILLS", "8"))
 RECIPE = "universe: {}\nfilters:\n  some: length(model) > 0\n"
 LONGEST_S = 1.5
 
