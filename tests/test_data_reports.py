@@ -398,7 +398,7 @@ HELD_BY = {
 }  # fmt: skip
 
 KNOWN = {
-    "D177": "a row group of 2.6 GB takes minutes to write; it was read, row by row, by hand",
+    "D177": "a row group of 2.6 GB takes minutes to write; it was not read again",
     "D270": "template twins are near-duplicates by default, as documented: a threshold keeps them",
     "D284": "the score readability counts lines without full stops as one sentence, so far",
 }
