@@ -90,6 +90,7 @@ class Clock:
         self.begun = time.monotonic()
         self._seconds = seconds
         self._waited = waited
+        self._most_waited = 0.0
         self.stretched = False
 
     def left(self) -> float:
@@ -98,7 +99,9 @@ class Clock:
         left = self._seconds - passed
         if left > 0:
             return left
-        left = min(left + self._waited(), MOST * self._seconds - passed)
+        # a process that has just ended says nothing any more of what it waited for
+        self._most_waited = max(self._most_waited, self._waited())
+        left = min(left + self._most_waited, MOST * self._seconds - passed)
         # what the clock was stretched to in vain may still be the machine's doing
         self.stretched = not counts_waiting() or passed >= MOST * self._seconds
         return left

@@ -207,7 +207,11 @@ class Box:
         answer: dict[str, Any] = json.loads(data or b'{"killed":"","code":-9,"cpu_s":0,"wall_s":0}')
         if "refused" in answer:
             raise BoxError(f"the box could not start a sample: {answer['refused']}")
-        answer["killed"] = "memory" if too_much else ended_by or answer["killed"]
+        # what was over before it was told to stop has ended in its own way
+        if answer["killed"] == "stopped" and ended_by:
+            answer["killed"] = ended_by
+        if too_much:
+            answer["killed"] = "memory"
         answer["stretched"] = clock.stretched
         return answer
 
