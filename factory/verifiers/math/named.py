@@ -28,12 +28,10 @@ _NAMES = {
     for index, names in enumerate(members)
     for name in names.split()
 }
-_WORD = re.compile(
-    rf"(?<![A-Za-z\\]){'(?:' + '|'.join(sorted(_NAMES, key=len, reverse=True)) + ')'}(?![A-Za-z])"
-    r"|\\(?:operatorname\s*\{\s*(?:gcd|lcm|max|min|mean|median|mode)\s*\}|gcd|max|min)(?=[^=]*=)",
-    re.IGNORECASE,
+_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}")
+_COMMAND = re.compile(
+    r"\\(?:operatorname\s*\{\s*)?(gcd|lcm|max|min|mean|median|mode)(?![A-Za-z])(?=[^=]{0,80}=)"
 )
-_HAS_NAME = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3}|\\(?:max|min|gcd|op)")
 
 
 def canonical(word: str) -> str:
@@ -48,13 +46,14 @@ def names_in(text: str) -> dict[int, frozenset[int]]:
     >>> names_in(r"\text{The minimum area} = 3") == names_in(r"\text{least area: } 4")
     True
     """
-    if _HAS_NAME.search(text) is None:
-        return {}
     found: dict[int, set[int]] = {}
-    for match in _WORD.finditer(text):
-        name = re.sub(r"[^a-z]|operatorname", "", match.group().lower())
-        group, index = _NAMES[name]
-        found.setdefault(group, set()).add(index)
+    words = _WORD.findall(text)
+    if "\\" in text and "=" in text:
+        words += _COMMAND.findall(text)
+    for word in words:
+        named = _NAMES.get(word.lower())
+        if named is not None:
+            found.setdefault(named[0], set()).add(named[1])
     return {group: frozenset(members) for group, members in found.items()}
 
 
