@@ -46,6 +46,14 @@ def _sft(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli:sft")
 
 
+def _prepare(p: argparse.ArgumentParser) -> None:
+    _training(p)
+    p.add_argument("--out", metavar="DIR", required=True,
+                   help="folder of the tokens; give it to distill sft as DATA")  # fmt: skip
+    p.add_argument("--workers", metavar="N", type=int, help="processes (default: all cores)")
+    p.set_defaults(run="distill.cli:prepare")
+
+
 def _restart(p: argparse.ArgumentParser) -> None:
     p.add_argument("--restart", action="store_true",
                    help="remove the checkpoints of a stopped run, and begin anew")  # fmt: skip
@@ -178,6 +186,7 @@ def _rating(p: argparse.ArgumentParser) -> None:
 
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
+    ("prepare", "write a release's tokens for a student once, by all cores", _prepare),
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
     ("benchmarks", "benchmarks: which run, which need a judge, how each is asked", _benchmarks),
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
@@ -198,6 +207,24 @@ def sft(args: argparse.Namespace) -> int:
     fields = ("student", "data", "base", "overrides", "max_rows", "out", "seed")
     config = SftConfig.make({name: getattr(args, name) for name in fields}, where="distill sft")
     say(str(train(config, say=say, restart=args.restart)))
+    return 0
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Run ``distill prepare``."""
+    from pathlib import Path
+
+    from distill.prepare import lines_of
+    from distill.prepare import prepare as write
+    from distill.sft import load_student
+
+    student = load_student(args.student, overrides=args.overrides, base=args.base)
+    manifest = write(
+        student, Path(args.data), Path(args.out), max_rows=args.max_rows, n_workers=args.workers,
+        say=say,
+    )  # fmt: skip
+    for line in lines_of(manifest):
+        say(line)
     return 0
 
 

@@ -92,34 +92,49 @@ def check_row(row: Row, *, tokenizer: Any, template: Template, where: str) -> Re
         out = render(tokenizer, template, messages=row.messages, completion=row.completion)
     except RenderError as error:
         raise Refused(f"{where}: {error.what}", f"template {template.name!r}") from None
-    problem = _problem(row, out, tokenizer)
+    target = out.input_ids[out.n_prompt_tokens :]
+    problem = text_problem(row.completion) or token_problem(target, tokenizer)
     if problem:
         raise Refused(f"{where}: {problem[0]}", problem[1])
+    if THINK_CLOSE in row.completion and THINK_CLOSE not in tokenizer.decode(
+        target, skip_special_tokens=True
+    ):
+        raise Refused(f"{where}: {VANISHES[0]}", VANISHES[1])
     return out
 
 
-def _problem(row: Row, out: Rendered, tokenizer: Any) -> tuple[str, str] | None:
-    text = row.completion
-    opens = text.lstrip().startswith(THINK_OPEN)
-    if opens and text.lstrip()[len(THINK_OPEN) :].lstrip().startswith(THINK_OPEN):
+# Trainers and engines decode without special tokens: rewards would never see the tag.
+VANISHES = (
+    f"{THINK_CLOSE} is a special token and vanishes when text is decoded",
+    "add the tags with AddedToken(special=False)",
+)
+
+
+def text_problem(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with a completion's text and what to do; None: nothing.
+
+    >>> text_problem("<think> no end")[0]
+    '</think> never comes'
+    """
+    head = text.lstrip()
+    opens = head.startswith(THINK_OPEN)
+    if opens and head[len(THINK_OPEN) :].lstrip().startswith(THINK_OPEN):
         return f"{THINK_OPEN} is prefilled twice", "prefill + completion must hold it once"
     if opens and THINK_CLOSE not in text:
         return f"{THINK_CLOSE} never comes", "select finished traces only"
-    if not text.strip() or len(out.input_ids) <= out.n_prompt_tokens + 1:
+    if not head:
         return "the loss mask is empty", "the completion has no text"
-    target = out.input_ids[out.n_prompt_tokens :]
+    return None
+
+
+def token_problem(target: Sequence[int], tokenizer: Any) -> tuple[str, str] | None:
+    """Return what is wrong with a completion's tokens, its end included; None: nothing."""
+    if len(target) <= 1:
+        return "the loss mask is empty", "the completion has no text"
     if target[-1] != tokenizer.eos_token_id:
         return "EOS is cut", f"{tokenizer.eos_token!r} is no single token at the end of the row"
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in target[:-1]:
         return "the tokenizer has no tokens for some of the text", "choose another base model"
-    if THINK_CLOSE in text and THINK_CLOSE not in tokenizer.decode(
-        target, skip_special_tokens=True
-    ):
-        # Trainers and engines decode without special tokens: rewards would never see the tag.
-        return (
-            f"{THINK_CLOSE} is a special token and vanishes when text is decoded",
-            "add the tags with AddedToken(special=False)",
-        )
     return None
 
 

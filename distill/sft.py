@@ -14,19 +14,28 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from distill.devices import has_cuda, settle, trl_settings, world
 from distill.launch import wrapper_of
-from distill.preflight import Preflight, Row, preflight
+from distill.preflight import Preflight, preflight
+from distill.prepare import data_digests, lines_of, prepare, usable, wait_for, wanted_of
 from distill.runs import cpu_s, file_digest, finished, write_run
-from distill.student import SftConfig, Student, load_student, local_folder, peft_config
-from distill.templates import Template, adopt, template_for
+from distill.student import (
+    SftConfig,
+    Student,
+    load_student,
+    load_tokenizer,
+    local_folder,
+    peft_config,
+    unloadable,
+)
 from distill.training import Progress, last_checkpoint, mark_of, quiet, save_trained
-from distill.training_rows import read_rows, write_tokens
+from distill.training_rows import TokenRows, is_prepared, read_rows
 from factory.config import apply_override
-from factory.errors import ConfigError, UsageError
+from factory.errors import ConfigError
 from factory.records.ids import key_of
 
 __all__ = [
@@ -34,6 +43,7 @@ __all__ = [
     "raise_context", "sft", "trl_arguments",
 ]  # fmt: skip
 _VERSION = 1
+_PREPARED = "prepared"
 TRL_DEFAULTS: dict[str, Any] = {
     # Cosine down to a tenth of the first rate: DeepSeek-R1 v2, B.4.2 and B.4.3.
     "lr_scheduler_type": "cosine_with_min_lr",
@@ -74,37 +84,30 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
     settle(cuda=cuda)
     arguments = trl_arguments(config, student, cuda=cuda)
     tokenizer, template = load_tokenizer(student)
-    rows = read_rows(config.data, max_rows=config.max_rows)
-    seen = _preflight(rows, student=student, tokenizer=tokenizer, template=template)
     processes = world()
     say = say if processes.is_main_process else _silent
-    for line in seen.lines():
+    folder, prepared = _prepared(config, student, writes=processes.is_main_process, say=say)
+    for line in lines_of(prepared):
         say(line)
+    rows = TokenRows(folder, packed=bool(arguments.packing))
     arguments.eos_token = template.end_of_turn
-    config.out.mkdir(parents=True, exist_ok=True)
     mark = mark_of(inputs, _settings(config, student))
-    # With several processes the first one writes, the others read.
     with processes.main_process_first():
         first = restart and processes.is_main_process
         resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
-        dataset = write_tokens(
-            rows,
-            tokenizer=tokenizer,
-            template=template,
-            max_length=student.max_length,
-            path=config.out / "checkpoints" / f"tokens-{inputs}.arrow",
-        )
-    n_kept = len(dataset)
-    if n_kept < len(rows):
-        say(f"sft {config.out.name}: {len(rows) - n_kept} rows over max_length left out")
-    model = _load_model(student)
+    if prepared["over"]:
+        say(f"sft {config.out.name}: {prepared['over']} rows over max_length left out")
+    model = _load_model(student, attention=attention_for(student, packed=rows.packed, cuda=cuda))
+    if rows.packed:
+        say(f"sft {config.out.name}: {masks_of(attention_of(model))}")
     if raise_context(model.config, student.max_length):
         say(f"sft {config.out.name}: context of the base raised to {student.max_length} tokens")
     metrics = _train(
-        model, tokenizer, dataset, arguments, config=config, student=student, mark=mark,
+        model, tokenizer, rows.dataset(), arguments, config=config, student=student, mark=mark,
         resume=resume, say=say,
     )  # fmt: skip
-    metrics |= {"n_rows": len(rows), "n_rows_kept": n_kept}
+    metrics |= {f"n_{name}": prepared[name] for name in ("rows", "bad", "over", "packs", "tokens")}
+    metrics |= {"n_rows_kept": prepared["kept"], "attention": attention_of(model)}
     if not processes.is_main_process:
         return config.out
     write_run(
@@ -118,8 +121,26 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
         },
         metrics=metrics,
     )
-    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    for name in ("checkpoints", _PREPARED):
+        shutil.rmtree(config.out / name, ignore_errors=True)
     return config.out
+
+
+def _prepared(
+    config: SftConfig, student: Student, *, writes: bool, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    """Return prepared rows and their manifest: those that were given, or made here.
+
+    Of several processes one writes; the others wait for its file, since a barrier ends a training
+    whose data takes longer than its timeout.
+    """
+    folder = config.data if is_prepared(config.data) else config.out / _PREPARED
+    if folder == config.data:
+        wanted = wanted_of(student, config.data, max_rows=config.max_rows)
+        return folder, usable(folder, wanted, student)
+    if not writes:
+        wait_for(folder)
+    return folder, prepare(student, config.data, folder, max_rows=config.max_rows, say=say)
 
 
 def _inputs(config: SftConfig, student: Student) -> str:
@@ -128,13 +149,12 @@ def _inputs(config: SftConfig, student: Student) -> str:
     weights: object = student.base
     if base.is_dir():
         weights = {p.name: file_digest(p) for p in sorted(base.glob("*")) if _is_model_file(p)}
-    data = sorted(config.data.glob("*")) if config.data.is_dir() else [config.data]
     return key_of(
         {
             "version": _VERSION,
             "student": student.model_dump(mode="json", exclude={"base"}),
             "base": weights,
-            "data": [file_digest(p) for p in data if p.is_file()],
+            "data": data_digests(config.data),
             "seed": config.seed,
             "max_rows": config.max_rows,
         }
@@ -162,6 +182,8 @@ def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
             f"trl block of {config.student}: unknown key {', '.join(map(repr, unknown))}",
             "keys are those of trl.SFTConfig",
         )
+    if student.trl.get("packing_strategy", "bfd") != "bfd":
+        raise ConfigError("trl.packing_strategy is not bfd", "rows are packed whole, or not at all")
     values = {**TRL_DEFAULTS, **trl_settings(cuda=cuda), **student.trl}
     if student.batch_size is not None:
         values["gradient_accumulation_steps"] = _accumulated(student, values)
@@ -175,8 +197,9 @@ def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
             report_to="none",
             disable_tqdm=True,
             logging_nan_inf_filter=False,
-            # Rows without packing come as tokens and labels: there is nothing to prepare.
-            dataset_kwargs=None if values["packing"] else {"skip_prepare_dataset": True},
+            # Rows come as tokens and labels, in packs: there is nothing to prepare.
+            dataset_kwargs={"skip_prepare_dataset": True},
+            remove_unused_columns=False,
         )
     except (TypeError, ValueError) as error:
         detail = " ".join(str(error).split())
@@ -195,33 +218,10 @@ def _accumulated(student: Student, values: Mapping[str, Any]) -> int:
     return (student.batch_size or 0) // at_once
 
 
-def load_tokenizer(student: Student) -> tuple[Any, Template]:
-    """Return the student's tokenizer, made to render by its training template.
-
-    Raises:
-        UsageError: the base cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        folder = local_folder(student.base)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _unloadable(student.base, error) from None
-    template = template_for(tokenizer, student.template)
-    adopt(tokenizer, template)
-    return tokenizer, template
-
-
-def _unloadable(base: str, error: Exception) -> UsageError:
-    detail = " ".join(str(error).split())[:200]
-    return UsageError(f"cannot load the base model {base!r} ({detail})", "check name or folder")
-
-
-def _load_model(student: Student) -> Any:
+def _load_model(student: Student, *, attention: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
-    extra = {"attn_implementation": student.attention} if student.attention else {}
+    extra = {"attn_implementation": attention} if attention else {}
     try:
         return AutoModelForCausalLM.from_pretrained(
             local_folder(student.base),
@@ -232,7 +232,34 @@ def _load_model(student: Student) -> Any:
             **extra,
         )
     except (OSError, ValueError) as error:
-        raise _unloadable(student.base, error) from None
+        raise unloadable(student.base, error) from None
+
+
+def attention_for(student: Student, *, packed: bool, cuda: bool) -> str | None:
+    """Return the attention to load a student with; None leaves it to transformers.
+
+    On a GPU packs want one that computes each row by itself: FlashAttention where it is installed,
+    else torch's own FlexAttention. ``sdpa`` gives the same numbers with a mask over the whole pack,
+    whose cost grows with the square of the pack and not of its rows.
+    """
+    if student.attention is not None or not packed or not cuda:
+        return student.attention
+    return "flash_attention_2" if find_spec("flash_attn") else "flex_attention"
+
+
+def attention_of(model: Any) -> str:
+    """Return the attention that a model really has."""
+    return str(model.config._attn_implementation)
+
+
+def masks_of(attention: str) -> str:
+    """Say how the rows of a pack are kept apart."""
+    if "flash" in attention or attention == "flex_attention":
+        return f"attention {attention}: each row of a pack is computed by itself"
+    return (
+        f"attention {attention}: rows of a pack do not see each other, but a mask over the whole "
+        "pack is computed; on a GPU install flash-attn or set attention: flex_attention"
+    )
 
 
 def raise_context(model_config: Any, max_length: int) -> bool:
@@ -266,12 +293,6 @@ def check(student: Student, data: Path, *, max_rows: int | None = None) -> Prefl
     """
     rows = read_rows(data, max_rows=max_rows)
     tokenizer, template = load_tokenizer(student)
-    return _preflight(rows, student=student, tokenizer=tokenizer, template=template)
-
-
-def _preflight(
-    rows: Sequence[Row], *, student: Student, tokenizer: Any, template: Template
-) -> Preflight:
     return preflight(
         rows,
         tokenizer=tokenizer,

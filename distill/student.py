@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import field_validator
 
+from distill.templates import Template, adopt, template_for
 from factory import model_files
 from factory.config import Config, apply_override, read_yaml
 from factory.errors import ConfigError, UsageError
@@ -18,7 +19,13 @@ _OURS = frozenset(
     {
         *("output_dir", "seed", "max_length", "eos_token", "pad_token", "model_init_kwargs"),
         *("completion_only_loss", "assistant_only_loss", "chat_template_path"),
-        *("dataset_kwargs", "dataset_text_field", "report_to", "disable_tqdm"),
+        *(
+            "dataset_kwargs",
+            "dataset_text_field",
+            "remove_unused_columns",
+            "report_to",
+            "disable_tqdm",
+        ),
         *("trust_remote_code", "use_cpu", "resume_from_checkpoint"),
     }
 )
@@ -65,6 +72,8 @@ class Student(Config):
             it to ``trl.gradient_accumulation_steps``.
         max_length: tokens of the longest row that is kept.
         max_over_fraction: fraction of rows that may be longer before the run is refused.
+        max_bad_fraction: fraction of rows that may be unusable (no JSON, thinking never closed …)
+            and are left out; of fewer than a thousand rows none may.
         dtype: of the weights in memory.
         attention: implementation in transformers; None lets it choose.
         lora: None trains all weights.
@@ -76,6 +85,7 @@ class Student(Config):
     batch_size: int | None = None
     max_length: int
     max_over_fraction: float = 0.05
+    max_bad_fraction: float = 0.001
     dtype: str = "float32"
     attention: str | None = None
     lora: Lora | None = None
@@ -186,3 +196,27 @@ def local_folder(base: str) -> str:
 def context_of(base: str) -> int:
     """Return the longest sequence that a model's configuration allows, in tokens; 0: not said."""
     return int(model_files.configuration(local_folder(base)).get("max_position_embeddings") or 0)
+
+
+def load_tokenizer(student: Student) -> tuple[Any, Template]:
+    """Return the student's tokenizer, made to render by its training template.
+
+    Raises:
+        UsageError: the base cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        folder = local_folder(student.base)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise unloadable(student.base, error) from None
+    template = template_for(tokenizer, student.template)
+    adopt(tokenizer, template)
+    return tokenizer, template
+
+
+def unloadable(base: str, error: Exception) -> UsageError:
+    """Return the error of a base model that cannot be loaded."""
+    detail = " ".join(str(error).split())[:200]
+    return UsageError(f"cannot load the base model {base!r} ({detail})", "check name or folder")

@@ -141,10 +141,40 @@ class RenderError(FactoryError):
     """A row cannot be rendered by the template; ``what`` says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A row rendered and not tokenised yet; what reads like a control token in it is hidden.
+
+    Attributes:
+        prompt: up to where the assistant begins.
+        target: the completion and its end-of-turn token.
+        data: shows and tokenises both.
+    """
+
+    prompt: str
+    target: str
+    data: DataText
+
+
 def render(
     tokenizer: Any, template: Template, *, messages: Sequence[Mapping[str, Any]], completion: str
 ) -> Rendered:
-    """Render a prompt and the completion to train on.
+    """Render a prompt and the completion to train on; see ``texts``.
+
+    Raises:
+        RenderError: of ``texts``.
+    """
+    out = texts(tokenizer, template, messages=messages, completion=completion)
+    prompt, target = out.data.encode(out.prompt), out.data.encode(out.target)
+    return Rendered(
+        out.data.show(out.prompt), out.data.show(out.target), [*prompt, *target], len(prompt)
+    )
+
+
+def texts(
+    tokenizer: Any, template: Template, *, messages: Sequence[Mapping[str, Any]], completion: str
+) -> Texts:
+    """Render a prompt and the completion to train on, as text.
 
     Args:
         tokenizer: the student's.
@@ -177,10 +207,7 @@ def render(
         )
     if not tail.startswith(template.end_of_turn, len(completion)):
         raise RenderError(f"no {template.end_of_turn} ends the completion")
-    target = completion + template.end_of_turn
-    prompt_ids, target_ids = data.encode(prompt), data.encode(target)
-    ids = [*prompt_ids, *target_ids]
-    return Rendered(data.show(prompt), data.show(target), ids, len(prompt_ids))
+    return Texts(prompt, completion + template.end_of_turn, data)
 
 
 def _rendered(

@@ -172,6 +172,11 @@ class DataText:
         free = (chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in every)
         self._signs = {token: next(free) for token in self._found}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is hidden: rendered texts may go to the tokenizer as they are."""
+        return not self._found
+
     def hide(self, text: str) -> str:
         """Return the text with a private character for each control token in it."""
         for token in self._found:

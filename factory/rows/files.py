@@ -168,6 +168,54 @@ def read_rows(path: str) -> Iterator[Row | Malformed]:
         raise UsageError(f"{path} cannot be read ({error.strerror})", "check the file") from None
 
 
+Span = tuple[int, int] | None
+"""A part of a file: bytes of JSON Lines, row groups of Parquet, first and behind the last."""
+
+
+def spans(path: str, n_bytes: int) -> list[Span]:
+    """Return the parts of a file that can be read by themselves, each of about ``n_bytes``.
+
+    Plain JSON Lines and Parquet have parts; any other file is one, ``None``: all of it.
+    """
+    name, size = path.lower(), Path(path).stat().st_size
+    if name.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        n = pq.read_metadata(path).num_row_groups
+        step = max(1, n_bytes * n // max(1, size))
+        return [(i, min(n, i + step)) for i in range(0, n, step)]
+    if not name.endswith((".jsonl", ".ndjson")):
+        return [None]
+    with Path(path).open("rb") as handle:
+        if not json_values.is_lines(_peek(cast(BinaryIO, handle))):
+            return [None]
+    return [(i, min(size, i + n_bytes)) for i in range(0, size, n_bytes)]
+
+
+def read_span(path: str, span: Span) -> Iterator[Row | Malformed]:
+    """Yield the rows of one of a file's ``spans``; a line belongs to that in which it begins.
+
+    Numbers of malformed lines count from the beginning of the part.
+
+    Raises:
+        UsageError: as ``read_rows``.
+    """
+    if span is None:
+        yield from read_rows(path)
+        return
+    begin, end = span
+    if path.lower().endswith(".parquet"):
+        found = parquet.read(path, n_rows=BATCH_ROWS, groups=range(begin, end))
+        for number, row in enumerate(found, start=1):
+            yield Malformed(number, row) if isinstance(row, str) else row
+        return
+    with Path(path).open("rb", 1 << 20) as handle:
+        if begin:
+            handle.seek(begin - 1)
+            handle.readline()
+        yield from _lines(handle, end)
+
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -177,8 +225,8 @@ def _peek(handle: BinaryIO) -> bytes:
     return found.removeprefix(_BOM)
 
 
-def _lines(handle: BinaryIO) -> Iterator[Row | Malformed]:
-    for number, line in enumerate(bounded_lines(handle), start=1):
+def _lines(handle: BinaryIO, end: int | None = None) -> Iterator[Row | Malformed]:
+    for number, line in enumerate(bounded_lines(handle, end), start=1):
         if line is None:
             yield Malformed(number, f"longer than {MAX_ROW_BYTES >> 20} MiB")
             continue
@@ -264,9 +312,14 @@ class _Bounded(io.RawIOBase):
         return n
 
 
-def bounded_lines(handle: BinaryIO) -> Iterator[bytes | None]:
-    """Yield the lines of a file; None for one longer than ``MAX_ROW_BYTES``, which is not held."""
-    while line := handle.readline(MAX_ROW_BYTES + 1):
+def bounded_lines(handle: BinaryIO, end: int | None = None) -> Iterator[bytes | None]:
+    """Yield the lines of a file; None for one longer than ``MAX_ROW_BYTES``, which is not held.
+
+    Args:
+        handle: read from where it stands.
+        end: yield the lines that begin before it; None: all.
+    """
+    while (end is None or handle.tell() < end) and (line := handle.readline(MAX_ROW_BYTES + 1)):
         if len(line) <= MAX_ROW_BYTES:
             yield line
             continue

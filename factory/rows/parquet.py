@@ -238,8 +238,13 @@ def _as_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
 
 
-def read(path: str, *, n_rows: int) -> Iterator[Row | str]:
+def read(path: str, *, n_rows: int, groups: Sequence[int] | None = None) -> Iterator[Row | str]:
     """Yield the rows of a Parquet file; for a row whose text is not UTF-8, why it has none.
+
+    Args:
+        path: the file.
+        n_rows: of a batch in memory.
+        groups: row groups to read; None: all.
 
     Raises:
         UsageError: it is no Parquet file, or a damaged one.
@@ -250,7 +255,8 @@ def read(path: str, *, n_rows: int) -> Iterator[Row | str]:
     try:
         # Without pre_buffer a whole row group's bytes are not held at once.
         with _file(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=min(n_rows, _rows_at_once(file, path))):
+            at_once = min(n_rows, _rows_at_once(file, path))
+            for batch in file.iter_batches(batch_size=at_once, row_groups=groups):
                 try:
                     yield from batch.to_pylist()
                 except UnicodeDecodeError:
