@@ -184,6 +184,17 @@ def _rating(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli_evaluate:rating")
 
 
+def _push(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="MODEL", help="folder of a trained model")
+    p.add_argument("--repo", metavar="OWNER/NAME", help="where to on the hub")
+    p.add_argument("--public", action="store_true", help="let all read it (default: private)")
+    p.add_argument("--dry-run", action="store_true", help="write and print the folder, no more")
+    p.add_argument("--out", metavar="DIR", help="with --dry-run: keep the folder here")
+    p.add_argument("--license", metavar="NAME", help="of the weights, as the hub writes it")
+    _store(p)
+    p.set_defaults(run="distill.cli_push:push")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("prepare", "write a release's tokens for a student once, by all cores", _prepare),
@@ -194,6 +205,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("regrade", "grade others' samples again, and say what differs, row by row", _regrade),
     ("winrate", "win rates of recorded judgements: both orders, ties, length control", _winrate),
     ("rating", "a rating as Codeforces gives it, from ranks or from problems", _rating),
+    ("push", "a trained model with card and Modelfile to the hub, private by default", _push),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
     ("recipe", "print a commented example of a recipe, with every key", _recipe),
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
 
+from distill.prompts import read_prompts
 from factory.cli.common import say
 from factory.errors import UsageError
-from factory.records import Prompt, PromptSource, message_list
+from factory.records import Prompt, PromptSource
 from factory.store import Store
 
 Pair = tuple[Prompt, PromptSource]
@@ -53,21 +53,3 @@ def pairs_of(args: Namespace, store: Store) -> list[Pair]:
     if not pairs:
         raise UsageError("there are no prompts", "check --prompts or --source")
     return pairs
-
-
-def read_prompts(path: str) -> list[Pair]:
-    """Read prompts with their golds: rows of our own form, or what the source ``files`` reads."""
-    from factory import plugins
-    from factory.rows import files
-
-    files.check_input(path)
-    rows = [r for r in files.read_rows(path) if isinstance(r, Mapping)]
-    names = PromptSource.__dataclass_fields__
-    if not rows or not {"messages", "source", "item"} <= rows[0].keys():
-        return list(plugins.load("sources", "files").prompts(path))
-    out = []
-    for row in rows:
-        prompt = Prompt(messages=tuple(message_list(row["messages"])))
-        fields = {n: row[n] for n in names if row.get(n) is not None}
-        out.append((prompt, PromptSource(**{**fields, "prompt_id": prompt.prompt_id})))
-    return out

@@ -50,6 +50,8 @@ class Preset:
         rewards: part → weight.
         dialect: of the format reward.
         template: of the prompt (``distill.templates``).
+        resample: rounds in which groups without variance are drawn again.
+        overlong_buffer: tokens below the cap in which the part ``overlong`` falls to -1.
     """
 
     keys: Mapping[str, Set]
@@ -59,6 +61,8 @@ class Preset:
     rewards: Mapping[str, Set]
     dialect: str = "think"
     template: str = "own"
+    resample: Set | None = None
+    overlong_buffer: Set | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -140,8 +144,46 @@ PRESETS: dict[str, Preset] = {
         outputs_per_update=Set(512, "DAPO: mini-batch 512"),
         outputs_per_rollout=Set(8192, "DAPO: 512 prompts x 16"),
         length_caps={0: Set(20_480, "DAPO")},
-        rewards={"accuracy": Set(1.0, "DAPO")},
-        notes=("dynamic sampling is not in TRL: groups without variance are counted instead",),
+        rewards={
+            "accuracy": Set(1.0, "DAPO"),
+            "overlong": Set(1.0, "DAPO, eq. 13: added to the rule's reward"),
+        },
+        resample=Set(3, "DAPO, 3.2: until none is left; ours: at most three rounds"),
+        overlong_buffer=Set(4096, "DAPO, 4.1: the soft 4,096 of 20,480"),
+    ),
+    "gspo": Preset(
+        keys={
+            **_R1,
+            "learning_rate": Set(1e-6, _OURS),
+            "beta": Set(0.0, "GSPO: no KL term"),
+            "importance_sampling_level": Set("sequence", "GSPO, eq. 7: a ratio per output"),
+            "epsilon": Set(3e-4, "GSPO, 5.1"),
+            "epsilon_high": Set(4e-4, "GSPO, 5.1"),
+            "loss_type": Set("grpo", "GSPO, eq. 5: mean over outputs"),
+            "sync_ref_model": Set(False, "no reference"),
+            "max_completion_length": Set(32_768, _OURS),
+            "max_steps": Set(10_000, _OURS),
+        },
+        outputs_per_update=Set(512, _OURS),
+        outputs_per_rollout=Set(2048, "GSPO, 5.1: in four minibatches"),
+        length_caps={0: Set(32_768, _OURS)},
+        rewards={"accuracy": Set(1.0, "GSPO: a verifier")},
+    ),
+    "cispo": Preset(
+        keys={
+            **_R1,
+            "learning_rate": Set(1e-6, _OURS),
+            "beta": Set(0.0, "MiniMax-M1, 3.1: no KL term"),
+            "loss_type": Set("cispo", "MiniMax-M1, eq. 4: the ratio is cut, no token is"),
+            "epsilon_high": Set(5.0, "not stated; TRL's cut of the ratio, after ScaleRL"),
+            "sync_ref_model": Set(False, "no reference"),
+            "max_completion_length": Set(40_960, "MiniMax-M1: the first 40K stage"),
+            "max_steps": Set(10_000, _OURS),
+        },
+        outputs_per_update=Set(512, _OURS),
+        outputs_per_rollout=Set(8192, "MiniMax-M1, 3.1: 16 updates a rollout"),
+        length_caps={0: Set(40_960, "MiniMax-M1")},
+        rewards={"accuracy": Set(1.0, "MiniMax-M1: rules")},
     ),
     "dr_grpo": Preset(
         keys={

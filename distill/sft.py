@@ -32,7 +32,14 @@ from distill.student import (
     peft_config,
     unloadable,
 )
-from distill.training import Progress, last_checkpoint, mark_of, quiet, save_trained
+from distill.training import (
+    Progress,
+    last_checkpoint,
+    mark_of,
+    quiet,
+    remove_checkpoints,
+    save_trained,
+)
 from distill.training_rows import TokenRows, is_prepared, read_rows
 from factory.config import apply_override
 from factory.errors import ConfigError
@@ -54,6 +61,7 @@ TRL_DEFAULTS: dict[str, Any] = {
     "save_strategy": "steps",
     "save_steps": 0.25,
     "save_total_limit": 2,
+    "report_to": "none",
 }
 """Keys of ``trl.SFTConfig`` where a student file says nothing."""
 
@@ -117,12 +125,13 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
         config={
             **config.model_dump(mode="json"),
             "student_file": student.model_dump(mode="json"),
+            "data_digests": prepared["data"],
             "template": {"name": template.name, "digest": template.digest},
         },
         metrics=metrics,
     )
-    for name in ("checkpoints", _PREPARED):
-        shutil.rmtree(config.out / name, ignore_errors=True)
+    remove_checkpoints(config.out)
+    shutil.rmtree(config.out / _PREPARED, ignore_errors=True)
     return config.out
 
 
@@ -194,7 +203,6 @@ def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
             seed=config.seed,
             max_length=student.max_length,
             completion_only_loss=True,
-            report_to="none",
             disable_tqdm=True,
             logging_nan_inf_filter=False,
             # Rows come as tokens and labels, in packs: there is nothing to prepare.

@@ -19,13 +19,7 @@ _OURS = frozenset(
     {
         *("output_dir", "seed", "max_length", "eos_token", "pad_token", "model_init_kwargs"),
         *("completion_only_loss", "assistant_only_loss", "chat_template_path"),
-        *(
-            "dataset_kwargs",
-            "dataset_text_field",
-            "remove_unused_columns",
-            "report_to",
-            "disable_tqdm",
-        ),
+        *("dataset_kwargs", "dataset_text_field", "remove_unused_columns", "disable_tqdm"),
         *("trust_remote_code", "use_cpu", "resume_from_checkpoint"),
     }
 )

@@ -97,6 +97,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def remove_checkpoints(out: Path) -> None:
+    """Remove the checkpoints of a finished run; what TensorBoard wrote beside them is kept."""
+    folder = out / "checkpoints"
+    for path in (folder / "runs").glob("*"):
+        (out / "runs").mkdir(exist_ok=True)
+        path.replace(out / "runs" / path.name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def save_trained(trainer: Any, tokenizer: Any, out: Path) -> None:
     """Write weights and tokenizer of a finished training; every process of it calls this.
 

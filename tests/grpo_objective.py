@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 Scale = Literal["group", "none"]
-Aggregation = Literal["grpo", "dapo", "dr_grpo"]
+Aggregation = Literal["grpo", "dapo", "dr_grpo", "cispo"]
+Level = Literal["token", "sequence"]
 TRL_STD_EPS = 1e-4
 
 
@@ -99,6 +100,7 @@ def loss(
     beta: float,
     aggregation: Aggregation,
     max_length: int = 1,
+    level: Level = "token",
     sampler: Sequence[Sequence[float]] | None = None,
     truncated_at: float = 3.0,
 ) -> float:
@@ -113,8 +115,11 @@ def loss(
         high: the ratio is clipped at 1 + high.
         beta: weight of the KL term, a part of the loss and not of the reward.
         aggregation: ``grpo`` mean over tokens, then over outputs; ``dapo`` mean over all tokens;
-            ``dr_grpo`` sum over tokens ÷ (N × ``max_length``).
+            ``dr_grpo`` sum over tokens ÷ (N × ``max_length``); ``cispo`` (MiniMax-M1, eq. 4) as
+            ``dapo``, of log probabilities weighted by the ratio cut at ``high``.
         max_length: constant of ``dr_grpo``.
+        level: ``sequence`` takes for all tokens of an output the exponential of the mean of its
+            log ratios (GSPO, eq. 7).
         sampler: what the sampler said of the same tokens; None: the same as ``old``.
         truncated_at: the weight of a token is at most this.
     """
@@ -122,17 +127,24 @@ def loss(
     for new, before, ref, advantage, drawn in zip(
         logprobs, old, reference, advantages_N, sampler or old, strict=True
     ):
+        logs = [n - o for n, o in zip(new, before, strict=True)]
+        if level == "sequence":
+            logs = [sum(logs) / len(logs)] * len(logs)
         outputs.append(
             [
                 -weight(o, d, truncated_at=truncated_at)
-                * surrogate(math.exp(n - o), advantage, low=low, high=high)
+                * (
+                    min(math.exp(log), high) * advantage * n
+                    if aggregation == "cispo"
+                    else surrogate(math.exp(log), advantage, low=low, high=high)
+                )
                 + beta * kl(n, r)
-                for n, o, r, d in zip(new, before, ref, drawn, strict=True)
+                for n, o, r, d, log in zip(new, before, ref, drawn, logs, strict=True)
             ]
         )
     if aggregation == "grpo":
         return sum(sum(o) / max(1, len(o)) for o in outputs) / len(outputs)
     total = sum(sum(o) for o in outputs)
-    if aggregation == "dapo":
+    if aggregation in ("dapo", "cispo"):
         return total / sum(len(o) for o in outputs)
     return total / (len(outputs) * max_length)

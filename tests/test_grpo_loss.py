@@ -82,9 +82,11 @@ def logprobs_of(model: Any, prompt: list[int], completion: Sequence[int]) -> Any
 def made(tmp_path: Path, **trl: Any) -> tuple[Any, Recorded]:
     """Return our trainer of preset ``r1_reasoning`` over a sampler that is off."""
     from distill.grpo.config import trl_arguments, trl_values
+    from distill.grpo.evaluation import Evaluator
+    from distill.grpo.groups import Rollout
     from distill.grpo.record import StepLog
     from distill.grpo.rollout import Keys, Renderer, policy_tokenizer
-    from distill.grpo.trainer import Rollout, make_trainer
+    from distill.grpo.trainer import make_trainer
     from distill.runs import Spent
     from factory.records import Prompt, PromptSource
     from tests.tiny_model import make_tiny_model
@@ -100,15 +102,19 @@ def made(tmp_path: Path, **trl: Any) -> tuple[Any, Recorded]:
     source = PromptSource(
         prompt_id=prompt.prompt_id, source="t", item="0", gold="4", verifier="math", language="en"
     )
+    common: dict[str, Any] = {
+        "renderer": Renderer(tokenizer), "sampler": sampler, "record": None,
+        "payer": Payer(config.weights, n_workers=1),
+    }  # fmt: skip
+    keys = Keys("r", 1, "m", "s")
     rollout = Rollout(
-        [(prompt, source)], Keys("r", 1, "m", "s"), renderer=Renderer(tokenizer), sampler=sampler,
-        payer=Payer(config.weights, n_workers=1),
-        record=None, caps={0: 8}, group_size=3, seed=0, control="none",
+        [(prompt, source)], keys, **common, caps={0: 8}, group_size=3, seed=0, control="none",
     )  # fmt: skip
     trainer = make_trainer(
         config, tokenizer=tokenizer, rollout=rollout, spent=spent, mark="m",
         arguments=trl_arguments(config, trl_values(config), cuda=False),
         log=StepLog("o", None, spent, say=lambda _: None, on_alarm="warn"),
+        evaluator=Evaluator(config, [], keys, **common, say=lambda _: None),
     )  # fmt: skip
     return trainer, sampler
 

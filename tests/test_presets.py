@@ -43,6 +43,13 @@ def test_the_alternatives_are_what_their_papers_print() -> None:
     assert (dapo["loss_type"], dapo["learning_rate"], dapo["num_generations"]) == ("dapo", 1e-6, 16)
     assert (dr["loss_type"], dr["scale_rewards"], dr["num_generations"]) == ("dr_grpo", "none", 8)
     assert dr["max_completion_length"] == 3000
+    gspo, cispo = preset("gspo").trl, preset("cispo").trl
+    assert gspo["importance_sampling_level"] == "sequence"
+    assert (gspo["epsilon"], gspo["epsilon_high"], gspo["beta"]) == (3e-4, 4e-4, 0.0)
+    assert preset("gspo").outputs_per_rollout.value == 4 * preset("gspo").outputs_per_update.value
+    assert (cispo["loss_type"], cispo["epsilon_high"], cispo["beta"]) == ("cispo", 5.0, 0.0)
+    dapo_rewards = {n: w.value for n, w in preset("dapo").rewards.items()}
+    assert dapo_rewards == {"accuracy": 1.0, "overlong": 1.0}
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -131,12 +138,23 @@ def test_aggregations_by_hand() -> None:
         assert found == pytest.approx(expected)
 
 
+def test_ratios_of_gspo_and_cispo_by_hand() -> None:
+    # Log ratios .2 and -.4 of one output: a sequence's is their mean, -.1.
+    new, old, advantage = [[-1.0, -2.0]], [[-1.2, -1.6]], [2.0]
+    common: dict[str, Any] = {"low": 0.5, "beta": 0.0}
+    found = loss(new, old, old, advantage, high=0.5, aggregation="grpo", level="sequence", **common)
+    assert found == pytest.approx(-2 * math.exp(-0.1))
+    # CISPO: ratio cut at 1.1, then times advantage and log probability; no token is lost.
+    found = loss(new, old, old, advantage, high=1.1, aggregation="cispo", **common)
+    assert found == pytest.approx((1.1 * 2 * 1 + math.exp(-0.4) * 2 * 2) / 2)
+
+
 # ---- what TRL computes
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of TRL's own imports
-@pytest.mark.parametrize("name", ["r1_zero", "r1_reasoning", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("name", ["r1_zero", "r1_reasoning", "dapo", "dr_grpo", "gspo", "cispo"])
 def test_trl_computes_the_presets_loss(name: str, tmp_path: Any) -> None:
     import torch
     from datasets import Dataset
@@ -186,7 +204,6 @@ def test_trl_computes_the_presets_loss(name: str, tmp_path: Any) -> None:
     expected = loss(
         rows(new), rows(old), rows(reference), advantage, low=low,
         high=float(values.get("epsilon_high", low)), beta=float(values["beta"]),
-        aggregation="grpo" if values["loss_type"] == "grpo" else values["loss_type"],
-        max_length=8,
+        aggregation=values["loss_type"], level=values["importance_sampling_level"], max_length=8,
     )  # fmt: skip
     assert found == pytest.approx(expected, abs=1e-5)

@@ -280,7 +280,7 @@ def test_rejection_sampling_keeps_right_ones_under_the_cap(tmp_path: Path) -> No
 
 
 def test_prompts_survive_a_file(tmp_path: Path) -> None:
-    from distill.cli_work import read_prompts
+    from distill.prompts import read_prompts
 
     pairs = [_problem(3), _problem(4, "zh")]
     write_pairs(pairs, tmp_path / "p.jsonl")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,9 @@ from distill.grpo.config import (
     trl_arguments,
     trl_values,
 )
+from distill.grpo.difficulty import banded
+from distill.grpo.evaluation import Evaluator, development_pairs
+from distill.grpo.groups import Rollout
 from distill.grpo.record import Recorder, StepLog
 from distill.grpo.reward import Payer
 from distill.grpo.rollout import (
@@ -41,12 +43,18 @@ from distill.grpo.rollout import (
     policy_tokenizer,
     sample_indices,
 )
-from distill.grpo.trainer import Rollout, make_trainer, spent_before
+from distill.grpo.trainer import make_trainer, spent_before
 from distill.launch import wrapper_of
 from distill.presets import preset
 from distill.runs import Spent, finished, write_run
 from distill.student import context_of, split_revision
-from distill.training import last_checkpoint, mark_of, quiet, save_trained
+from distill.training import (
+    last_checkpoint,
+    mark_of,
+    quiet,
+    remove_checkpoints,
+    save_trained,
+)
 from factory import model_files
 from factory.errors import ConfigError, UsageError
 from factory.records import Sampling
@@ -89,6 +97,8 @@ def grpo(
         raise UsageError("there are no prompts to train on", "check the source")
     processes = world()
     config = config.model_copy(update={"n_devices": config.n_devices or processes.num_processes})
+    development = development_pairs(config.evaluation) if config.evaluation else []
+    pairs = _for_training(config, pairs, development, store, say=say)
     values = trl_values(config)
     inputs = inputs_of(config, pairs, values)
     if finished(config.out, inputs=inputs):
@@ -105,17 +115,39 @@ def grpo(
     with processes.main_process_first():
         first = restart and processes.is_main_process
         resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
-    results = _train(config, pairs, store, inputs, mark=mark, resume=resume, say=say, lend=lend)
+    results = _train(
+        config, pairs, development, store, inputs, mark=mark, resume=resume, say=say, lend=lend
+    )
     if processes.is_main_process:
         settings = {**config.model_dump(mode="json"), "values": plain(values)}
         write_run(config.out, kind="grpo", inputs=inputs, config=settings, metrics=results)
-        shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+        remove_checkpoints(config.out)
     return config.out
+
+
+def _for_training(
+    config: GrpoConfig,
+    pairs: Sequence[Pair],
+    development: Sequence[Pair],
+    store: Store,
+    *,
+    say: Callable[[str], None],
+) -> list[Pair]:
+    """Return the prompts without those of the development set, in the run's difficulty band."""
+    say = say if world().is_main_process else _silent
+    asked = {prompt.prompt_id for prompt, _ in development}
+    kept = [pair for pair in pairs if pair[0].prompt_id not in asked]
+    if len(kept) < len(pairs):
+        say(f"grpo {config.out.name}: {len(pairs) - len(kept)} prompts are those of evaluation")
+    if not kept:
+        raise UsageError("all prompts are those of evaluation", "name others to train on")
+    return banded(config, kept, store, say=say)
 
 
 def _train(
     config: GrpoConfig,
     pairs: Sequence[Pair],
+    development: Sequence[Pair],
     store: Store,
     inputs: str,
     *,
@@ -144,18 +176,24 @@ def _train(
         if world().is_main_process:
             record = Recorder(store, keys, sampling)
             stack.callback(record.close, results)
-            record.prompts(pairs)
+            record.prompts([*pairs, *development])
         sampler = _sampler(config, lend, cuda=cuda)
         stack.callback(sampler.close)
         log = StepLog(config.out.name, record, spent, say=say, on_alarm=config.on_alarm)
+        payer = _payer(config)
         rollout = Rollout(
-            pairs, keys, renderer=renderer, sampler=sampler, payer=_payer(config), record=record,
+            pairs, keys, renderer=renderer, sampler=sampler, payer=payer, record=record,
             caps=config.caps, group_size=int(values["num_generations"]), seed=config.seed,
             control=config.control, rehearsed=_dialect(config) if config.rehearsal else None,
+            resample=config.rounds,
+        )  # fmt: skip
+        evaluator = Evaluator(
+            config, development, keys, renderer=renderer, sampler=sampler, payer=payer,
+            record=record, say=say,
         )  # fmt: skip
         trainer = make_trainer(
             config, tokenizer=tokenizer, arguments=arguments, rollout=rollout, log=log, spent=spent,
-            mark=mark,
+            mark=mark, evaluator=evaluator,
         )  # fmt: skip
         if resume is not None:
             say(f"grpo {config.out.name}: going on from {resume.name}")
@@ -164,6 +202,7 @@ def _train(
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         save_trained(trainer, tokenizer, config.out)
         results |= _results(trainer.state, keys, log, spent, nats=sampler.worst_nats)
+        results["evaluations"] = evaluator.results
         results |= {"wrapper": wrapper_of(trainer), "processes": world().num_processes}
         results |= {"resumed_from": resume.name if resume else None, "n_prompts": len(pairs)}
     return results
@@ -230,7 +269,10 @@ def _payer(config: GrpoConfig) -> Payer:
     # R1-Zero's template asks for <answer> tags and for no box: what it asked for is paid.
     template = config.template or preset(config.preset).template
     mode = "auto" if template == "r1_zero" else None
-    return Payer(config.weights, dialect=_dialect(config), mode=mode, n_workers=config.n_workers)
+    return Payer(
+        config.weights, dialect=_dialect(config), mode=mode, n_workers=config.n_workers,
+        overlong_buffer=config.buffer,
+    )  # fmt: skip
 
 
 def _sampler(config: GrpoConfig, lend: Callable[[], Any] | None, *, cuda: bool) -> Sampler:

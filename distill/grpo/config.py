@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from distill.devices import trl_settings
 from distill.presets import batching, preset
+from distill.runs import file_digest
 from distill.student import Lora, split_revision
 from factory import model_files
 from factory.config import Config
@@ -21,7 +22,7 @@ _VERSION = 1
 
 _OURS = frozenset(
     {
-        *("output_dir", "seed", "report_to", "disable_tqdm", "use_vllm", "use_cpu"),
+        *("output_dir", "seed", "disable_tqdm", "use_vllm", "use_cpu"),
         *("remove_unused_columns", "trust_remote_code", "chat_template_path", "model_init_kwargs"),
         *("generation_batch_size", "resume_from_checkpoint", "logging_nan_inf_filter"),
         # Every optimisation step is recorded.
@@ -35,6 +36,30 @@ _DIVIDED = (
 )  # fmt: skip
 
 
+class Evaluation(Config):
+    """A development set that a run is measured on; its prompts are left out of the training.
+
+    Attributes:
+        every: updates between two evaluations; the first is before the first update.
+        benchmark: name of a benchmark.
+        prompts: file of prompts with golds, or the local copy of the benchmark.
+        limit: first so many prompts only.
+        k: samples per prompt.
+        temperature: of the samples.
+        top_p: of the samples.
+        max_tokens: of a sample; None takes the run's largest cap.
+    """
+
+    every: int = Field(ge=1)
+    benchmark: str | None = None
+    prompts: Path | None = None
+    limit: int | None = None
+    k: int = Field(default=1, ge=1)
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_tokens: int | None = None
+
+
 class GrpoConfig(Config):
     """One run.
 
@@ -45,7 +70,20 @@ class GrpoConfig(Config):
         template: ``r1_zero``, ``own``, ``qwen`` or ``llama``; None takes the preset's.
         prefill: text that every completion begins with.
         dialect: of the format reward; None takes the preset's.
-        rewards: part → weight (accuracy, format, language); None takes the preset's.
+        rewards: part → weight; None takes the preset's. Parts are ``accuracy``, ``format``,
+            ``language``, ``overlong`` (0 to -1 in the last ``overlong_buffer`` tokens below the
+            cap), ``repetition`` (minus the share of repeated 5-grams), and the paths of files of
+            your own with ``def reward(prompts, completions, **columns)``: one number or None per
+            completion; columns are ``gold``, ``verifier``, ``options``, ``target_language``.
+        overlong_buffer: tokens below the cap in which ``overlong`` falls; None: the preset's.
+        pass_rate: lowest and highest; prompts whose samples by the base pass less or more often,
+            or that were not sampled, are left out. None takes all.
+        pass_rate_of: name of a model in the store whose samples count instead.
+        pass_rate_samples: verdicts that a prompt needs.
+        resample: rounds, at most three, in which a group without variance is drawn again with
+            another prompt. Groups must not be split over devices. None: the preset's.
+        evaluation: a development set during the run; None: none.
+        keep_every: keep the model after each so many updates in ``out/steps``.
         control: ``random`` pays by the toss of a coin and measures the parts all the same.
         length_caps: first step → most completion tokens; None takes the preset's.
         outputs_per_update, outputs_per_rollout: None takes the preset's.
@@ -75,6 +113,13 @@ class GrpoConfig(Config):
     prefill: str = ""
     dialect: str | None = None
     rewards: dict[str, float] | None = None
+    overlong_buffer: int | None = None
+    pass_rate: tuple[float, float] | None = None
+    pass_rate_of: str | None = None
+    pass_rate_samples: int = Field(default=1, ge=1)
+    resample: int | None = Field(default=None, ge=0, le=3)
+    evaluation: Evaluation | None = None
+    keep_every: int | None = Field(default=None, ge=1)
     control: Literal["none", "random"] = "none"
     length_caps: dict[int, int] | None = None
     outputs_per_update: int | None = None
@@ -101,6 +146,13 @@ class GrpoConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _band(self) -> Self:
+        low, high = self.pass_rate or (0.0, 1.0)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"pass_rate [{low}, {high}] is empty or outside [0, 1]")
+        return self
+
     @property
     def caps(self) -> dict[int, int]:
         """Length caps in force."""
@@ -112,8 +164,21 @@ class GrpoConfig(Config):
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest prompt and completion."""
-        return self.max_prompt_tokens + max(self.caps.values())
+        """Tokens of the longest prompt and completion, evaluation included."""
+        own = self.evaluation.max_tokens if self.evaluation is not None else None
+        return self.max_prompt_tokens + max(*self.caps.values(), own or 0)
+
+    @property
+    def buffer(self) -> int | None:
+        """Buffer of ``overlong`` in force, tokens."""
+        own = preset(self.preset).overlong_buffer
+        return self.overlong_buffer or (int(own.value) if own else None)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of ``resample`` in force."""
+        own = preset(self.preset).resample
+        return self.resample if self.resample is not None else int(own.value) if own else 0
 
     @property
     def weights(self) -> dict[str, float]:
@@ -134,7 +199,7 @@ def trl_values(config: GrpoConfig) -> dict[str, Any]:
         raise ConfigError(f"{', '.join(taken)} in the trl block", "the factory sets it")
     chosen = preset(config.preset)
     values: dict[str, Any] = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 0.25}
-    values |= {"save_total_limit": 2, **chosen.trl}
+    values |= {"save_total_limit": 2, "report_to": "none", **chosen.trl}
     values |= batching(
         outputs_per_update=config.outputs_per_update or chosen.outputs_per_update.value,
         outputs_per_rollout=config.outputs_per_rollout or chosen.outputs_per_rollout.value,
@@ -146,7 +211,24 @@ def trl_values(config: GrpoConfig) -> dict[str, Any]:
     values["vllm_max_model_length"] = config.longest
     if config.lora is not None:
         values["sync_ref_model"] = False
-    return {**values, **config.trl}
+    values |= config.trl
+    _require_whole_groups(config, values)
+    return values
+
+
+def _require_whole_groups(config: GrpoConfig, values: Mapping[str, Any]) -> None:
+    """Refuse drawing groups again where one process does not have them to itself."""
+    if not config.rounds:
+        return
+    group = int(values["num_generations"])
+    own = int(values["per_device_train_batch_size"]) * int(values["steps_per_generation"])
+    if own % group:
+        raise ConfigError(
+            f"resample: a device has {own} completions of a rollout, no whole groups of {group}",
+            "change per_device, outputs_per_rollout or trl.num_generations, or set resample: 0",
+        )
+    if values.get("vllm_mode", "colocate") != "colocate":
+        raise ConfigError("resample with vllm_mode: server", "set resample: 0, or colocate")
 
 
 def inputs_of(config: GrpoConfig, pairs: Sequence[Pair], values: Mapping[str, Any]) -> str:
@@ -162,9 +244,11 @@ def inputs_of(config: GrpoConfig, pairs: Sequence[Pair], values: Mapping[str, An
     own = config.model_dump(mode="json", exclude={"out", "base", *machine})
     # Global numbers are in ``own``: how devices divide them shapes nothing.
     values = {k: v for k, v in values.items() if k not in _DIVIDED}
+    rewards = [name for name in config.weights if name.endswith(".py")]
     return ids.key_of(
         {
             **own,
+            "own_rewards": [file_digest(Path(name)) for name in rewards],
             "length_caps": sorted(config.caps.items()),
             "values": {k: str(v) for k, v in values.items()},
             "base": model_files.revision_of(name, revision),
@@ -210,7 +294,6 @@ def trl_arguments(config: GrpoConfig, values: Mapping[str, Any], *, cuda: bool) 
             seed=config.seed,
             use_vllm=cuda,
             remove_unused_columns=False,
-            report_to="none",
             disable_tqdm=True,
             logging_nan_inf_filter=False,
         )

@@ -38,6 +38,8 @@ def dynamics(store: Store, rl_run: str) -> pl.DataFrame:
         return pl.DataFrame(schema={"step": pl.Int64, **dict.fromkeys(SERIES, pl.Float64)})
     rollouts = store.table("rollouts").read().filter(pl.col("rl_run") == rl_run)
     rollouts = rollouts.filter(pl.col("attempt") == pl.col("attempt").max().over("step"))
+    # Groups that others were drawn in place of taught nothing, and are not of the step.
+    rollouts = rollouts.filter(pl.col("is_used"))
     measured = _measured(store, rollouts["trace_id"])
     frame = rollouts.join(measured, on="trace_id", how="left")
     groups = frame.group_by("step", "group_index").agg(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from distill.grpo.reward import HackingMonitor, Rewarded
+from distill.grpo.reward import PARTS, HackingMonitor, Rewarded
 from distill.grpo.rollout import Keys, Sample
 from distill.runs import Spent
 from factory.errors import FactoryError
@@ -20,14 +21,19 @@ ROLLOUTS = TableForm(
     "trace_id",
     {
         **dict.fromkeys(("trace_id", "rl_run", "prompt_id", "status"), "text"),
-        **dict.fromkeys(("step", "attempt", "group_index", "sample_index"), "int"),
+        **dict.fromkeys(("step", "attempt", "group_index", "sample_index", "round"), "int"),
         **dict.fromkeys(("reward", "accuracy", "format", "language"), "float"),
+        "other_parts": "text",
         "n_completion_tokens": "int",
-        "is_truncated": "bool",
+        **dict.fromkeys(("is_truncated", "is_used"), "bool"),
         "run_id": "text",
     },
 )
-"""Table ``rollouts``: rewards and their parts, one row per rollout, beside its trace."""
+"""Table ``rollouts``: rewards and their parts, one row per rollout, beside its trace.
+
+``other_parts`` holds as JSON those that are not in every run. ``round`` is 0, or that in which a
+group was drawn in place of one without variance, whose rows are not ``is_used``.
+"""
 
 STEPS = TableForm(
     "step_id",
@@ -36,8 +42,8 @@ STEPS = TableForm(
         **dict.fromkeys(("step", "attempt"), "int"),
         **dict.fromkeys(
             ("reward", "accuracy", "format", "language", "loss", "grad_norm", "kl", "entropy",
-             "learning_rate", "zero_variance_fraction", "truncated_fraction", "completion_tokens",
-             "clip_fraction", "weights_apart_nats", "cpu_s", "wall_s"),
+             "learning_rate", "zero_variance_fraction", "zero_variance_drawn", "truncated_fraction",
+             "completion_tokens", "clip_fraction", "weights_apart_nats", "cpu_s", "wall_s"),
             "float",
         ),
         "is_alarm": "bool",
@@ -47,8 +53,23 @@ STEPS = TableForm(
 )  # fmt: skip
 """Table ``rl_steps``: one row per update of the weights; ``logged`` holds all that TRL said.
 
-``reward`` and its parts stand at the first update after a rollout and are null at the others.
+``reward`` and its parts stand at the first update after a rollout and are null at the others, as
+does ``zero_variance_drawn``, the share of groups without variance before any was drawn again.
 """
+
+EVALUATIONS = TableForm(
+    "evaluation_id",
+    {
+        **dict.fromkeys(("evaluation_id", "rl_run"), "text"),
+        **dict.fromkeys(("step", "attempt", "n_prompts", "k"), "int"),
+        **dict.fromkeys(
+            ("pass_rate", "low", "high", "completion_tokens", "truncated_fraction"), "float"
+        ),
+        "is_best": "bool",
+        "run_id": "text",
+    },
+)
+"""Table ``rl_evaluations``: the development set during a run; 95 % interval over prompts."""
 
 
 class Recorder:
@@ -68,6 +89,7 @@ class Recorder:
         self._traces = store.table("traces").writer(self.run_id)
         self._rollouts = store.table("rollouts", ROLLOUTS).writer(self.run_id)
         self._steps = store.table("rl_steps", STEPS).writer(self.run_id)
+        self._evaluations: Any = None
 
     def prompts(self, pairs: Sequence[tuple[Prompt, PromptSource]]) -> None:
         """Record the prompts that the run may draw."""
@@ -82,6 +104,7 @@ class Recorder:
         rewarded: Sequence[Rewarded],
         *,
         group_size: int,
+        left_out: Sequence[tuple[Sample, Rewarded]] = (),
     ) -> None:
         """Append a whole rollout's traces and rewards, in the order of all processes.
 
@@ -90,42 +113,75 @@ class Recorder:
             samples: shape (N,); each ``group_size`` of them in a row share a prompt.
             rewarded: shape (N,).
             group_size: completions of a prompt.
+            left_out: whole groups that others were drawn in place of.
         """
         keys = self.keys
         traces, rows = [], []
-        for at, (sample, reward) in enumerate(zip(samples, rewarded, strict=True)):
-            own: dict[str, Any] = {
-                "prompt_id": sample.prompt_id,
-                "sample_index": sample.sample_index,
-            }
-            key = keys.trace_id(step=step, **own)
-            trace = Trace(
-                trace_id=key,
-                model=keys.model,
-                revision=keys.revision(step),
-                sampling_id=keys.sampling_id,
-                completion=sample.text,
-                prefill=self.sampling.prefill,
-                finish_reason="stop" if sample.is_finished else "length",
-                n_completion_tokens=sample.n_tokens,
-                meta=json.dumps(
-                    {"rl_run": keys.rl_run, "step": step, "attempt": keys.attempt}
-                    | ({"rehearsal": True} if sample.is_rehearsed else {})
-                ),
-                **own,
-            )
+        used = list(zip(samples, rewarded, strict=True))
+        for at, (sample, reward) in enumerate([*used, *left_out]):
+            trace = self._trace(keys, step, sample)
             traces.append(trace.row(self.run_id))
+            others = {n: v for n, v in reward.parts.items() if n not in PARTS}
             rows.append(
                 {
-                    "trace_id": key, "rl_run": keys.rl_run, **own, "status": reward.status,
+                    "trace_id": trace.trace_id, "rl_run": keys.rl_run,
+                    "prompt_id": sample.prompt_id, "sample_index": sample.sample_index,
+                    "status": reward.status, "round": sample.round, "is_used": at < len(used),
                     "step": step, "attempt": keys.attempt, "group_index": at // group_size,
-                    "reward": reward.total, **reward.parts,
+                    "reward": reward.total, **{n: reward.parts[n] for n in PARTS},
+                    "other_parts": json.dumps(others) if others else None,
                     "n_completion_tokens": sample.n_tokens,
                     "is_truncated": not sample.is_finished, "run_id": self.run_id,
                 }
             )  # fmt: skip
         self._traces.append(traces)
         self._rollouts.append(rows)
+
+    def _trace(self, keys: Keys, step: int, sample: Sample, **meta: Any) -> Trace:
+        own = {"prompt_id": sample.prompt_id, "sample_index": sample.sample_index}
+        about = {"rl_run": keys.rl_run, "step": step, "attempt": keys.attempt, **meta}
+        if sample.is_rehearsed:
+            about["rehearsal"] = True
+        return Trace(
+            trace_id=keys.trace_id(step=step, **own),  # type: ignore[arg-type]
+            model=keys.model,
+            revision=keys.revision(step),
+            sampling_id=keys.sampling_id,
+            completion=sample.text,
+            prefill=self.sampling.prefill,
+            finish_reason="stop" if sample.is_finished else "length",
+            n_completion_tokens=sample.n_tokens,
+            meta=json.dumps(about),
+            **own,  # type: ignore[arg-type]
+        )
+
+    def evaluation(
+        self,
+        step: int,
+        samples: Sequence[tuple[Sample, Rewarded]],
+        sampling: Sampling,
+        values: Mapping[str, Any],
+    ) -> None:
+        """Append an evaluation: its samples as traces, and what came out.
+
+        Args:
+            step: updates before it.
+            samples: with their rewards, whose status the traces' ``meta`` holds.
+            sampling: of these samples.
+            values: of ``EVALUATIONS``.
+        """
+        keys = dataclasses.replace(self.keys, sampling_id=sampling.sampling_id)
+        if self._evaluations is None:
+            self.store.table("samplings").add(pl.DataFrame([sampling.row(self.run_id)]))
+            table = self.store.table("rl_evaluations", EVALUATIONS)
+            self._evaluations = table.writer(self.run_id)
+        traces = [self._trace(keys, step, s, evaluation=r.status) for s, r in samples]
+        self._traces.append([trace.row(self.run_id) for trace in traces])
+        key = ids.key_of([keys.rl_run, "evaluation", step, keys.attempt])
+        own = {"evaluation_id": key, "rl_run": keys.rl_run, "step": step}
+        self._evaluations.append(
+            [{**own, "attempt": keys.attempt, **values, "run_id": self.run_id}]
+        )
 
     def step(self, step: int, values: Mapping[str, Any], *, logged: Mapping[str, Any]) -> None:
         """Append one step's figures."""
@@ -142,9 +198,13 @@ class Recorder:
 
     def close(self, results: Mapping[str, Any]) -> None:
         """Seal what was written and record the end."""
+        names = ["traces", "rollouts", "rl_steps"]
         for writer in (self._traces, self._rollouts, self._steps):
             writer.close()
-        for name in ("traces", "rollouts", "rl_steps"):
+        if self._evaluations is not None:
+            self._evaluations.close()
+            names.append("rl_evaluations")
+        for name in names:
             self.store.table(name).seal()
         self.store.end_run(self.run_id, results)
 
@@ -200,6 +260,8 @@ class StepLog:
         """
         alarm = self.monitor.add(rewards.get("reward"), rewards.get("accuracy"))
         row = {name: logs.get(key) for name, key in _LOGGED.items()}
+        logs = {**logs, **{f"parts/{n}": v for n, v in rewards.items() if n not in STEPS.columns}}
+        rewards = {n: v for n, v in rewards.items() if n in STEPS.columns}
         row |= {**rewards, "weights_apart_nats": nats, "is_alarm": alarm,
                 "cpu_s": round(self.spent.cpu_s, 2),
                 "wall_s": round(self.spent.wall_s, 2)}  # fmt: skip
@@ -239,7 +301,8 @@ def progress_line(step: int, max_steps: int, row: Mapping[str, Any]) -> str:
     names = {
         "reward": "reward", "accuracy": "accuracy", "format": "format", "language": "language",
         "completion_tokens": "tokens", "truncated_fraction": "truncated",
-        "zero_variance_fraction": "without variance", "kl": "kl",
+        "zero_variance_fraction": "without variance", "zero_variance_drawn": "of them drawn",
+        "kl": "kl",
     }  # fmt: skip
     parts = [f"step {step}/{max_steps}"]
     for key, word in names.items():

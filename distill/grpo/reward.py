@@ -6,17 +6,24 @@ group's baseline and gives them no advantage (``distill.rewards``).
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distill.rewards import Part, RuleReward
 from factory import plugins
-from factory.errors import ConfigError
+from factory.errors import ConfigError, FactoryError
 from factory.records import Prompt, PromptSource, ids
+from factory.stages.scorer import Scorer, frame_of
 
 PARTS = ("accuracy", "format", "language")
+"""Parts that are measured in every run, paid or not."""
+OPTIONAL = ("overlong", "repetition")
+"""Parts that are measured where they are paid, beside those of a user's own files."""
+_REPEATED = "dup_5gram_fraction"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,10 @@ class Payer:
         mode: where the answer stands, as the prompt's template asked for it: ``boxed``, or ``auto``
             (a box or ``<answer>`` tags). None leaves it to each row, ``boxed`` where it is silent.
         n_workers: processes for what is not cheap to verify.
+        overlong_buffer: tokens below the cap in which ``overlong`` falls from 0 to -1.
+
+    Raises:
+        ConfigError: an unknown part, a file without ``reward``, or ``overlong`` without a buffer.
     """
 
     def __init__(
@@ -57,20 +68,44 @@ class Payer:
         dialect: str = "think",
         mode: str | None = None,
         n_workers: int | None = None,
+        overlong_buffer: int | None = None,
     ) -> None:
-        self.mode = mode
-        stray = sorted(set(weights) - set(PARTS))
+        self.mode, self.overlong_buffer = mode, overlong_buffer
+        known = (*PARTS, *OPTIONAL)
+        stray = sorted(n for n in weights if n not in known and not n.endswith(".py"))
         if stray:
-            raise ConfigError(f"unknown reward {', '.join(stray)}", f"known: {', '.join(PARTS)}")
+            raise ConfigError(
+                f"unknown reward {', '.join(stray)}", f"known: {', '.join(known)}, or a .py file"
+            )
+        if weights.get("overlong") and not overlong_buffer:
+            raise ConfigError("the reward overlong has no buffer", "set overlong_buffer: TOKENS")
+        self._extra = {n: w for n, w in weights.items() if n not in PARTS and w}
+        self._own = {n: _function_of(n) for n in self._extra if n.endswith(".py")}
+        self._scorer: Scorer | None = None
         paid = [_part(name, weights[name], dialect) for name in PARTS if weights.get(name)]
         rest = [_part(name, 1.0, dialect) for name in PARTS if not weights.get(name)]
-        self._paid = RuleReward(paid, n_workers=n_workers)
+        self._paid = RuleReward(paid, n_workers=n_workers) if paid else None
         self._measured = [RuleReward([part], n_workers=n_workers) for part in rest]
 
     def rewards(
-        self, pairs: Sequence[tuple[Prompt, PromptSource]], texts: Sequence[str]
+        self,
+        pairs: Sequence[tuple[Prompt, PromptSource]],
+        texts: Sequence[str],
+        *,
+        n_tokens: Sequence[int] = (),
+        cap: int = 0,
     ) -> list[Rewarded]:
-        """Return one reward per text (prefill + completion), in order."""
+        """Return one reward per text, in order.
+
+        Args:
+            pairs: prompts with their golds, shape (N,).
+            texts: prefill + completion, shape (N,).
+            n_tokens: of the completions, shape (N,), for ``overlong``.
+            cap: most tokens of a completion.
+
+        Raises:
+            FactoryError: a user's own reward failed.
+        """
         columns: dict[str, Any] = {
             "gold": [s.gold for _, s in pairs],
             "verifier": [s.verifier for _, s in pairs],
@@ -79,13 +114,35 @@ class Payer:
         }
         prompts = [list(p.messages) for p, _ in pairs]
         parts: dict[str, list[float | None]] = {}
-        totals = self._paid(prompts, texts, log_extra=parts.__setitem__, **columns)
+        totals: list[float | None] = [0.0] * len(texts)
+        if self._paid is not None:
+            totals = self._paid(prompts, texts, log_extra=parts.__setitem__, **columns)
         for reward in self._measured:
             reward(prompts, texts, log_extra=parts.__setitem__, **columns)
+        for name, weight in self._extra.items():
+            if name == "overlong":
+                parts[name] = [soft_overlong(n, cap, self.overlong_buffer or 1) for n in n_tokens]
+            elif name == "repetition":
+                parts[name] = self._repetition(texts)
+            else:
+                parts[name] = _called(name, self._own[name], prompts, texts, columns)
+            totals = [
+                None if total is None or value is None else total + weight * value
+                for total, value in zip(totals, parts[name], strict=True)
+            ]
         return [
-            Rewarded(total, {name: parts[name][i] for name in PARTS})
+            Rewarded(total, {name: parts[name][i] for name in (*PARTS, *self._extra)})
             for i, total in enumerate(totals)
         ]
+
+    def _repetition(self, texts: Sequence[str]) -> list[float | None]:
+        """Return minus the share of characters in repeated 5-grams; an empty text repeats nothing.
+
+        Undefined would mask the completion: writing nothing must not escape the comparison.
+        """
+        self._scorer = self._scorer or Scorer(["repetition"])
+        found = self._scorer.score(frame_of([t.encode("utf-8", "replace").decode() for t in texts]))
+        return [-float(v or 0.0) for v in found[_REPEATED].to_list()]
 
     def _options(self, source: PromptSource) -> dict[str, Any]:
         """Return a row's options; the template's place of the answer goes over the row's own."""
@@ -95,6 +152,46 @@ class Payer:
         own.pop("mode", None)
         name = source.verifier or plugins.verifier_of_gold(source.gold)
         return {**own, "mode": self.mode} if "mode" in plugins.option_names(name) else own
+
+
+def soft_overlong(n_tokens: int, cap: int, buffer: int) -> float:
+    """Return DAPO's soft overlong punishment (eq. 13): 0 up to cap - buffer, then down to -1.
+
+    >>> [soft_overlong(n, 100, 20) for n in (80, 90, 100)]
+    [0.0, -0.5, -1.0]
+    """
+    return -min(1.0, max(0, n_tokens - (cap - buffer)) / buffer)
+
+
+def _function_of(path: str) -> Callable[..., Any]:
+    function = getattr(plugins.load_file(Path(path)), "reward", None)
+    if not callable(function):
+        raise ConfigError(
+            f"{path} defines no reward",
+            "write def reward(prompts, completions, **columns): a number or None per completion",
+        )
+    found: Callable[..., Any] = function
+    return found
+
+
+def _called(
+    path: str,
+    function: Callable[..., Any],
+    prompts: Sequence[Any],
+    texts: Sequence[str],
+    columns: Mapping[str, Any],
+) -> list[float | None]:
+    """Return what a user's own reward says, checked."""
+    try:
+        found = list(function(prompts=prompts, completions=list(texts), **columns))
+        values = [None if v is None else float(v) for v in found]
+    except Exception as error:  # a user's file may raise anything; it is named
+        raise FactoryError(f"{path}: {type(error).__name__}: {error}", "correct reward") from error
+    if len(values) != len(texts):
+        raise FactoryError(
+            f"{path}: {len(values)} rewards for {len(texts)} completions", "give one for each"
+        )
+    return [None if v is None or not math.isfinite(v) else v for v in values]
 
 
 def _part(name: str, weight: float, dialect: str) -> Part:
@@ -173,7 +270,7 @@ def _gain(values: Sequence[float], window: int) -> float:
 def means(rewarded: Sequence[Rewarded]) -> dict[str, float | None]:
     """Return the mean of the total and of each part over those where it is defined."""
     columns: dict[str, Any] = {"reward": [r.total for r in rewarded]}
-    for name in PARTS:
+    for name in rewarded[0].parts if rewarded else PARTS:
         columns[name] = [r.parts[name] for r in rewarded]
     out: dict[str, float | None] = {}
     for name, values in columns.items():

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from distill.devices import world
 from distill.grpo.config import GrpoConfig
 from distill.presets import preset
 from distill.student import local_folder
 from distill.templates import R1_ZERO, adopt, template_for
 from factory import model_files
 from factory.errors import EngineError
-from factory.records import Message, ids
+from factory.records import Message, Sampling, ids
 
+T = TypeVar("T")
 # float32 on both sides agrees to 1e-3; stale weights are off by more than 2 nats.
 TOLERANCE_NATS = 0.02
 
@@ -43,12 +45,25 @@ class Sampler(Protocol):
         """Sample from this trainer's weights from now on."""
 
     def sample(
-        self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
+        self,
+        trainer: Any,
+        prompts: Sequence[list[int]],
+        *,
+        seeds: Sequence[int],
+        max_tokens: int,
+        other: Sampling | None = None,
     ) -> Drawn:
         """Return one completion per prompt from the trainer's present weights.
 
         Their log probabilities are after temperature, and are not optional: the loss corrects for
         the difference between sampler and trainer.
+
+        Args:
+            trainer: whose policy is sampled.
+            prompts: tokens, shape (N,); in training the completions of a group in a row.
+            seeds: shape (N,).
+            max_tokens: of a completion.
+            other: temperature, top-p and length of an evaluation, in place of the training's.
         """
 
     def close(self) -> None:
@@ -66,6 +81,7 @@ class Sample:
         n_tokens: of the completion.
         is_finished: whether the policy ended it by itself.
         is_rehearsed: whether it was put in the place of what the policy said (rehearsals alone).
+        round: 0, or that in which its group was drawn in place of another.
     """
 
     prompt_id: str
@@ -73,6 +89,7 @@ class Sample:
     text: str
     n_tokens: int
     is_finished: bool
+    round: int = 0
     is_rehearsed: bool = False
 
 
@@ -118,6 +135,20 @@ def sample_indices(prompts: Sequence[str]) -> list[int]:
     for prompt in prompts:
         out.append(seen.get(prompt, 0))
         seen[prompt] = out[-1] + 1
+    return out
+
+
+def own_share(values: Sequence[int], n_own: int) -> list[int]:
+    """Return this process's part of values gathered from all, each of which gave ``n_own``."""
+    begin = world().process_index * n_own
+    return list(values[begin : begin + n_own])
+
+
+def gathered(values: list[T]) -> list[T]:
+    """Return the lists of all processes in one, in the order of the processes."""
+    from accelerate.utils import gather_object
+
+    out: list[T] = gather_object(values) if world().num_processes > 1 else values
     return out
 
 
@@ -241,15 +272,23 @@ class CpuSampler:
         return float((own - theirs).abs().max())
 
     def sample(
-        self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
+        self,
+        trainer: Any,
+        prompts: Sequence[list[int]],
+        *,
+        seeds: Sequence[int],
+        max_tokens: int,
+        other: Sampling | None = None,
     ) -> Drawn:
         """Sample with the weights that were taken last."""
+        if not prompts:
+            return Drawn([], [])
         completions, logprobs = self.engine.complete(
             prompts,
             seeds=seeds,
             max_tokens=max_tokens,
-            temperature=trainer.args.temperature,
-            top_p=trainer.args.top_p,
+            temperature=other.temperature if other else trainer.args.temperature,
+            top_p=other.top_p if other else trainer.args.top_p,
         )
         # What the next taking of weights is checked with.
         self._probe = list(prompts[0][:256])
@@ -289,13 +328,32 @@ class ColocatedSampler:
         """Nothing: TRL itself hands the weights over."""
 
     def sample(
-        self, trainer: Any, prompts: Sequence[list[int]], *, seeds: Sequence[int], max_tokens: int
+        self,
+        trainer: Any,
+        prompts: Sequence[list[int]],
+        *,
+        seeds: Sequence[int],
+        max_tokens: int,
+        other: Sampling | None = None,
     ) -> Drawn:
         """Sample with the weights that TRL has handed over."""
         del seeds, max_tokens
-        _, completions, logprobs, _ = trainer.vllm_generation.generate(
-            prompts=prompts, images=None, num_generations=trainer.num_generations
-        )
+        if not prompts:
+            return Drawn([], [])
+        vllm, before = trainer.vllm_generation, {}
+        if other is not None:
+            changed = {"temperature": other.temperature, "top_p": other.top_p,
+                       "max_completion_length": other.max_tokens}  # fmt: skip
+            before = {name: getattr(vllm, name) for name in changed}
+            vars(vllm).update(changed)
+        try:
+            _, completions, logprobs, _ = vllm.generate(
+                prompts=prompts,
+                images=None,
+                num_generations=1 if other else trainer.num_generations,
+            )
+        finally:
+            vars(vllm).update(before)
         return Drawn(completions, [[token[0] for token in row] for row in logprobs])
 
     def close(self) -> None:

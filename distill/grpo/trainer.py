@@ -5,152 +5,25 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from distill.devices import world
-from distill.grpo.config import GrpoConfig, Pair
-from distill.grpo.record import Recorder, StepLog
-from distill.grpo.reward import Payer, means, tossed
-from distill.grpo.rollout import (
-    Drawn,
-    Keys,
-    Renderer,
-    Sample,
-    Sampler,
-    sample_indices,
-    whole_weights,
-)
+from distill.grpo.config import GrpoConfig
+from distill.grpo.evaluation import Evaluator
+from distill.grpo.groups import Rollout
+from distill.grpo.record import StepLog
+from distill.grpo.rollout import gathered, whole_weights
 from distill.launch import require_wrapper, wrapper_of
 from distill.presets import cap_at
-from distill.rehearsal import is_replaced, planted, right_answer
 from distill.runs import Spent
 from distill.student import local_folder, peft_config
 from distill.training import Progress
 from factory.errors import ConfigError, FactoryError
-from factory.records import ids
 
-T = TypeVar("T")
 _REFERENCE = "reference.safetensors"
 _SPENT = "cpu_s"
-
-
-class Rollout:
-    """One rollout of all processes: prompts → samples → rewards → record.
-
-    TRL calls it with the prompts of this process; what is recorded is gathered from all of them,
-    so that a group which two processes share keeps one row per sample.
-
-    Args:
-        pairs: prompts with their golds; TRL's prompts are their numbers, as text.
-        keys: names of the rollouts.
-        renderer: of the policy.
-        sampler: of the policy.
-        payer: judges completions.
-        record: None in all processes but the first.
-        caps: first step → most completion tokens.
-        group_size: completions of a prompt.
-        seed: of the run.
-        control: ``random`` pays by the toss of a coin.
-        rehearsed: dialect of the right answers that replace a quarter of the samples; None: none.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        keys: Keys,
-        *,
-        renderer: Renderer,
-        sampler: Sampler,
-        payer: Payer,
-        record: Recorder | None,
-        caps: Mapping[int, int],
-        group_size: int,
-        seed: int,
-        control: Literal["none", "random"],
-        rehearsed: str | None = None,
-    ) -> None:
-        self.rehearsed = rehearsed
-        self.pairs, self.keys = pairs, keys
-        self.renderer, self.sampler, self.payer, self.record = renderer, sampler, payer, record
-        self.caps, self.group_size, self.seed, self.control = caps, group_size, seed, control
-        self._means: dict[str, float | None] = {}
-
-    def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
-        """Return what TRL's ``rollout_func`` must, and ``paid``: a reward per completion."""
-        step = int(trainer.state.global_step)
-        pairs = [self.pairs[int(p)] for p in prompts]
-        indices = _own_share(sample_indices(gathered(prompts)), len(prompts))
-        keys = [
-            self.keys.trace_id(prompt_id=p.prompt_id, step=step, sample_index=i)
-            for (p, _), i in zip(pairs, indices, strict=True)
-        ]
-        prompt_ids = [self.renderer.tokens(p.messages) for p, _ in pairs]
-        drawn = self.sampler.sample(
-            trainer,
-            prompt_ids,
-            seeds=[ids.seed_of(base=self.seed, trace_id=key) for key in keys],
-            max_tokens=cap_at(self.caps, step),
-        )
-        texts = self._rehearsed(prompts, indices)
-        drawn = self._with(texts, drawn, max_tokens=cap_at(self.caps, step))
-        samples = [
-            Sample(
-                p.prompt_id, i, self.renderer.text(c), len(c), self.renderer.is_finished(c),
-                is_rehearsed=text is not None,
-            )
-            for (p, _), i, c, text in zip(pairs, indices, drawn.completion_ids, texts, strict=True)
-        ]  # fmt: skip
-        rewarded = self.payer.rewards(pairs, [self.renderer.prefill + s.text for s in samples])
-        if self.control == "random":
-            rewarded = tossed(rewarded, keys, seed=self.seed)
-        everything, everyone = gathered(samples), gathered(rewarded)
-        if self.record is not None:
-            self.record.rollouts(step, everything, everyone, group_size=self.group_size)
-        self._means = means(everyone)
-        return {
-            "prompt_ids": prompt_ids,
-            "completion_ids": drawn.completion_ids,
-            "logprobs": drawn.logprobs,
-            "paid": [r.total for r in rewarded],
-        }
-
-    def _rehearsed(self, prompts: Sequence[str], indices: Sequence[int]) -> list[str | None]:
-        """Return the right answer that replaces a sample, or None; outside rehearsals, None."""
-        if self.rehearsed is None:
-            return [None] * len(prompts)
-        dialect, prefill = self.rehearsed, self.renderer.prefill
-        return [
-            right_answer(self.pairs[int(p)][1], dialect=dialect, prefill=prefill)
-            if is_replaced(int(p), i) else None
-            for p, i in zip(prompts, indices, strict=True)
-        ]  # fmt: skip
-
-    def _with(self, texts: Sequence[str | None], drawn: Drawn, *, max_tokens: int) -> Drawn:
-        if self.rehearsed is None:
-            return drawn
-        both = (drawn.completion_ids, drawn.logprobs)
-        return Drawn(*planted(self.renderer.tokenizer, texts, both, max_tokens=max_tokens))
-
-    def take_means(self) -> dict[str, float | None]:
-        """Return the means of the last rollout, once; empty where there was none since."""
-        taken, self._means = self._means, {}
-        return taken
-
-
-def _own_share(values: Sequence[int], n_own: int) -> list[int]:
-    """Return this process's part of values gathered from all, each of which gave ``n_own``."""
-    begin = world().process_index * n_own
-    return list(values[begin : begin + n_own])
-
-
-def gathered(values: list[T]) -> list[T]:
-    """Return the lists of all processes in one, in the order of the processes."""
-    from accelerate.utils import gather_object
-
-    out: list[T] = gather_object(values) if world().num_processes > 1 else values
-    return out
 
 
 def paid(
@@ -170,6 +43,7 @@ def make_trainer(
     log: StepLog,
     spent: Spent,
     mark: str,
+    evaluator: Evaluator,
 ) -> Any:
     """Return the trainer of a run.
 
@@ -181,12 +55,13 @@ def make_trainer(
         log: takes each update's figures.
         spent: seconds of the run.
         mark: what marks a whole checkpoint of this run (``training.mark_of``).
+        evaluator: called after each update.
     """
     from datasets import Dataset
 
     # TRL calls ``rollout_func`` an experiment, at every start.
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    watch = _watch(rollout, log, spent=spent, max_cpu_s=config.max_cpu_s)
+    watch = _watch(rollout, log, evaluator, spent=spent, max_cpu_s=config.max_cpu_s)
     trainer = _trainer_class()(
         model=_policy(config),
         reward_funcs=[paid],
@@ -241,7 +116,9 @@ def _trainer_class() -> Any:
     return _Trainer
 
 
-def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | None) -> Any:
+def _watch(
+    rollout: Rollout, log: StepLog, evaluator: Evaluator, *, spent: Spent, max_cpu_s: float | None
+) -> Any:
     """Return the callback that sets caps, hands figures on, keeps references and the budget."""
     from transformers import TrainerCallback
 
@@ -252,6 +129,8 @@ def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | N
             found = wrapper_of(self.trainer)
             require_wrapper(found, processes=world().num_processes)
             log.say(f"grpo {log.name}: {world().num_processes} processes, wrapper {found}")
+            if state.global_step == 0:
+                evaluator.after(self.trainer, 0)
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             set_cap(self.trainer, cap_at(rollout.caps, state.global_step))
@@ -286,7 +165,12 @@ def _watch(rollout: Rollout, log: StepLog, *, spent: Spent, max_cpu_s: float | N
             if state.is_world_process_zero:
                 (folder / _SPENT).write_text(f"{spent.cpu_s:.2f}")
 
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            evaluator.after(self.trainer, state.global_step, is_last=True)
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+            if state.global_step < state.max_steps:
+                evaluator.after(self.trainer, state.global_step)
             # All processes stop at the same step: they decide on their common sum.
             if max_cpu_s is not None and sum(gathered([spent.cpu_s])) >= max_cpu_s:
                 control.should_training_stop = True

@@ -47,24 +47,37 @@ def push(args: Namespace) -> int:
             who = "public" if args.public else "private"
             out(f"{done.rows} rows; nothing was sent (it would be {who})")
             return 0
-        out(_upload(folder, args.repo, f"{release.name}/{release.version}", public=args.public))
+        out(upload(folder, args.repo, f"{release.name}/{release.version}", public=args.public))
         exported.note(store, release, form="hub", out=args.repo)
     return 0
 
 
-def _upload(folder: Path, repo: str, what: str, *, public: bool) -> str:
+def upload(folder: Path, repo: str, what: str, *, public: bool, kind: str = "dataset") -> str:
+    """Send a folder to the hub; return where it then is.
+
+    Args:
+        folder: all of it is sent.
+        repo: ``OWNER/NAME``; made where it is not there.
+        what: is sent, for the message of the commit.
+        public: whether all may read it.
+        kind: ``dataset`` or ``model``.
+
+    Raises:
+        UsageError: it is public already, and was not asked to be.
+        FactoryError: it cannot be written.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi()
     try:
-        api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
-        if not public and not api.repo_info(repo, repo_type="dataset").private:
+        api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
+        if not public and not api.repo_info(repo, repo_type=kind).private:
             raise UsageError(
-                f"the data set {repo!r} is public already", "give another --repo, or --public"
+                f"the {kind} {repo!r} is public already", "give another --repo, or --public"
             )
         sent = api.upload_folder(
-            folder_path=folder, repo_id=repo, repo_type="dataset", commit_message=what,
-            delete_patterns="data/*",
+            folder_path=folder, repo_id=repo, repo_type=kind, commit_message=what,
+            delete_patterns="data/*" if kind == "dataset" else "*.safetensors",
         )  # fmt: skip
     except FactoryError:
         raise

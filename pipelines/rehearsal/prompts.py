@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from distill.cli_work import read_prompts
+from distill.prompts import read_prompts
 from factory.records import Prompt, PromptSource
 
 
