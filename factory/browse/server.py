@@ -57,6 +57,8 @@ def serve(
             author=author or _user(),
             roots=roots or [],
         )
+        # From here on a visitor waits and is not refused.
+        listener.listen()
         if callable(on_ready):
             on_ready(f"http://{HOST}:{port}/t/{token}/")
         config = uvicorn.Config(
