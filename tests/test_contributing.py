@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(
     r"```python\n# (my/\w+\.py)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S
 )
+VERIFY = ["verify", "answers.jsonl", "--out", "v.jsonl", "--verifier"]
 RUN = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules"]
 
 
@@ -45,7 +46,7 @@ def test_commands_take_them_by_path(my: Path) -> None:
         {"completion": "<think>No.</think>1970-01-01", "gold": "1969-07-20"},
     ]
     Path("answers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    assert main(["verify", "answers.jsonl", "--out", "v.jsonl", "--verifier", "my/dates.py"]) == 0
+    assert main([*VERIFY, str(my / "dates.py")]) == 0
     verdicts = [json.loads(line) for line in Path("v.jsonl").read_text().splitlines()]
     assert [v["status"] for v in verdicts] == ["pass", "fail"]
     assert main(["score", "answers.jsonl", "--out", "s.jsonl", "--scores", "my/questions.py"]) == 0

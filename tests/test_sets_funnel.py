@@ -84,7 +84,7 @@ BAD = [
     ("nope > 1", "nope", "an unknown column"),
     ("n + 1", "comparison", "not Boolean"),
     ("n <", "does not bind", "a syntax error"),
-    ("n < 1) OR (1 = 1", None, "closed and opened brackets stay one expression"),
+    ("n < 1) OR (1 = 1", "by itself", "closed and opened brackets"),
     ("n < 1, ok", "comparison", "two expressions"),
     ("sum(n) > 3", "one row", "an aggregate"),
     ("true) FROM wide; DROP VIEW wide; SELECT (true", "more than one", "a second statement"),
