@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
+import os
 import re
 import shutil
 import tempfile
@@ -118,6 +120,11 @@ def _building(store: Store) -> Iterator[None]:
             yield
     except OSError as error:
         raise disk_error(error, path_of(store), "the old catalog is kept") from None
+    except duckdb.Error as error:
+        if "No space left" not in str(error):
+            raise
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise disk_error(full, path_of(store), "the old catalog is kept") from None
 
 
 def connect(store: Store, *, refresh: bool = True) -> duckdb.DuckDBPyConnection:
