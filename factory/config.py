@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -166,11 +167,12 @@ def _class_at(cls: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]
     """Return the class that reads the keys at a place in a recipe; the last one known to."""
     for part in loc:
         field = cls.model_fields.get(str(part))
-        cls = (_class_in(field.annotation) if field else None) or cls
+        cls = (class_in(field.annotation) if field else None) or cls
     return cls
 
 
-def _class_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def class_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the class of keys that a field's annotation holds, such as ``Inner | None``."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_class_in, get_args(annotation))), None)
+    return next(filter(None, map(class_in, get_args(annotation))), None)

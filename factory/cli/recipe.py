@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from factory.config import Config
+from factory.config import Config, class_in
 
 WIDTH = 96
 NEEDED = inspect.Parameter.empty
@@ -130,7 +130,9 @@ def reference(title: str, reads: Reader, inner: Mapping[str, Reader] | None = No
         reader = todo.pop(name)
         rows = ["| key | form | default | meaning |", "|---|---|---|---|"]
         for key in keys_of(reader):
-            below = ((inner or {}).get(key.name) if reader is reads else None) or _below(key)
+            below = ((inner or {}).get(key.name) if reader is reads else None) or class_in(
+                key.annotation
+            )
             form = f"`{form_of(key.annotation)}`".replace("|", "\\|")
             if below is not None:
                 within = f"{name}: {key.name}"
@@ -224,7 +226,7 @@ def _is_ours(part: Any) -> bool:
 def _lines(
     key: Key, values: Mapping[str, Any], inner: Reader | None, indent: str, *, on: bool
 ) -> list[str]:
-    below = inner or _below(key)
+    below = inner or class_in(key.annotation)
     is_on = on and (key.name in values or key.default is NEEDED)
     mark = indent if is_on else f"{indent}# "
     form = "keys below" if below else form_of(key.annotation)
@@ -244,19 +246,8 @@ def _lines(
     return lines
 
 
-def _below(key: Key) -> type[BaseModel] | None:
-    return _config_in(key.annotation)
-
-
-def _config_in(annotation: Any) -> type[BaseModel] | None:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return annotation
-    found = map(_config_in, get_args(annotation))
-    return next((cls for cls in found if cls is not None), None)
-
-
 def _of_class(key: Key) -> str:
-    below = _below(key)
+    below = class_in(key.annotation)
     return _summary(below) if below else ""
 
 

@@ -1,7 +1,6 @@
 """MMLU-Redux 2.0: MMLU read again by people; questions with a fault are left out."""
 
-from factory.sources.benchmarks import Benchmark, LeftOut, Question, Row
-from factory.sources.benchmarks.readers import chosen, first, item, place
+from factory.sources.benchmarks import Benchmark, LeftOut, Question, Row, mmlu
 
 _SUBJECTS = (
     "abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology "
@@ -26,13 +25,9 @@ def read(row: Row, seed: int) -> Question:
     Raises:
         LeftOut: its readers found a fault in question or key.
     """
-    del seed
     if (fault := row.get("error_type") or "ok") != "ok":
         raise LeftOut(str(fault))
-    return chosen(
-        str(first(row, "question")), row["choices"], place(row["answer"]),
-        domain=str(row.get("subject") or "") or None, item=item(row, "id"),
-    )  # fmt: skip
+    return mmlu.read(row, seed)
 
 
 BENCHMARK = Benchmark(
