@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from tests.helpers_memory import own_peak_mib
+
 OK = json.dumps({"prompt": "What is 2+2?", "completion": "so \\boxed{4}", "gold": "4"}).encode()
 MIB = 1 << 20
 
@@ -125,12 +127,6 @@ def make(name: str, folder: Path) -> Path:
     path = folder / name
     path.write_bytes(MAKERS[name]())
     return path
-
-
-def own_peak_mib() -> int:
-    """Peak memory of this very program; ``ru_maxrss`` would count that of who started it, too."""
-    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
-    return int(line.split()[1]) >> 10
 
 
 VERBS = ("inspect", "verify", "score", "dedup", "decontaminate", "against", "import", "generate")

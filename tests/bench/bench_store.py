@@ -37,6 +37,7 @@ from factory.stages.generate.policy import Policy
 from factory.store import Store
 from factory.store.log import SegmentWriter
 from factory.verifiers import math
+from tests.helpers_memory import own_peak_mib
 
 NARROW = TableForm("k", {"k": "text", "a": "text", "x": "float", "run_id": "text"})
 BATCH = 64
@@ -145,7 +146,7 @@ def look_up_narrow(root: str, n: str) -> None:
     """Seal, then look up all keys and 1,000 that are missing."""
     table = Store(root).table("narrow", NARROW)
     wanted = pl.Series([fast_key(i) for i in range(-1000, int(n))], dtype=pl.String)
-    peak_of_the_question = peak_gib()
+    peak_of_the_question = own_peak_mib() / 1024
     with timed(f"{int(n):,} rows sealed"):
         assert table.seal() == int(n)
     with timed(f"{len(wanted):,} keys looked up"):
@@ -277,7 +278,7 @@ def resume(root: str, n: str) -> None:
     print(
         f"resume with {result.progress.n_have:,} verified traces done: first request after "
         f"{first[0][0]:.1f} s ({first[0][1]:.1f} s CPU), whole run "
-        f"{time.perf_counter() - begun:.1f} s, peak {peak_gib():.2f} GiB"
+        f"{time.perf_counter() - begun:.1f} s, peak {own_peak_mib() / 1024:.2f} GiB"
     )
 
 
@@ -290,13 +291,10 @@ class timed:
 
     def __exit__(self, *exc: object) -> None:
         wall, cpu = time.perf_counter() - self.begun, time.process_time() - self.cpu
-        print(f"{self.what}: {wall:.1f} s ({cpu:.1f} s CPU), peak {peak_gib():.2f} GiB", flush=True)
-
-
-def peak_gib() -> float:
-    """Peak memory of this very program (``ru_maxrss`` would count that of its parent's fork)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) / 2**20
+        print(
+            f"{self.what}: {wall:.1f} s ({cpu:.1f} s CPU), peak {own_peak_mib() / 1024:.2f} GiB",
+            flush=True,
+        )
 
 
 PARTS: dict[str, Callable[..., None]] = {
