@@ -89,7 +89,7 @@ ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-16 fork bomb", "import os,time\nn=0\ntry:\n    for _ in range(400):\n        if os.fork()==0:\n            time.sleep(20); os._exit(0)\n        n+=1\nexcept OSError: pass\nprint('ESCAPED' if n>64 else n)", EXITED),
     ("S-16 thread bomb", "import threading,time\nn=0\ntry:\n    for _ in range(400):\n        threading.Thread(target=time.sleep,args=(2,),daemon=True).start(); n+=1\nexcept BaseException: pass\nimport os; os._exit(0)", EXITED),
     ("S-18 memory bomb", "x=[]\nwhile True: x.append(bytearray(64<<20))", ("memory_limit",)),
-    ("S-18 memory bomb of many", TRY + "import os,time\ndef w():\n    for _ in range(6):\n        if os.fork()==0: break\n    x=bytearray(300<<20)\n    time.sleep(3)\nattempt(w)\nx=0\nprint('ESCAPED') if attempt(os.fork) is not None else 0", ("memory_limit", "exited")),
+    ("S-18 memory bomb of many", HOLD.format(hold="x=bytearray(200<<20)"), ("memory_limit", "exited")),
     ("S-18 shared pages of many", HOLD.format(hold="m=mmap.mmap(-1,200<<20)\n        for a in range(0,200<<20,4096): m[a]=1"), ("memory_limit", "exited")),
     ("S-18 shared pages that a child leaves behind", HOLD.format(hold="m=[]\n        for _ in range(3):\n            m.append(mmap.mmap(-1,64<<20))\n            if os.fork()==0:\n                for a in range(0,64<<20,4096): m[-1][a]=1\n                os._exit(0)\n            os.wait()"), ("memory_limit", "exited")),
     ("S-18 memory files", TRY + "import os\nn=0\nfor _ in range(60):\n    f=attempt(lambda: os.memfd_create('x'))\n    if f is None: break\n    n+=attempt(lambda: os.write(f,bytes(15<<20))) or 0\nprint('ESCAPED' if n>600<<20 else n)", ("memory_limit", "exited")),
