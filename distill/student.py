@@ -91,17 +91,7 @@ class Student(Config):
         taken = sorted(_OURS & value.keys())
         if taken:
             raise ValueError(f"{', '.join(taken)} set by the factory, not in the trl block")
-        return {key: _number(item) for key, item in value.items()}
-
-
-def _number(value: Any) -> Any:
-    """Read ``1e-4``, which YAML takes for text because it has no point, as a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+        return value
 
 
 class SftConfig(Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -76,6 +77,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 takes 1e-6 for a text, since it has no point; JSON, YAML 1.2 and every reader do not.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)  # fmt: skip
+
+
+def yaml_value(text: str) -> Any:
+    """Return a value of the command line as YAML reads it.
+
+    Raises:
+        yaml.YAMLError: it is none.
+
+    >>> yaml_value("1e-6"), yaml_value("[1, a]")
+    (1e-06, [1, 'a'])
+    """
+    return yaml.load(text, _Loader)
+
+
 def _n_values(value: Any, known: dict[int, int]) -> int:
     """Return how many values there are with every alias written out."""
     if not isinstance(value, dict | list):
@@ -131,7 +151,7 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
             raise ConfigError(f"--set {assignment!r}: {part!r} holds no keys")
         values = inner
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = yaml_value(text)
     except yaml.YAMLError:
         values[last] = text
 

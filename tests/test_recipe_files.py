@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.config import read_yaml
+from factory.config import apply_override, read_yaml
 from factory.errors import ConfigError
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n"
@@ -42,3 +42,18 @@ def test_anchors_and_merges_stay_allowed(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: {<<: *a, x: 3}\n")
     assert read_yaml(path) == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 3}}
+
+
+# JSON writes a small number without a point, which YAML 1.1 takes for a text.
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-6", 1e-6), ("-2E5", -2e5), ("1.e4", 1e4), ("1.5e-3", 1.5e-3), ("7", 7), ("e5", "e5"),
+     ("12e", "12e"), ("1e5x", "1e5x"), ("'1e-6'", "1e-6")],
+)  # fmt: skip
+def test_a_number_without_a_point_is_a_number(tmp_path: Path, text: str, value: object) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f'{{"trl": {{"learning_rate": {text}}}}}')
+    assert read_yaml(path)["trl"]["learning_rate"] == value
+    made: dict[str, dict[str, object]] = {}
+    apply_override(made, f"trl.learning_rate={text}")
+    assert made["trl"]["learning_rate"] == value

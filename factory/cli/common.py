@@ -207,13 +207,15 @@ def assignments(words: list[str], *, flag: str) -> dict[str, Any]:
     """
     import yaml
 
+    from factory.config import yaml_value
+
     out: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
             raise UsageError(f"{flag} {word!r}", f"write it as {flag} KEY=VALUE")
         try:
-            out[key] = yaml.safe_load(text)
+            out[key] = yaml_value(text)
         except yaml.YAMLError:
             out[key] = text
     return out
