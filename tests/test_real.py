@@ -176,12 +176,13 @@ TINY = [
 
 @pytest.mark.slow
 @needs_model
-def test_the_whole_script_runs_and_makes_nothing_twice(tmp_path: Path) -> None:
+def test_two_seeds_of_the_whole_script_run_and_make_nothing_twice(tmp_path: Path) -> None:
     sets = [w for value in (f"store={tmp_path}", *TINY) for w in ("--set", value)]
 
     def run() -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines.real", *sets], cwd=ROOT, text=True, timeout=900,
+            [sys.executable, "-m", "pipelines.real", "--seeds", "0,1", "--lanes", "2", *sets],
+            cwd=ROOT, text=True, timeout=900,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
@@ -190,6 +191,7 @@ def test_the_whole_script_runs_and_makes_nothing_twice(tmp_path: Path) -> None:
 
     first = run()
     folder = tmp_path / "models" / "real-0"
+    assert (tmp_path / "models" / "real-1" / "report.md").exists()
     results = json.loads((folder / "evaluation" / "results.json").read_text())
     assert set(results["models"]) == {"base", "base-zero", "sft", "sft-uncurated", "grpo", "zero"}
     assert "sft → grpo" in results["differences"]

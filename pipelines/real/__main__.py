@@ -153,10 +153,13 @@ def run(args: argparse.Namespace) -> None:
 
 def side_by_side(args: argparse.Namespace, recipe: Recipe, seeds: list[int]) -> None:
     """Run the seeds in lanes, each a process of its own, then write the table over them."""
+    from factory.store import Store
     from pipelines.parallel_jobs import Job, python, run_jobs
     from pipelines.real import report, weights
 
-    # One process converts the model; the others find it.
+    # A store is made in an empty folder, so it comes before the models that stand in it. One
+    # process converts the base; the others find it.
+    Store(recipe.store)
     weights.local(recipe.base, recipe.store / "models")
 
     def command(seed: int, job: Job) -> list[str]:
