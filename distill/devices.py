@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from factory.engines.vllm import has_cuda
+from factory.engines.vllm_start import has_cuda
 
 __all__ = ["has_cuda", "settle", "trl_settings", "world"]
 

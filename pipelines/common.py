@@ -137,7 +137,8 @@ class Engines:
     def _get(self, model: str, *, longest: int | None = None) -> Any:
         from distill.student import local_folder
         from factory.engines.opening import open_engine
-        from factory.engines.vllm import Engine, prepare_environment
+        from factory.engines.vllm import Engine
+        from factory.engines.vllm_start import prepare_environment
 
         if prepare_environment() == "cuda" or not model_files.is_local(model):
             folder = local_folder(model)
@@ -169,7 +170,7 @@ class Engines:
     @property
     def on_gpu(self) -> bool:
         """Whether engines and trainers compete for a GPU's memory."""
-        from factory.engines.vllm import has_cuda
+        from factory.engines.vllm_start import has_cuda
 
         return has_cuda()
 
@@ -392,7 +393,7 @@ def run_sft(
 def launch_distill(launch: Launch, arguments: Sequence[str]) -> None:
     """Run ``distill`` in processes of its own, none of which outlives this one."""
     from distill.runs import FOLLOW_PARENT, die_with_parent
-    from factory.engines.vllm import has_cuda
+    from factory.engines.vllm_start import has_cuda
 
     words = launch.command(python=sys.executable, cuda=has_cuda())
     command = [*words, "-m", "distill.cli", *arguments]

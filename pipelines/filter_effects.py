@@ -158,7 +158,7 @@ class Training:
 
 def main(recipe: Recipe) -> None:
     """Make everything that is not there yet, then the table."""
-    from factory.engines.vllm import prepare_environment
+    from factory.engines.vllm_start import prepare_environment
     from factory.store import Store
     from pipelines.filter_effects_results import Result, evaluated, write_table
 

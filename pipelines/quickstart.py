@@ -81,7 +81,8 @@ def main(recipe: Recipe) -> None:
     from distill.evaluate import evaluate, paired
     from distill.sft import SftConfig
     from factory import Policy, Sampling, Selection, Store, export, generate, release, score, select
-    from factory.engines.vllm import Engine, prepare_environment
+    from factory.engines.vllm import Engine
+    from factory.engines.vllm_start import prepare_environment
     from factory.stages.select import check_filters
     from factory.stages.verify import verify_shape
     from pipelines.miniature.problems import prompts

@@ -12,7 +12,7 @@ from typing import Any
 from distill.runs import read_run
 from factory import model_files
 from factory.cli.common import say, step
-from factory.engines.vllm import prepare_environment
+from factory.engines.vllm_start import prepare_environment
 from factory.errors import UsageError
 from factory.records import Sampling
 from factory.store import Store

@@ -227,7 +227,7 @@ from distill.grpo import GrpoConfig, grpo
 from factory.store import Store
 from factory.records import Prompt, PromptSource
 from factory.errors import FactoryError
-from factory.engines.vllm import prepare_environment
+from factory.engines.vllm_start import prepare_environment
 from distill.devices import world
 prepare_environment()
 base, out, store = sys.argv[1:4]

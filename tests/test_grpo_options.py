@@ -305,7 +305,7 @@ def test_prompts_of_development_are_marked_and_left_out_of_training(tmp_path: Pa
 def test_one_run_with_everything_reads_back_what_it_wrote(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from factory.engines.vllm import prepare_environment
+    from factory.engines.vllm_start import prepare_environment
 
     prepare_environment()
     base = make_tiny_model(tmp_path / "base")

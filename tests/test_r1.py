@@ -308,7 +308,7 @@ def test_a_trained_model_has_the_shape_of_its_base(tmp_path: Path) -> None:
 
 def test_vllm_can_look_at_every_object_of_a_process_that_used_numba() -> None:
     ffi = pytest.importorskip("llvmlite.binding.ffi")
-    from factory.engines.vllm import hide_dict_of_llvmlite
+    from factory.engines.vllm_start import hide_dict_of_llvmlite
 
     for _ in range(2):
         hide_dict_of_llvmlite()

@@ -102,7 +102,7 @@ def fit(
 def on_all_devices(engine: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the engine's settings with a replica on every GPU, where nobody says how many."""
     out = dict(settings)
-    from factory.engines.vllm import has_cuda
+    from factory.engines.vllm_start import has_cuda
 
     if engine != "vllm" or "replicas" in out or not has_cuda():
         return out

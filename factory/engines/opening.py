@@ -86,7 +86,7 @@ def open_replicas(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:
 
 def _devices(n_replicas: int, per_replica: int) -> list[str]:
     """Return each replica's CUDA devices; nothing where there is no CUDA."""
-    from factory.engines.vllm import has_cuda
+    from factory.engines.vllm_start import has_cuda
 
     if not has_cuda():
         return []

@@ -192,8 +192,8 @@ def served(model: str, options: Mapping[str, Any]) -> Served:
 
 def vllm_command(model: str, args: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
     """Return the command that serves ``model`` with vLLM, and its environment."""
-    from factory.engines.vllm import has_cuda
     from factory.engines.vllm_cpu import cpu_settings
+    from factory.engines.vllm_start import has_cuda
 
     settings: dict[str, Any] = {"load-format": "safetensors"}
     env = {"VLLM_NO_USAGE_STATS": "1"}

@@ -1,7 +1,7 @@
 """Engine ``vllm``: vLLM inside this process, request by request; traces leave as they finish.
 
-On a machine without CUDA the settings that make vLLM's CPU build work are made here, before it is
-imported: one process, one thread, eager, float32. On CUDA its own defaults stand.
+On a machine without CUDA the settings that make vLLM's CPU build work are made before it is
+imported (``vllm_start``): one process, one thread, eager, float32. On CUDA its own defaults stand.
 
 One request per sample, not ``n=K``: resume may need only sample 3, and a finished sample leaves
 without waiting for its siblings. Their common prefix is cached.
@@ -9,61 +9,22 @@ without waiting for its siblings. Their common prefix is cached.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from factory import model_files
 from factory.engines import base
 from factory.engines._vllm_params import Parameters
 from factory.engines.base import Failure, Incoming, OnPartial, Request
 from factory.engines.vllm_cpu import SLOTS, cpu_settings, sequence_tokens
+from factory.engines.vllm_start import has_cuda, prepare_environment, start
 from factory.errors import EngineError
 from factory.records import Message, Sampling, Trace
 
 PARTIAL_EVERY_TOKENS = 128
-_CPU_ENV = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "TORCHDYNAMO_DISABLE": "1",  # the CPU sampler is compiled otherwise: seconds, and a compiler
-}
-_QUIET_ENV = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CONFIGURE_LOGGING": "1",
-}
-
-
-def has_cuda() -> bool:
-    """Tell whether a CUDA device is here, without importing torch."""
-    return Path("/proc/driver/nvidia/version").exists() and os.environ.get(
-        "CUDA_VISIBLE_DEVICES", "0"
-    ) not in ("", "-1")
-
-
-def prepare_environment() -> str:
-    """Set what must be set before torch and vLLM are imported; return ``cpu`` or ``cuda``."""
-    for name, value in _QUIET_ENV.items():
-        os.environ.setdefault(name, value)
-    if has_cuda():
-        return "cuda"
-    for name, value in _CPU_ENV.items():
-        os.environ.setdefault(name, value)
-    # Two threads spin against each other as soon as the cores are shared.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    return "cpu"
 
 
 def fitted(
@@ -174,7 +135,7 @@ class Engine(base.Engine):
         settings |= args or {}
         at_once = int(settings["max_num_seqs"])
         self.slots = at_once + queued
-        self.llm: Any = _start(settings)
+        self.llm: Any = start(settings)
         self._engine = self.llm.llm_engine
         self._tokenizer = self.llm.get_tokenizer()
         self._given_template = chat_template
@@ -397,68 +358,6 @@ class Engine(base.Engine):
             n_completion_tokens=flight.n_tokens if streamed else len(sample.token_ids),
             seconds=time.monotonic() - flight.begun,
         )
-
-
-def _start(settings: dict[str, Any]) -> Any:
-    logging.getLogger("vllm").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), quiet_stderr():
-            warnings.simplefilter("ignore")  # vLLM's own imports warn about torch's deprecations
-            from vllm import LLM
-    except ImportError as error:
-        raise EngineError(
-            f"vLLM cannot be imported ({error})", "install the extra 'cpu' or 'gpu'"
-        ) from None
-    hide_dict_of_llvmlite()
-    try:
-        with quiet_stderr() as said:
-            return LLM(**settings)
-    except Exception as error:
-        _log_tail(said)
-        text = " ".join(str(error).split())[:300]
-        todo = "see `factory doctor`"
-        if "memory" in text.lower():
-            todo = "lower max_num_seqs, max_model_len or gpu_memory_utilization"
-        raise EngineError(f"vLLM cannot start on {settings['model']}: {text}", todo) from error
-
-
-def hide_dict_of_llvmlite() -> None:
-    """Let vLLM start in a process that has used numba.
-
-    At every start on a CPU, vLLM 0.31 walks through everything in every loaded module and calls
-    ``vars(value).get("kernel")`` on what has a ``__dict__`` (``triton_utils/dispatcher.py``).
-    llvmlite 0.47 keeps its C library in an object that makes a C function of any name it is asked
-    for, ``__dict__`` included, and that "function" has no ``get``: vLLM ends there.
-
-    No option or environment variable of vLLM 0.31 skips the walk where Triton is absent, and no
-    order of imports helps, since vLLM itself loads numba before the second model is started. So an
-    empty dictionary is put under that name into the object's table of names already looked up;
-    no function of either library is replaced.
-    """
-    module = sys.modules.get("llvmlite.binding.ffi")
-    if module is not None:
-        with contextlib.suppress(AttributeError):  # a version without the table
-            module.lib._fntab["__dict__"] = {}
-
-
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[IO[bytes]]:
-    """Send what libraries write to standard error (progress bars, C++ notes) to a file instead."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield file
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _log_tail(file: IO[bytes]) -> None:
-    with contextlib.suppress(ValueError, OSError):
-        file.seek(0)
-        sys.stderr.write("".join(file.read().decode("utf-8", "replace").splitlines(True)[-8:]))
 
 
 def _template(given: str | None, model: str, tokenizer: Any) -> str | None:

@@ -70,7 +70,7 @@ class Recipe(Config):
 
 def main(recipe: Recipe) -> None:
     """Run everything of one seed that is not done yet, from top to bottom."""
-    from factory.engines.vllm import prepare_environment
+    from factory.engines.vllm_start import prepare_environment
     from factory.stages.select import check_filters
     from factory.store import Store
     from pipelines.common import SCORES, Engines, run_grpo, run_sft

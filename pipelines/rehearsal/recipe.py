@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.grpo import GrpoConfig
 from distill.launch import Launch
-from factory.engines.vllm import has_cuda
+from factory.engines.vllm_start import has_cuda
 from factory.errors import FactoryError
 from pipelines.common import Pair, PromptSet, write_pairs
 from pipelines.rehearsal.models import tiny_model

@@ -28,7 +28,8 @@ from typing import Any
 import polars as pl
 
 from factory.engines.base import Request
-from factory.engines.vllm import Engine, prepare_environment
+from factory.engines.vllm import Engine
+from factory.engines.vllm_start import prepare_environment
 from factory.records import Sampling
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy

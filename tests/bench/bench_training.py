@@ -110,7 +110,7 @@ def grpo(model: str, work: Path, steps: int, *, ours: bool) -> float:
     from distill.grpo import grpo as train
     from distill.grpo.config import trl_arguments
     from distill.grpo.rollout import CpuSampler, Renderer, policy_tokenizer
-    from factory.engines.vllm import prepare_environment
+    from factory.engines.vllm_start import prepare_environment
     from factory.records import Prompt, PromptSource
     from factory.store import Store
 
