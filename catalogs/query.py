@@ -25,10 +25,11 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from catalogs import build, sql_process
 from factory.errors import UsageError
@@ -86,6 +87,7 @@ def stream(
     timeout_s: float = TIMEOUT_S,
     refresh: bool = True,
     memory_bytes: int = MEMORY_BYTES,
+    spare: Spare | None = None,
 ) -> Iterator[Rows]:
     """Answer one SELECT, or a named query, as rows that come while they are read.
 
@@ -98,6 +100,7 @@ def stream(
         timeout_s: wall seconds from the start of the query, reading included.
         refresh: whether to look if the catalog is older than the store.
         memory_bytes: hard limit of the process's memory.
+        spare: where a process waits already; its own limit of memory holds then.
 
     Raises:
         UsageError: it is no single SELECT, names what is not there, reaches for what it must not,
@@ -110,32 +113,35 @@ def stream(
     """
     text = text_of(query)
     # Started first: it loads DuckDB while the catalog is looked after here.
-    with _Process(memory_bytes) as process:
-        path = build.ensure(store) if refresh else build.path_of(store)
-        files = [p.absolute() for parts in wide.part_lists(store).values() for p in parts]
-        yield process.ask(path, files, text, max_rows, timeout_s)
+    try:
+        with spare.take() if spare is not None else _Process(memory_bytes) as process:
+            path = build.ensure(store) if refresh else build.path_of(store)
+            files = [p.absolute() for parts in wide.part_lists(store).values() for p in parts]
+            yield process.ask(path, files, text, max_rows, timeout_s)
+    finally:
+        if spare is not None:
+            spare.refill()
 
 
-def run(
-    store: Store,
-    query: str,
-    *,
-    max_rows: int | None = MAX_ROWS,
-    timeout_s: float = TIMEOUT_S,
-    refresh: bool = True,
-    memory_bytes: int = MEMORY_BYTES,
-) -> Answer:
-    """Answer one SELECT, or a named query, whole; see ``stream``.
+class Asked(TypedDict, total=False):
+    """What ``stream`` takes beside the question, and means by it."""
+
+    max_rows: int | None
+    timeout_s: float
+    refresh: bool
+    memory_bytes: int
+    spare: Spare | None
+
+
+def run(store: Store, query: str, **asked: Unpack[Asked]) -> Answer:
+    """Answer one SELECT, or a named query, whole; arguments as those of ``stream``.
 
     Raises:
         UsageError: as ``stream``; or the answer is larger than ``MAX_BYTES``.
     """
     start = time.perf_counter()
     found: list[tuple[Any, ...]] = []
-    with stream(
-        store, query, max_rows=max_rows, timeout_s=timeout_s, refresh=refresh,
-        memory_bytes=memory_bytes,
-    ) as rows:  # fmt: skip
+    with stream(store, query, **asked) as rows:
         for batch in rows:
             found += batch
             if rows.n_bytes > MAX_BYTES:
@@ -145,7 +151,7 @@ def run(
                 )
     notes = []
     if rows.has_more:
-        notes = [f"only the first {max_rows} rows are shown; --limit N shows more, 0 all"]
+        notes = [f"only the first {len(found)} rows are shown; --limit N shows more, 0 all"]
     notes += [f"release {name} is left out: {why}" for name, why in rows.problems]
     seconds = time.perf_counter() - start
     return Answer(rows.columns, found, note="; ".join(notes), seconds=seconds)
@@ -193,6 +199,11 @@ class _Process:
             env={**kept, "PYTHONPATH": paths, "MALLOC_ARENA_MAX": "2"},
             start_new_session=True,  # Ctrl-C is for the caller, who ends us
         )
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is there to be asked."""
+        return self._process.poll() is None
 
     def __enter__(self) -> _Process:
         return self
@@ -256,6 +267,43 @@ class _Process:
             f"the query ended its process (exit {self._process.returncode}), most likely over its "
             f"limit of {self._memory_bytes >> 20} MiB of memory"
         )
+
+
+class Spare:
+    """A process that waits for the next query, so that who asks often need not wait for it.
+
+    A process answers one query and ends; to start one takes longer than most queries. Safe from
+    any thread, of which the one that takes must live as long as the query runs.
+
+    Args:
+        memory_bytes: hard limit of each process's memory.
+    """
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._memory_bytes = memory_bytes
+        self._lock = threading.Lock()
+        self._waiting: _Process | None = _Process(memory_bytes)
+        self._is_closed = False
+
+    def take(self) -> _Process:
+        """Return the process that waits; a new one where none does."""
+        with self._lock:
+            taken, self._waiting = self._waiting, None
+        return taken if taken is not None and taken.waits else _Process(self._memory_bytes)
+
+    def refill(self) -> None:
+        """Start the next one: only when an answer is there, since starting takes a core."""
+        with self._lock:
+            if self._waiting is None and not self._is_closed:
+                self._waiting = _Process(self._memory_bytes)
+
+    def close(self) -> None:
+        """End the process that waits, and start no more."""
+        with self._lock:
+            self._is_closed = True
+            if self._waiting is not None:
+                self._waiting.__exit__()
+            self._waiting = None
 
 
 def settings(path: Path, files: Sequence[Path], memory_bytes: int) -> list[str]:

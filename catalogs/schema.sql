@@ -26,6 +26,9 @@ CREATE TABLE reviews ({reviews});
 COMMENT ON TABLE reviews IS
     'what people said of traces: keep, drop, wrong_verdict, none; the latest is wide.review';
 
+CREATE TABLE trace_places (trace_id VARCHAR, file VARCHAR, row BIGINT);
+COMMENT ON TABLE trace_places IS 'where a trace stands: its Parquet file and the row in it, from 0';
+
 CREATE TABLE runs (
     run_id VARCHAR, kind VARCHAR, started_at VARCHAR, ended_at VARCHAR, is_revoked BOOLEAN,
     details VARCHAR, results VARCHAR

@@ -1,22 +1,26 @@
 """The catalog as the pages read it: one DuckDB that can read the store's files and no more.
 
 Questions of our own making run here. SQL that a user typed goes through ``catalogs.query.run``,
-into a process of its own with limits.
+into a process of its own with limits; of a user's predicate there comes back which rows fit, and
+that is all that a question of ours then holds of it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from catalogs import build, query
-from factory.errors import FactoryError
+from factory.errors import FactoryError, UsageError
 from factory.rows.answers import Answer
 from factory.store import Store, wide
 from factory.store.wide import literal
@@ -25,6 +29,8 @@ T = TypeVar("T")
 N_THREADS = 3
 LOOK_AGAIN_S = 10.0
 MANY_REVIEWS = 1000
+MANY_PREDICATES = 12
+_FINGERPRINT = "SELECT value FROM catalog.catalog_info WHERE name = 'fingerprint'"
 
 
 class Word(NamedTuple):
@@ -52,7 +58,14 @@ class Database:
         self.is_stale = False
         """Whether the store holds more than the catalog shows; looked at now and then."""
         self.words: dict[str, Word] = {}
+        self.n_said = 0
         self.generation = 0
+        self._fitting: dict[tuple[int, int, str], Future[str]]
+        self._users = ThreadPoolExecutor(N_THREADS)
+        # In a thread that lives on: the kernel ends a process with the thread that started it.
+        self._spare = self._users.submit(query.Spare).result()
+        self.kept: dict[str, Any] = {}
+        """Room for what pages found in it and want again."""
         self.columns: dict[str, str] = {}
         """Columns of ``wide`` → their SQL types."""
         self.built_at = ""
@@ -69,7 +82,9 @@ class Database:
 
     def close(self) -> None:
         """Close the catalog."""
+        self._users.shutdown()
         self._pool.shutdown()
+        self._spare.close()
         self._con.close()
 
     def _open(self) -> None:
@@ -92,6 +107,8 @@ class Database:
             ).rows
         )
         self.n_traces = int(self.ask("SELECT count(*) FROM catalog.wide").rows[0][0])
+        self._fingerprint = self.ask(_FINGERPRINT).rows[0][0]
+        self._fitting = {}
         self.built_at = time.strftime("%H:%M:%S", time.localtime(path.stat().st_mtime))
 
     # ---- asking
@@ -120,7 +137,12 @@ class Database:
             self._own.cursor = self._con.cursor()
             self._own.cursor.execute("USE catalog")
             self._own.generation = self.generation
-        result = self._own.cursor.execute(text, parameters)
+        try:
+            result = self._own.cursor.execute(text, parameters)
+        except duckdb.CatalogException:  # rows that fitted a predicate went with the old catalog
+            raise UsageError(
+                "the catalog was built anew meanwhile", "load the page again"
+            ) from None
         return Answer(tuple(d[0] for d in result.description or []), result.fetchall())
 
     def ask_user(self, text: str, *, max_rows: int | None, timeout_s: float) -> Answer:
@@ -129,12 +151,85 @@ class Database:
         Raises:
             UsageError: as ``catalogs.query.run``.
         """
-        return query.run(self.store, text, max_rows=max_rows, timeout_s=timeout_s, refresh=False)
+        return self._users.submit(
+            query.run, self.store, text, max_rows=max_rows, timeout_s=timeout_s, refresh=False,
+            spare=self._spare,
+        ).result()  # fmt: skip
+
+    def rows_where(self, predicate: str, *, timeout_s: float) -> str:
+        """Return a condition of our own making that holds for the rows that a user's one fits.
+
+        The predicate runs once over all traces, where user SQL runs, and answers with a bit for
+        each row. List, count, facets, neighbours and search of that view then read the rows'
+        numbers here, instead of starting a process each.
+
+        Raises:
+            UsageError: as ``ask_user``.
+        """
+        about_reviews = "review" in predicate.lower()
+        key = (self.generation, self.n_said if about_reviews else 0, predicate)
+        with self._lock:
+            found = self._fitting.get(key)
+            if found is None:
+                mine: Future[str] = Future()
+                while len(self._fitting) >= MANY_PREDICATES:
+                    self._forget(next(iter(self._fitting)))
+                self._fitting[key] = mine
+        if found is not None:
+            return found.result()
+        try:
+            condition = self._fit(key, timeout_s)
+        except BaseException as error:
+            with self._lock:
+                self._fitting.pop(key, None)
+            mine.set_exception(error)
+            raise
+        mine.set_result(condition)
+        return condition
+
+    def _fit(self, key: tuple[int, int, str], timeout_s: float) -> str:
+        if not self.n_traces:
+            return "false"
+        # The line break ends a comment that the predicate may end with.
+        answer = self.ask_user(
+            f"{self.wide_cte()}SELECT bitstring_agg(row, 0, {self.n_traces - 1}), ({_FINGERPRINT}) "
+            f"FROM (SELECT rowid AS row FROM wide WHERE ({key[2]}\n))",
+            max_rows=2,
+            timeout_s=timeout_s,
+        )
+        bits, of = answer.rows[0] if len(answer.rows) == 1 else ("", self._fingerprint)
+        if of != self._fingerprint:  # another process has built it anew: numbers mean other rows
+            self.refresh()
+            raise UsageError("the catalog was built anew meanwhile", "load the page again")
+        if bits is None:
+            return "false"
+        if not isinstance(bits, str) or len(bits) != self.n_traces:
+            raise UsageError("it is no condition on a trace", "write what may follow WHERE")
+        fits = np.frombuffer(bits.encode(), np.uint8) == ord("1")
+        # The smaller side: what it costs to look numbers up grows with how many they are.
+        is_most = bool(fits.sum() * 2 > len(fits))
+        numbers = pa.table({"row": np.flatnonzero(fits != is_most)})
+        if not numbers.num_rows:
+            return "true" if is_most else "false"
+        name = _table_name(key)
+
+        def keep(con: duckdb.DuckDBPyConnection) -> None:
+            con.register("_numbers", numbers)
+            con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM _numbers")
+            con.unregister("_numbers")
+
+        self.using(keep)
+        return f"rowid {'NOT IN' if is_most else 'IN'} (FROM {name})"
+
+    def _forget(self, key: tuple[int, int, str]) -> None:
+        self._fitting.pop(key)
+        self.using(lambda con: con.execute(f"DROP TABLE IF EXISTS {_table_name(key)}"))
 
     # ---- what is newer than the catalog
 
     def said(self, trace_ids: Sequence[str], word: Word) -> None:
         """Remember what was said, so that pages show it before the catalog is built anew."""
+        self.n_said += 1
         for key in trace_ids:
             old = self.words.get(key) or self._stored_word(key)
             review = old.review if word.review is None else word.review
@@ -169,8 +264,9 @@ class Database:
         )
         names = ", ".join(wide.REVIEW_COLUMNS)
         return (
-            f"WITH wide AS (SELECT w.* REPLACE ({shown}) FROM catalog.wide AS w LEFT JOIN "
-            f"(VALUES {values}) AS n(trace_id, {names}) USING (trace_id)) "
+            f"WITH wide AS (SELECT w.rowid AS rowid, w.* REPLACE ({shown}) "
+            f"FROM catalog.wide AS w LEFT JOIN (VALUES {values}) AS n(trace_id, {names}) "
+            "USING (trace_id)) "
         )
 
     def _stamp(self) -> tuple[Any, ...]:
@@ -197,3 +293,7 @@ class Database:
             except FactoryError:  # damage: bringing the catalog up to date will name it
                 self.is_stale = True
         return self.is_stale
+
+
+def _table_name(key: tuple[int, int, str]) -> str:
+    return f"memory.main.rows_{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}"

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
 from factory.browse.database import Database
-from factory.browse.traces import ask
+from factory.browse.traces import condition_of
 from factory.browse.view import View
 from factory.dialects import split
 from factory.errors import UsageError
@@ -29,6 +31,8 @@ HITS = 50
 MAX_CHARS = 200
 AROUND = 90
 Where = Literal["all", "answers"]
+Numbers = npt.NDArray[np.int64]
+_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,18 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file}-{self.group}-{self.skip}-{self.n_bytes}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Which traces and prompts a view has: the first digits of their keys, as sorted numbers.
+
+    Sixty bits each: among ten million keys the odds of taking one for another are one in ten
+    thousand, for an eighth of the memory and a fiftieth of the time of whole ones.
+    """
+
+    traces: Numbers
+    prompts: Numbers
 
 
 @dataclass(frozen=True)
@@ -145,31 +161,32 @@ def _groups(files: list[Path], place: Place) -> Iterator[tuple[int, int, int]]:
             yield number, group, n_groups
 
 
-_kept: dict[tuple[int, str], pl.DataFrame] = {}
-
-
-def _keys(db: Database, view: View) -> pl.DataFrame | None:
-    """Return prompt and trace keys of a view; None: all of them. The last few are kept."""
-    condition = view.condition(db.columns)
+def _keys(db: Database, view: View) -> Keys | None:
+    """Return the keys of a view as sorted numbers; None: all of them. The last few are kept."""
+    condition = condition_of(db, view)
     if condition == "true":
         return None
-    name = (db.generation, f"{len(db.words)} {condition}")
-    if name not in _kept:
-        rows = ask(
-            db, view, f"SELECT trace_id, prompt_id FROM wide WHERE {condition}", max_rows=5_000_000
-        )
-        while len(_kept) > 3:
-            _kept.pop(next(iter(_kept)), None)
-        schema = {"trace_id": pl.String, "prompt_id": pl.String}
-        _kept[name] = pl.DataFrame(rows, schema=schema)
-    return _kept[name]
+    name = f"{db.generation} {db.n_said} {condition}"
+    keys: Keys | None = db.kept.get(name)
+    if keys is None:
+        rows = f"{db.wide_cte()}SELECT DISTINCT {{0}} FROM wide WHERE {condition} ORDER BY 1"
+
+        def read(column: str) -> Numbers:
+            number = f"('0x' || left({column}, {_DIGITS}))::BIGINT"
+            found = db.using(lambda con: con.execute(rows.format(number)).fetchnumpy())
+            return np.asarray(next(iter(found.values())), np.int64)
+
+        while len(db.kept) > 3:
+            db.kept.pop(next(iter(db.kept)), None)
+        keys = db.kept[name] = Keys(read("trace_id"), read("prompt_id"))
+    return keys
 
 
 def _scan(
     path: Path,
     group: int,
     text: str,
-    keys: pl.DataFrame | None,
+    keys: Keys | None,
     *,
     is_prompt: bool,
     where: Where,
@@ -189,8 +206,13 @@ def _scan(
     else:
         matches = pl.col(column).str.contains(text, literal=True)
     frame = frame.with_row_index("_row").filter(matches.fill_null(False))
-    if keys is not None:
-        frame = frame.join(keys.select(key).unique(), on=key, how="semi")
+    if keys is not None and not frame.is_empty():
+        known = keys.prompts if is_prompt else keys.traces
+        numbers = frame[key].str.slice(0, _DIGITS).str.to_integer(base=16).to_numpy()
+        at = np.searchsorted(known, numbers)
+        frame = frame.filter(
+            pl.Series(known.take(at, mode="clip") == numbers) if len(known) else False
+        )
     if frame.is_empty():
         return [], n_bytes
     if "prefill" in wanted and "prefill" in names:

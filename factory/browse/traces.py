@@ -14,6 +14,7 @@ from factory.records.text import trace_text
 from factory.store.wide import REVIEW_COLUMNS, literal, quoted
 
 QUERY_S = 20.0
+GOLD_CHARS = 200
 LIST_COLUMNS = (
     "trace_id", "prompt_id", "status", "reason", "review", "model", "source", "item",
     "n_completion_tokens", "extracted", "finish_reason",
@@ -22,12 +23,15 @@ _KEY = re.compile("[0-9a-f]{32}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def ask(db: Database, view: View, text: str, *, max_rows: int = 10_000) -> list[dict[str, Any]]:
-    """Answer a question about a view: a user's own predicate is bounded, ours is not."""
-    text = db.wide_cte() + text
-    if view.where:
-        return db.ask_user(text, max_rows=max_rows, timeout_s=QUERY_S).dicts()
-    return db.ask(text).dicts()
+def ask(db: Database, text: str) -> list[dict[str, Any]]:
+    """Answer a question about ``wide``, the newest reviews included."""
+    return db.ask(db.wide_cte() + text).dicts()
+
+
+def condition_of(db: Database, view: View) -> str:
+    """Return the condition of a view that our own SQL may hold: no word of a user is in it."""
+    where = db.rows_where(view.where, timeout_s=QUERY_S) if view.where else None
+    return view.condition(db.columns, where=where)
 
 
 # ---- lists
@@ -43,13 +47,12 @@ def page_of(db: Database, view: View, *, after: str = "", before: str = "") -> d
         before: mark of the row behind the page.
     """
     back = bool(before)
-    conditions = [view.condition(db.columns)]
+    conditions = [condition_of(db, view)]
     if after or before:
         conditions.append(f"({view.beyond(after or before, db.columns, back=back)})")
     names = [c for c in dict.fromkeys((*LIST_COLUMNS, view.sort)) if c in db.columns]
     rows = ask(
         db,
-        view,
         f"SELECT {', '.join(quoted(c) for c in names)} FROM wide "
         f"WHERE {' AND '.join(conditions)} ORDER BY {view.order(back=back)} "
         f"LIMIT {PAGE_ROWS + 1}",
@@ -74,7 +77,7 @@ def facets(db: Database, view: View) -> list[dict[str, Any]]:
     """Return every facet with the traces of each value, in the present view."""
     known = facets_of(db.columns)
     names = list(known)
-    rows = ask(db, view, facet_sql(names, known, view.condition(db.columns)))
+    rows = ask(db, facet_sql(names, known, condition_of(db, view)))
     out = []
     for i, name in enumerate(names):
         chosen = view.facets.get(name, ())
@@ -104,7 +107,7 @@ def count(db: Database, view: View) -> int:
     """Return the number of traces of a view."""
     if view.is_all:
         return db.n_traces
-    rows = ask(db, view, f"SELECT count(*) AS n FROM wide WHERE {view.condition(db.columns)}")
+    rows = ask(db, f"SELECT count(*) AS n FROM wide WHERE {condition_of(db, view)}")
     return int(rows[0]["n"])
 
 
@@ -152,11 +155,15 @@ def wide_rows(db: Database, condition: str) -> list[dict[str, Any]]:
 
 
 def text_of(db: Database, trace_id: str) -> dict[str, Any]:
-    """Return prefill and completion of a trace."""
-    rows = db.ask(
-        "SELECT prefill, completion FROM trace_texts WHERE trace_id = ?", [trace_id]
-    ).dicts()
-    return rows[0] if rows else {"prefill": None, "completion": None}
+    """Return prefill and completion of a trace, read from the one row in which they stand."""
+    for file, row in db.ask(
+        "SELECT file, row FROM catalog.trace_places WHERE trace_id = ?", [trace_id]
+    ).rows:
+        return db.ask(
+            f"SELECT prefill, completion FROM read_parquet({literal(file)}) "
+            f"WHERE file_row_number = {row}"
+        ).dicts()[0]
+    return {"prefill": None, "completion": None}
 
 
 def trace_page(db: Database, key: str) -> dict[str, Any]:
@@ -172,9 +179,15 @@ def trace_page(db: Database, key: str) -> dict[str, Any]:
         "SELECT text, messages FROM prompt_texts WHERE prompt_id = ?", [row["prompt_id"]]
     ).dicts()
     golds = db.ask(
-        "SELECT DISTINCT gold FROM golds WHERE prompt_id = ? AND gold IS NOT NULL LIMIT 5",
+        "SELECT DISTINCT gold_short FROM catalog.prompt_sources WHERE prompt_id = ? "
+        "AND gold_short IS NOT NULL LIMIT 5",
         [row["prompt_id"]],
     ).rows
+    if any(len(gold) >= GOLD_CHARS for (gold,) in golds):  # the catalog holds their beginnings
+        golds = db.ask(
+            "SELECT DISTINCT gold FROM golds WHERE prompt_id = ? AND gold IS NOT NULL LIMIT 5",
+            [row["prompt_id"]],
+        ).rows
     return {
         "row": row,
         "thinking": thinking,
@@ -283,12 +296,11 @@ def verdicts(db: Database, trace_id: str) -> list[dict[str, Any]]:
 def neighbours(db: Database, view: View, row: Mapping[str, Any]) -> dict[str, str]:
     """Return the keys of the traces before and after one in a view."""
     out = {}
-    mark = view.mark_of(row)
+    mark, condition = view.mark_of(row), condition_of(db, view)
     for name, back in (("previous", True), ("next", False)):
         rows = ask(
             db,
-            view,
-            f"SELECT trace_id FROM wide WHERE {view.condition(db.columns)} "
+            f"SELECT trace_id FROM wide WHERE {condition} "
             f"AND ({view.beyond(mark, db.columns, back=back)}) "
             f"ORDER BY {view.order(back=back)} LIMIT 1",
         )
@@ -304,15 +316,9 @@ def side_by_side(db: Database, prompt_id: str, *, limit: int = 12) -> dict[str, 
         db,
         f"prompt_id = {literal(prompt_id)} ORDER BY model, sample_index, trace_id LIMIT {limit}",
     )
-    keys = ", ".join(literal(r["trace_id"]) for r in rows) or "''"
-    texts = {
-        t: trace_text(p, c)
-        for t, p, c in db.ask(
-            f"SELECT trace_id, prefill, completion FROM trace_texts WHERE trace_id IN ({keys})"
-        ).rows
-    }
     for row in rows:
-        row["thinking"], row["answer"] = halves(texts.get(row["trace_id"], ""), row)
+        text = trace_text(**text_of(db, row["trace_id"]))
+        row["thinking"], row["answer"] = halves(text, row)
     prompt = prompt_texts(db, {prompt_id})
     return {"rows": rows, "prompt": prompt.get(prompt_id, ""), "prompt_id": prompt_id}
 

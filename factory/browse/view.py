@@ -163,8 +163,13 @@ class View:
 
     # ---- SQL
 
-    def condition(self, columns: Mapping[str, str]) -> str:
-        """Return the SQL condition over ``wide``: one line, ``true`` where nothing narrows."""
+    def condition(self, columns: Mapping[str, str], *, where: str | None = None) -> str:
+        """Return the SQL condition over ``wide``: ``true`` where nothing narrows.
+
+        Args:
+            columns: of ``wide``.
+            where: what to put in the place of the user's own predicate.
+        """
         known = facets_of(columns)
         parts = []
         for name, values in self.facets.items():
@@ -179,7 +184,9 @@ class View:
                 parts.append(f"trace_id {word} (SELECT trace_id {rows})")
         if self.prompt:
             parts.append(f"prompt_id = {literal(self.prompt)}")
-        if self.where:
+        if where is not None:
+            parts.append(where)
+        elif self.where:
             # The line break ends a comment that the predicate may end with.
             parts.append(f"({self.where}\n)")
         return " AND ".join(parts) or "true"
