@@ -11,19 +11,21 @@ import sys
 from collections.abc import Callable, Sequence
 
 from distill.runs import FOLLOW_PARENT, die_with_parent
-from factory.cli.common import Version, run_cli, say
+from factory.cli.common import Parser, VerbParser, Version, run_cli, say
 
 Adder = Callable[[argparse.ArgumentParser], None]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="distill",
         description="Train with TRL: students on releases, policies on rewards; evaluate both.",
     )
     parser.add_argument("--version", action=Version)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, parser_class=VerbParser
+    )
     for name, summary, add in VERBS:
         add(verbs.add_parser(name, help=summary, description=summary))
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
@@ -161,76 +160,6 @@ def test_dedup_and_decontaminate(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [r["is_contaminated"] for r in rows] == [False, True, False]
     assert rows[1]["contaminated_by"] == [bench]
-
-
-MISTAKES = [
-    (["verify", "missing.jsonl", "--out", "o.jsonl"], "no file 'missing.jsonl'"),
-    (["verify", "in.jsonl", "--out", "o.xls"], "unknown ending"),
-    (["verify", "in.jsonl", "--out", "no/where/o.jsonl"], "no folder"),
-    (["verify", "in.jsonl", "--out", "in.jsonl"], "both input and output"),
-    (["verify", "in.jsonl", "--out", "o.jsonl", "--verifier", "maths"], "unknown verifier 'maths'"),
-    (["verify", "in.jsonl", "--out", "o.jsonl", "--verifier", "x/y.py"], "no plug-in file"),
-    (
-        ["verify", "in.jsonl", "--out", "o.jsonl", "--option", "mood=x"],
-        "no verifier has option mood",
-    ),
-    (["verify", "in.jsonl", "--out", "o.jsonl", "--map", "completion"], "write it as --map"),
-    (["verify", "in.jsonl", "--out", "o.jsonl", "--map", "completion=nope"], "no column 'nope'"),
-    (["verify", "taken.jsonl", "--out", "o.jsonl"], "already has status"),
-    (["score", "in.jsonl", "--out", "o.jsonl", "--scores", "beauty"], "unknown score 'beauty'"),
-    (["score", "in.jsonl"], "belong together"),
-    (
-        ["verify", "in.jsonl", "--out", "o.jsonl", "--frobnicate"],
-        "factory verify: unrecognized arguments: --frobnicate: `factory verify --help`",
-    ),
-    (["verify", "in.jsonl", "--out", "o.jsonl", "--map", "golds=id"], "nothing reads golds"),
-    (["score", "in.jsonl", "--out", "o.jsonl", "--map", "gold=id"], "nothing reads gold"),
-    (["dedup", "in.jsonl", "--out", "o.jsonl", "--map", "txt=id"], "nothing reads txt"),
-    (
-        [
-            "decontaminate",
-            "in.jsonl",
-            "--out",
-            "o.jsonl",
-            "--against",
-            "in.jsonl",
-            "--map",
-            "txt=id",
-        ],
-        "nothing reads txt",
-    ),
-    (["polish"], "invalid choice"),
-    (["ls", "--store", "nothing-here"], "no store at"),
-    (["sql", "SELECT 1", "--store", "old"], "has format 99"),
-    (["decontaminate", "in.jsonl", "--against", "gone.jsonl", "--out", "o.jsonl"], "no file 'gone"),
-    (["generate", "gone.yaml"], "no file 'gone.yaml'"),
-    (["generate", "typo.yaml"], "unknown key 'sampeling'"),
-    (["verify", "folder.jsonl", "--out", "o.jsonl"], "is a folder"),
-    (["verify", "cut.jsonl.gz", "--out", "o.jsonl"], "cut off or damaged"),
-]
-
-
-@pytest.mark.parametrize(("argv", "says"), MISTAKES, ids=[m[1] for m in MISTAKES])
-def test_a_mistake_is_one_line_with_exit_status_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    argv: list[str], says: str,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "in.jsonl", ROWS[:2])
-    write(tmp_path / "taken.jsonl", [{**ROWS[0], "status": "mine"}])
-    (tmp_path / "folder.jsonl").mkdir()
-    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"completion": "x"}\n' * 9000)[:60])
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "store.json").write_text('{"format": 99}')
-    (tmp_path / "typo.yaml").write_text("sampeling: {}\n")
-    status = main(argv)
-    captured = capsys.readouterr()
-    assert status in (1, 2)
-    assert status == 2 or says in ("no store at", "has format 99")
-    assert says in captured.err
-    assert len(captured.err.strip().splitlines()) == 1
-    assert "Traceback" not in captured.err
-    assert not (tmp_path / "o.jsonl").exists(), "nothing half-done is left"
 
 
 def test_standard_input_and_output(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from factory.errors import UsageError
 
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
     from factory.store import Store
 
 DEFAULT_STORE = "data"
+EXTRAS = {
+    "accelerate": "train", "datasets": "datasets", "peft": "train", "ray": "ray", "trl": "train",
+    "python_multipart": "browse", "starlette": "browse", "uvicorn": "browse",
+}  # fmt: skip
+"""Package that a verb may lack → the extra that brings it."""
 _BEGUN = time.monotonic()
 
 
@@ -33,7 +41,6 @@ def version() -> str:
     """Return the installed version, and the commit where the code is a checkout."""
     import importlib.metadata
     import subprocess
-    from pathlib import Path
 
     number = importlib.metadata.version("r1-factory")
     root = Path(__file__).parents[2]
@@ -58,6 +65,45 @@ class Version(argparse.Action):
         """Print it and leave."""
         out(f"{parser.prog} {version()}")
         parser.exit()
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line; a misspelt choice gets the nearest one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and leave with status 2."""
+        found = re.fullmatch(r"(.*invalid choice: )'(.*)' \(choose from (.*)\)", message, re.DOTALL)
+        if found:
+            known = re.findall(r"'([^']+)'", found[3])
+            near = difflib.get_close_matches(found[2], known, n=3)
+            shown = " or ".join(near) if near else ", ".join(known)
+            message = f"{found[1]}{found[2]!r}: {'did you mean ' if near else 'known: '}{shown}"
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}: `{self.prog} --help` shows all\n")
+
+
+class VerbParser(Parser):
+    """A verb's parser: what it does not know is its own complaint, not that of the command."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and refuse what is left over."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+def count(text: str) -> int:
+    """Read a whole number of 1 or more, for ``type=``."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def count_or_0(text: str) -> int:
+    """Read a whole number of 0 or more, for ``type=``."""
+    return 0 if text == "0" else count(text)
 
 
 def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
@@ -89,6 +135,12 @@ def run_script(name: str, run: Callable[[], int | None]) -> int:
     except FactoryError as error:
         note(f"{name}: {_one_line(str(error))}")
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        note(f"{name}: {package} is not installed: pip install 'r1-factory[{EXTRAS[package]}]'")
+        return UsageError.exit_code
     except KeyboardInterrupt:
         note(f"{name}: stopped; what was committed is kept, run it again")
         return 130
@@ -99,7 +151,8 @@ def run_script(name: str, run: Callable[[], int | None]) -> int:
     except OSError as error:
         # A disk, a right, a name: of the machine, not of the program.
         what = f"{os.fsdecode(error.filename)!r}: " if error.filename is not None else ""
-        note(f"{name}: {what}{error.strerror or error}: nothing that was committed is lost")
+        detail = _one_line(f"{what}{error.strerror or error}")
+        note(f"{name}: {detail}: nothing that was committed is lost")
         return 1
     except MemoryError:
         note(f"{name}: the memory is used up: give it less at once, or a larger machine")
@@ -195,8 +248,15 @@ def store_of(args: argparse.Namespace, *, create: bool = False) -> Store:
 
 
 def folder_of(args: argparse.Namespace) -> str:
-    """Return the folder of the store that ``--store``, or FACTORY_STORE, names."""
-    return args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE
+    """Return the folder of the store that ``--store``, or FACTORY_STORE, names.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    folder: str = args.store or os.environ.get("FACTORY_STORE") or DEFAULT_STORE
+    if Path(folder).is_file():
+        raise UsageError(f"store {folder!r} is a file", "give --store the folder of a store")
+    return folder
 
 
 def assignments(words: list[str], *, flag: str) -> dict[str, Any]:

@@ -10,40 +10,28 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
-from factory.cli.common import DEFAULT_STORE, Version, run_cli
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}: `{self.prog} --help` shows the options\n")
-
-
-class _VerbParser(_Parser):
-    """A verb's parser: what it does not know is its own complaint, not that of the command."""
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
+from factory.cli.common import (
+    DEFAULT_STORE,
+    Parser,
+    VerbParser,
+    Version,
+    count,
+    count_or_0,
+    run_cli,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
-    parser = _Parser(
+    parser = Parser(
         prog="factory",
         description="Build datasets of verified reasoning traces: generate, verify, score, select, "
         "release; query them with SQL.",
     )
     parser.add_argument("--version", action=Version)
     verbs = parser.add_subparsers(
-        dest="verb", metavar="VERB", required=True, parser_class=_VerbParser
+        dest="verb", metavar="VERB", required=True, parser_class=VerbParser
     )
     for name, summary, add in VERBS:
         verb = verbs.add_parser(name, help=summary, description=summary)
@@ -95,7 +83,7 @@ def _verify(p: argparse.ArgumentParser) -> None:
         help="the verifier's option mode, such as boxed or auto (default: its own for files)",
     )
     _pair(p, "--option", "KEY=VALUE", "option of the verifier")
-    p.add_argument("--workers", metavar="N", type=int, help="processes (default: cores)")
+    p.add_argument("--workers", metavar="N", type=count, help="processes (default: cores)")
     p.add_argument(
         "--diff",
         action="store_true",
@@ -114,7 +102,9 @@ def _score(p: argparse.ArgumentParser) -> None:
     _store(p)
     p.add_argument("--scores", metavar="A,B", help="names or paths, comma separated (default: all)")
     _pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
-    p.add_argument("--workers", metavar="N", type=int, help="processes on a store (default: cores)")
+    p.add_argument(
+        "--workers", metavar="N", type=count, help="processes on a store (default: cores)"
+    )
     p.add_argument(
         "--on",
         choices=["here", "ray"],
@@ -127,8 +117,10 @@ def _score(p: argparse.ArgumentParser) -> None:
 def _dedup(p: argparse.ArgumentParser) -> None:
     _files(p)
     p.add_argument("--column", default="text", help="text column (default: text, else completion)")
-    p.add_argument("--threshold", type=float, help="Jaccard similarity (default: 0.7; short: 0.55)")
-    p.add_argument("--ngram", type=int, help="words per n-gram (default: 5; short texts: 2)")
+    p.add_argument(
+        "--threshold", type=_similarity, help="Jaccard similarity (default: 0.7; short: 0.55)"
+    )
+    p.add_argument("--ngram", type=count, help="words per n-gram (default: 5; short texts: 2)")
     p.set_defaults(run="factory.cli.files:dedup")
 
 
@@ -142,7 +134,7 @@ def _decontaminate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--ignore-text", metavar="FILE", action="append", default=[],
                    help="instructions that are no sign of contamination, one a paragraph (what "
                         "both sides share is set aside anyway)")  # fmt: skip
-    p.add_argument("--ngram", type=int, default=10, help="words per n-gram (default: 10)")
+    p.add_argument("--ngram", type=count, default=10, help="words per n-gram (default: 10)")
     p.set_defaults(run="factory.cli.files:decontaminate")
 
 
@@ -158,7 +150,7 @@ def _import(p: argparse.ArgumentParser) -> None:
     p.add_argument("--verifier", help="verifier of all golds (default: one that fits)")
     p.add_argument("--language", help="ISO 639-1 code of all prompts")
     p.add_argument("--shape", help="shape of the rows: a name or a .py file (default: what fits)")
-    p.add_argument("--limit", type=_count, metavar="N", help="take the first N rows of each file")
+    p.add_argument("--limit", type=count, metavar="N", help="take the first N rows of each file")
     _pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
     _pair(p, "--option", "KEY=VALUE", "option of the verifier")
     p.set_defaults(run="factory.cli.store:import_")
@@ -166,7 +158,7 @@ def _import(p: argparse.ArgumentParser) -> None:
 
 def _inspect(p: argparse.ArgumentParser) -> None:
     p.add_argument("input", metavar="FILE|DATASET", help="file, folder, pattern or a hub dataset")
-    p.add_argument("--rows", type=_count, metavar="N", help="rows shown (default: 3; JSON: all)")
+    p.add_argument("--rows", type=count, metavar="N", help="rows shown (default: 3; JSON: all)")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     p.add_argument("--shape", help="shape of the rows: a name or a .py file (default: what fits)")
     p.add_argument("--revision", help="a dataset's commit, tag or branch")
@@ -176,17 +168,24 @@ def _inspect(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.inspect:inspect")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
-
-
 def _money(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no amount above 0")
+
+
+def _similarity(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and at most 1")
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) < 1 << 16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: 1 to 65535, or 0 for a free one")
 
 
 _GENERATE_RECIPE = """\
@@ -207,11 +206,9 @@ def _generate(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--plan", action="store_true", help="say what is missing and what it may cost; stop"
     )
-    p.add_argument("--limit", type=_count, metavar="N", help="take the first N prompts")
+    p.add_argument("--limit", type=count, metavar="N", help="take the first N prompts")
     p.add_argument("--seed", type=int, help="base of the sampling seeds (part of the key)")
-    p.add_argument(
-        "--max-tokens", type=_count, metavar="N", help="stop in order after N new tokens"
-    )
+    p.add_argument("--max-tokens", type=count, metavar="N", help="stop in order after N new tokens")
     p.add_argument("--max-cost", type=_money, metavar="M", help="the same, by the recipe's price")
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.epilog = _GENERATE_RECIPE
@@ -221,9 +218,7 @@ def _generate(p: argparse.ArgumentParser) -> None:
 def _judge(p: argparse.ArgumentParser) -> None:
     _recipe(p)
     p.add_argument("--plan", action="store_true", help="say what it would be asked; stop")
-    p.add_argument(
-        "--max-tokens", type=_count, metavar="N", help="stop in order after N new tokens"
-    )
+    p.add_argument("--max-tokens", type=count, metavar="N", help="stop in order after N new tokens")
     p.set_defaults(run="factory.cli.judge:judge")
 
 
@@ -281,7 +276,9 @@ def _sql(p: argparse.ArgumentParser) -> None:
     p.add_argument("query", metavar="SQL", help="one SELECT, or @name of a named query")
     _store(p)
     _form(p)
-    p.add_argument("--limit", type=int, default=1000, metavar="N", help="rows at most, 0 for all")
+    p.add_argument(
+        "--limit", type=count_or_0, default=1000, metavar="N", help="rows at most, 0 for all"
+    )
     p.set_defaults(run="factory.cli.query:sql")
 
 
@@ -300,7 +297,7 @@ def _show(p: argparse.ArgumentParser) -> None:
 
 def _sample(p: argparse.ArgumentParser) -> None:
     p.add_argument("name", metavar="NAME", help="release, release/version, or wide")
-    p.add_argument("-n", type=int, default=3, help="how many (default: 3)")
+    p.add_argument("-n", type=count, default=3, help="how many (default: 3)")
     p.add_argument("--dropped-by", metavar="FILTER", help="show traces that this filter dropped")
     p.add_argument("--where", metavar="SQL", help="of those for which this predicate holds")
     p.add_argument("--full", action="store_true", help="print long texts whole")
@@ -320,7 +317,7 @@ def _diff(p: argparse.ArgumentParser) -> None:
 
 def _browse(p: argparse.ArgumentParser) -> None:
     _store(p)
-    p.add_argument("--port", type=int, default=0, metavar="N", help="port (default: a free one)")
+    p.add_argument("--port", type=_port, default=0, metavar="N", help="port (default: a free one)")
     p.add_argument("--author", metavar="NAME", help="who reviews (default: your user's name)")
     p.add_argument("--models", metavar="DIR", action="append", default=[],
                    help="folders of trainings to show, beside the store's models")  # fmt: skip

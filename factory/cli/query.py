@@ -63,15 +63,8 @@ def browse(args: Namespace) -> int:
     """``factory browse``: the local web application."""
     from pathlib import Path
 
+    from factory.browse.server import serve
     from factory.cli.common import say
-    from factory.errors import UsageError
-
-    try:
-        from factory.browse.server import serve
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{error.name} is not installed", "pip install 'r1-factory[browse]'"
-        ) from None
 
     def ready(address: str) -> None:
         say(address)

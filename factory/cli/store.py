@@ -142,7 +142,9 @@ def release(args: Namespace) -> int:
     """``factory release NAME RECIPE``: select and write the release."""
     from factory.stages.contents import contents_lines
     from factory.stages.release import release as write
+    from factory.store.table import check_name
 
+    check_name(args.name, what="release")
     selected = _selected(args)
     out("\n".join(funnel_lines(selected.funnel, kept=selected.kept.height)))
     made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
@@ -264,9 +266,12 @@ def forget(args: Namespace) -> int:
     """``factory forget KEY…``: records and all that was made of them leave the store for good."""
     from catalogs import query
     from factory.stages.forget import forget as run
+    from factory.stages.forget import unfinished
 
     store = store_of(args)
     keys = list(args.keys)
+    if not keys and not args.where and not unfinished(store):
+        raise UsageError("nothing is named to be forgotten", "give keys, or --where SQL")
     if args.where:
         table, key = ("prompt_sources", "prompt_id") if args.prompts else ("wide", "trace_id")
         # On a line of its own: a comment in the predicate must not swallow what follows.

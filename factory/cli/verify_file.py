@@ -61,6 +61,7 @@ def verify_file(
             raise UsageError(
                 f"no verifier has option {', '.join(unknown)}", f"known: {', '.join(sorted(known))}"
             )
+    _refuse_mode(verifier, options)
     refuse_unread(mapping, {*_VERIFY_READS, *known})
     tally = Tally()
     differing: list[Row] = []
@@ -77,6 +78,19 @@ def verify_file(
         files.write_rows(disagree, [differing])
         tally.notes.append(f"second opinion differs on {len(differing)} rows: {disagree}")
     return tally
+
+
+def _refuse_mode(verifier: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse a mode that no verifier knows, before every row comes out unscored for it."""
+    names = [verifier] if verifier else plugins.names("verifiers")
+    names = [n for n in names if "mode" in plugins.option_names(n)]
+    if "mode" not in options or not names:
+        return
+    item = Item(text="</think>4", gold="4")
+    said = [plugins.load("verifiers", n).verify(item, mode=options["mode"]).reason for n in names]
+    if all((reason or "").startswith("unknown_mode") for reason in said):
+        whom = f"verifier {verifier!r} does not know" if verifier else "no verifier knows"
+        raise UsageError(f"{whom} mode {options['mode']!r}", "boxed and auto are known")
 
 
 _ASKED = {"pass": ("agree", "fail"), "fail": ("lift", "pass")}

@@ -36,6 +36,8 @@ def fitted(
     ``open_engine`` asks for it where prompts and sampling are known before the engine starts.
     """
     out = dict(settings)
+    # Before a tokenizer is looked for: where there is no such model, that is tried five times.
+    model_files.revision_of(model, out.get("revision"))
     if not has_cuda() and not {"max_model_len", "kv_cache_bytes", "sequence_tokens"} & out.keys():
         out["sequence_tokens"] = sequence_tokens(model, out.get("revision"), prompts, sampling)
     return out

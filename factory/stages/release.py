@@ -254,7 +254,8 @@ def open_release(store: Store, name: str, version: str | None = None) -> Release
         version: its version.
 
     Raises:
-        StoreError: there is none of that name or version.
+        UsageError: there is none of that name or version.
+        StoreError: it held records that were forgotten.
     """
     name, _, inside = name.partition("/")
     version = version or inside or None
@@ -273,7 +274,7 @@ def open_release(store: Store, name: str, version: str | None = None) -> Release
                 )
         have = sorted(p.name for p in (store.root / "releases").glob("*") if p.is_dir())
         wanted = f"{name}/{version}" if version else name
-        raise StoreError(f"no release {wanted!r}", f"there is: {', '.join(have) or 'none yet'}")
+        raise UsageError(f"no release {wanted!r}", f"there is: {', '.join(have) or 'none yet'}")
     path, manifest = found[-1]
     return Release(name, path.parent.name, path.parent, manifest, store.ledger)
 
