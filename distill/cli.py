@@ -90,6 +90,22 @@ def _grpo(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli_work:grpo")
 
 
+def _preferences(p: argparse.ArgumentParser) -> None:
+    p.add_argument("config", metavar="CONFIG", help="YAML or JSON file: data, out, judge's engine")
+    _store(p)
+    p.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                   help="over the file, e.g. min_delta=0.5")  # fmt: skip
+    p.set_defaults(run="distill.cli_work:preferences")
+
+
+def _reward_model(p: argparse.ArgumentParser) -> None:
+    p.add_argument("config", metavar="CONFIG", help="YAML or JSON file of a run (kind, base …)")
+    p.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                   help="over the file, e.g. trl.learning_rate=1e-5")  # fmt: skip
+    _restart(p)
+    p.set_defaults(run="distill.cli_work:reward_model")
+
+
 def _rows(p: argparse.ArgumentParser) -> None:
     p.add_argument("--file", metavar="PATH", help="local copy of the benchmark's rows")
     p.add_argument("--dataset-revision", metavar="REV", help="commit of the benchmark on the hub")
@@ -152,7 +168,8 @@ def _compare(p: argparse.ArgumentParser) -> None:
 
 
 def _recipe(p: argparse.ArgumentParser) -> None:
-    p.add_argument("kind", metavar="KIND", choices=["grpo", "student"], help="grpo or student")
+    p.add_argument("kind", metavar="KIND", help="grpo, student, preferences, reward-model",
+                   choices=["grpo", "student", "preferences", "reward-model"])  # fmt: skip
     p.set_defaults(run="distill.recipes:recipe")
 
 
@@ -201,6 +218,8 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("prepare", "write a release's tokens for a student once, by all cores", _prepare),
     ("grpo", "reinforcement learning with rule rewards, or go on where a run was stopped", _grpo),
+    ("preferences", "pairs of answers that a judge prefers in both orders", _preferences),
+    ("reward-model", "train a helpful or a safety reward model", _reward_model),
     ("benchmarks", "benchmarks: which run, which need a judge, how each is asked", _benchmarks),
     ("evaluate", "sample a benchmark: pass@1, pass@k, cons@k with intervals", _evaluate),
     ("compare", "two evaluations on the same prompts, with what so many could show", _compare),

@@ -1,4 +1,4 @@
-"""The work of ``distill grpo``, and prompts by file or source; imported when it is called."""
+"""The work of ``distill grpo`` and of reward models; imported when it is called."""
 
 from __future__ import annotations
 
@@ -33,6 +33,48 @@ def grpo(args: Namespace) -> int:
     out = train(config, pairs, store, say=say, restart=args.restart)
     if world().is_main_process:
         say(f"model: {out}")
+    return 0
+
+
+def preferences(args: Namespace) -> int:
+    """``distill preferences CONFIG``."""
+    import json
+
+    from distill.preferences import PreferencesConfig, judged_pairs, read_candidates
+    from factory.cli.common import sampling_of
+    from factory.engines import opening
+    from factory.store.durable import replacing
+
+    config = PreferencesConfig.load(args.config, overrides=args.overrides)
+    candidates = read_candidates(config.data)
+    settings = dict(config.engine)
+    kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
+    if not isinstance(model, str):
+        raise UsageError("the engine names no model", "give engine.model")
+    engine = opening.open_engine(kind, model, settings)
+    try:
+        found = judged_pairs(
+            Store(args.store), candidates, engine, sampling=sampling_of(config.sampling, seed=None),
+            n_judgements=config.n_judgements, min_delta=config.min_delta, balance=config.balance,
+        )  # fmt: skip
+    finally:
+        engine.close()
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(config.out) as part:
+        lines = [json.dumps(pair.row(), ensure_ascii=False) + "\n" for pair in found.pairs]
+        part.write_text("".join(lines), encoding="utf-8")
+    for line in found.lines():
+        say(line)
+    return 0 if found.pairs else 1
+
+
+def reward_model(args: Namespace) -> int:
+    """``distill reward-model CONFIG``."""
+    from distill.reward_model import RewardModelConfig
+    from distill.reward_model import reward_model as train
+
+    config = RewardModelConfig.load(args.config, overrides=args.overrides)
+    say(str(train(config, say=say, restart=args.restart)))
     return 0
 
 

@@ -11,9 +11,11 @@ def kinds() -> dict[str, Kind]:
     """Return the recipes of the ``distill`` command.
 
     >>> list(kinds())
-    ['grpo', 'student']
+    ['grpo', 'student', 'preferences', 'reward-model']
     """
     from distill.grpo.config import GrpoConfig
+    from distill.preferences import PreferencesConfig
+    from distill.reward_model import RewardModelConfig
     from distill.student import Student
 
     return {
@@ -31,6 +33,27 @@ def kinds() -> dict[str, Kind]:
                 "max_length": 32768,
                 "batch_size": 64,
                 "trl": {"learning_rate": 1e-4, "num_train_epochs": 2, "packing": True},
+            },
+        ),
+        "preferences": Kind(
+            "Pairs that a judge prefers in both orders: `distill preferences FILE`",
+            PreferencesConfig,
+            {
+                "data": "answers.jsonl",
+                "out": "pairs.jsonl",
+                "engine": {"kind": "vllm", "model": "models/judge"},
+                "sampling": {"temperature": 0.7, "max_tokens": 4096},
+            },
+        ),
+        "reward-model": Kind(
+            "A helpful or a safety reward model: `distill reward-model FILE`",
+            RewardModelConfig,
+            {
+                "kind": "helpful",
+                "base": "Qwen/Qwen2.5-7B@COMMIT",
+                "data": "pairs.jsonl",
+                "out": "models/helpful",
+                "template": "qwen",
             },
         ),
     }

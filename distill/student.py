@@ -41,8 +41,13 @@ class Lora(Config):
     target_modules: str | list[str] = "all-linear"
 
 
-def peft_config(lora: Lora | None) -> Any:
-    """Return peft's form of adapters; None where all weights are trained."""
+def peft_config(lora: Lora | None, *, task: str = "CAUSAL_LM") -> Any:
+    """Return peft's form of adapters; None where all weights are trained.
+
+    Args:
+        lora: of a student file or a run.
+        task: ``CAUSAL_LM``, or ``SEQ_CLS``, whose new output is trained whole beside them.
+    """
     if lora is None:
         return None
     from peft import LoraConfig
@@ -52,7 +57,7 @@ def peft_config(lora: Lora | None) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
 
 

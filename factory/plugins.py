@@ -15,6 +15,12 @@ can have it, too; nothing here or elsewhere depends on a plug-in's name. A verif
   ``FITS_ANY_GOLD = True``: it takes those that no other fits.
 - ``MOST_PER_ROW``: the largest numbers that a data row may set an option to.
 - ``DEADLINE_S`` and ``MEMORY_BYTES``: limits of one item in a worker (``factory.stages.checker``).
+
+A score may declare:
+
+- ``BY_DEFAULT = False``: it is measured only where it is named.
+- ``identify(params)``: what names its parameters in the store, where that is not their text, such
+  as the digest of a folder of weights. Such a score is measured in one process.
 """
 
 from __future__ import annotations
@@ -68,6 +74,17 @@ def _names(kind: Kind) -> tuple[str, ...]:
     packages = {p.parent.name: p for p in folder.glob("[!_]*/__init__.py")}
     found = (files | packages).items()
     return tuple(sorted(n for n, p in found if _MARK[kind].search(p.read_text("utf-8"))))
+
+
+def default_scores() -> list[str]:
+    """Return the scores that are measured where nobody names any: all that need nothing.
+
+    A score that does (``BY_DEFAULT = False``) reads a model of the user's own.
+
+    >>> "length" in default_scores(), "reward_model" in default_scores()
+    (True, False)
+    """
+    return [n for n in names("scores") if getattr(load("scores", n), "BY_DEFAULT", True)]
 
 
 _ALLOWED: set[Path] = set()

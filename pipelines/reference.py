@@ -13,10 +13,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 _HEAD = """# Recipes: every key
 
 Written by `make docs` from the classes and functions that read the keys. A commented example of
-each kind: `factory recipe generate|select|judge`, `distill recipe grpo|student`. An unknown key is
-refused before any work starts, with the nearest known one; `--set KEY=VALUE` wins over the file,
-and dotted keys reach inside (`--set sampling.temperature=0.8`). The files of `pipelines/recipes/`
-are the examples for the scripts of `pipelines/`.
+each kind: `factory recipe generate|select|judge`, `distill recipe KIND` (grpo, student,
+preferences, reward-model). An unknown key is refused before any work starts, with the nearest
+known one; `--set KEY=VALUE` wins over the file, and dotted keys reach inside (`--set
+sampling.temperature=0.8`). The files of `pipelines/recipes/` are the examples for the scripts of
+`pipelines/`.
 """
 _COLUMNS = """# Columns of `wide`
 

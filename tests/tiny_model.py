@@ -48,3 +48,25 @@ def make_tiny_model(
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return str(folder)
+
+
+def make_tiny_reward_model(
+    folder: Path, *, kind: str, reads: str, is_zero: bool = False, seed: int = 0
+) -> str:
+    """Save a random reward model, or one whose output is always 0; return its path."""
+    import json
+
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from factory.scores.reward_model import CARD
+
+    make_tiny_model(folder, seed=seed)
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    model.config.pad_token_id = model.config.eos_token_id
+    if is_zero:
+        torch.nn.init.zeros_(model.score.weight)
+    model.save_pretrained(folder)
+    (folder / CARD).write_text(json.dumps({"kind": kind, "reads": reads}))
+    return str(folder)

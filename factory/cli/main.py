@@ -100,7 +100,8 @@ def _verify(p: argparse.ArgumentParser) -> None:
 def _score(p: argparse.ArgumentParser) -> None:
     _files(p, required=False)
     _store(p)
-    p.add_argument("--scores", metavar="A,B", help="names or paths, comma separated (default: all)")
+    p.add_argument("--scores", metavar="A,B",
+                   help="names or paths, comma separated (default: without a model)")  # fmt: skip
     _pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
     p.add_argument(
         "--workers", metavar="N", type=count, help="processes on a store (default: cores)"

@@ -38,7 +38,7 @@ def score_file(
     Args:
         source: path or ``-``.
         out: path or ``-``.
-        scores: names or paths; None means all that come with the factory.
+        scores: names or paths; None means all that need nothing.
         params: score → its parameters.
         mapping: name that we read → column of the input.
         prefix: put before the written columns.
@@ -47,7 +47,7 @@ def score_file(
 
     check_paths(source, out)
     refuse_unread(mapping, {*INPUTS, "text", "prefill"})
-    scorer = Scorer(list(scores) if scores is not None else plugins.names("scores"), params)
+    scorer = Scorer(list(scores) if scores is not None else plugins.default_scores(), params)
     # A score may write what it also reads (target_language): there the input's own value stays.
     columns = [prefix + c for c in scorer.columns if prefix + c not in INPUTS]
     tally = Tally()

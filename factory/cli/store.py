@@ -115,7 +115,7 @@ def score(args: Namespace) -> int:
     from factory.stages.score import score as score_here
     from factory.stages.score_ray import score_on_ray
 
-    names = args.scores.split(",") if args.scores else plugins.names("scores")
+    names = args.scores.split(",") if args.scores else plugins.default_scores()
     store, params = store_of(args), score_params(args.param)
     if args.on == "ray":
         counts = score_on_ray(store, names, params=params)

@@ -95,7 +95,10 @@ def score(
             groups.append((wanted, {name: table}))
     for wanted, tables in groups:
         if len(wanted):
+            # Each worker would load a model of its own beside the others'.
+            one = any(hasattr(scorer.modules[name], "identify") for name in tables)
             n = n_workers or (len(os.sched_getaffinity(0)) if len(wanted) >= FEW_ROWS else 1)
+            n = 1 if one else n
             _score_group(store, scorer, wanted, tables, counts, on_count, n)
     store.end_run(counts.run_id, {"new": dict(counts.new), "failures": scorer.failures})
     return counts
@@ -217,7 +220,8 @@ def _label(table: Table) -> str:
 def score_table(store: Store, scorer: Scorer, name: str) -> Table:
     """Return the table of a score; parameters other than the defaults are part of its name."""
     params = scorer.params[name]
-    suffix = f"+{ids.key_of(params)[:8]}" if params else ""
+    identify = getattr(scorer.modules[name], "identify", dict)
+    suffix = f"+{ids.key_of(identify(params))[:8]}" if params else ""
     return store.table(
         f"scores.{scorer.labels[name]}{suffix}", score_form(scorer.modules[name].WRITES)
     )

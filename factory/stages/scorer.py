@@ -245,6 +245,8 @@ class Scorer:
         lent = _lent(module)
         try:
             out: pl.DataFrame = module.score(frame, **params)
+        except UsageError:
+            raise  # a parameter is wrong, such as a folder that is not there: no row is to blame
         except Exception as error:  # noqa: BLE001 - a plug-in's bug must not end a run
             if frame.height > 1:
                 half = frame.height // 2

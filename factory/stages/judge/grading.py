@@ -108,11 +108,11 @@ def prompt_for(
     if with_reasoning and item.reasoning.strip():
         parts.append(("candidate-reasoning", item.reasoning))
     parts.append(("candidate", item.answer))
-    body = "\n\n".join(_quoted(name, text) for name, text in parts)
+    body = "\n\n".join(quoted(name, text) for name, text in parts)
     return Prompt.of(body + "\n\nReply with the JSON object.", system=_SYSTEM)
 
 
-def _quoted(name: str, text: str) -> str:
+def quoted(name: str, text: str) -> str:
     """Fence a text between marks that it cannot contain: they carry its own digest."""
     text = _shortened(text.strip())
     # no tag, control token or mark can be written with these escaped
