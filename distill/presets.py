@@ -52,6 +52,7 @@ class Preset:
         template: of the prompt (``distill.templates``).
         resample: rounds in which groups without variance are drawn again.
         overlong_buffer: tokens below the cap in which the part ``overlong`` falls to -1.
+        preference_steps: updates at the end in which prompts without a gold are drawn.
     """
 
     keys: Mapping[str, Set]
@@ -63,6 +64,7 @@ class Preset:
     template: str = "own"
     resample: Set | None = None
     overlong_buffer: Set | None = None
+    preference_steps: Set | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -126,7 +128,13 @@ PRESETS: dict[str, Preset] = {
         outputs_per_update=Set(512, _V2_32),
         outputs_per_rollout=Set(8192, _V2_32),
         length_caps={0: Set(32_768, _V2_32)},
-        rewards={**_RULES, "language": Set(1.0, "DeepSeek-R1 v2, eq. 8")},
+        rewards={
+            **_RULES,
+            "language": Set(1.0, "DeepSeek-R1 v2, eq. 8"),
+            "helpful": Set(1.0, "DeepSeek-R1 v2, eq. 10; the scale of its output is not stated"),
+            "safety": Set(1.0, "DeepSeek-R1 v2, eq. 10; ours: the probability of safe"),
+        },
+        preference_steps=Set(400, "DeepSeek-R1 v2, 3.2.2: the last 400 of 1,700"),
     ),
     "dapo": Preset(
         keys={

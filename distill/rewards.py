@@ -17,8 +17,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from factory import plugins
 from factory.dialects import join_reasoning
@@ -29,17 +29,25 @@ from factory.stages.scorer import Scorer, frame_of
 
 _LOG = logging.getLogger(__name__)
 
+Route = Literal["reasoning", "helpful", "safety"]
+SAFETY_DOMAINS = ("safety", "harmlessness")
+"""Domains of prompts whose answers the safety model judges."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part of a reward: a verifier's verdict or a score's column, times a weight.
+    """One part of a reward: a verdict, a score's column or a reward model's output, times a weight.
 
     Attributes:
         name: under which the part is logged.
         weight: factor of the part in the sum.
         verifier: name of a verifier; ``*`` takes that of each row's ``verifier`` column, and
             the one that fits its gold where a row names none.
-        score: name of a score; exactly one of ``verifier`` and ``score`` is given.
+        score: name of a score.
+        model: folder of a reward model; exactly one of ``verifier``, ``score`` and ``model`` is
+            given.
+        rows: kinds of rows that the part is for (``route_of``); None: all. To other rows it adds
+            nothing, and hides nothing.
         column: the score's column that is the part's value.
         options: the verifier's options or the score's parameters. Where the verifier is ``*``,
             each verifier is given those that it takes, and a row's own ``options`` column goes
@@ -51,17 +59,36 @@ class Part:
     verifier: str | None = None
     score: str | None = None
     column: str | None = None
+    model: str | None = None
+    rows: tuple[Route, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plugins.allow(self.verifier)
-        if (self.verifier is None) == (self.score is None) or (
-            self.score is not None and self.column is None
-        ):
+        n_given = sum(v is not None for v in (self.verifier, self.score, self.model))
+        if n_given != 1 or (self.score is not None and self.column is None):
             raise UsageError(
-                f"reward part {self.name!r} is neither one verifier nor one score",
-                "give verifier=…, or score=… and column=…",
+                f"reward part {self.name!r} is not one verifier, one score or one reward model",
+                "give verifier=…, or score=… and column=…, or model=…",
             )
+
+    def is_for(self, route: Route) -> bool:
+        """Whether the part counts for rows of a kind."""
+        return self.rows is None or route in self.rows
+
+
+def route_of(gold: Any, domain: Any) -> Route:
+    """Return the kind of a row: what its reward comes from.
+
+    A row with a gold is scored by its verifier, whatever its domain; others by the safety model
+    where their domain says so, else by the helpful model (DeepSeek-R1 v2, eq. 8 to 10).
+
+    >>> route_of("4", "math"), route_of(None, "safety"), route_of(None, "writing")
+    ('reasoning', 'safety', 'helpful')
+    """
+    if gold is not None and str(gold).strip():
+        return "reasoning"
+    return "safety" if domain in SAFETY_DOMAINS else "helpful"
 
 
 class RuleReward:
@@ -79,7 +106,7 @@ class RuleReward:
 
     Completions are text or messages, whose content may be parts and whose thinking may stand in a
     field of its own. Columns of the dataset that are read, where present: ``gold``, ``verifier``,
-    ``options`` (a mapping or its JSON text), ``target_language``, ``prefill``.
+    ``options`` (a mapping or its JSON text), ``target_language``, ``domain``, ``prefill``.
 
     >>> reward = r1_zero()
     >>> reward(prompts=["1+1?"], completions=["<think>easy</think>\\\\boxed{2}"], gold=["2"])
@@ -104,9 +131,10 @@ class RuleReward:
         self.__name__ = name  # TRL names its metrics by it
         self._checkers: dict[tuple[str, str], Checker | str] = {}
         self._scorers: dict[str, Scorer] = {}
+        self._models: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_checkers": {}, "_scorers": {}}
+        return {**self.__dict__, "_checkers": {}, "_scorers": {}, "_models": {}}
 
     def __call__(
         self,
@@ -141,24 +169,46 @@ class RuleReward:
             verifiers=_column(columns, "verifier", n),
             options=_column(columns, "options", n),
             target_languages=_column(columns, "target_language", n),
+            domains=_column(columns, "domain", n),
         )
         values = {part.name: self._values(part, batch) for part in self.parts}
-        rewards = [self._sum([values[p.name][i] for p in self.parts]) for i in range(n)]
+        rewards = [
+            self._sum([(p, values[p.name][i]) for p in self.parts if p.is_for(batch.routes[i])])
+            for i in range(n)
+        ]
         self._log(values, rewards, log_extra, log_metric)
         return rewards
 
-    def _sum(self, values: Sequence[float | None]) -> float | None:
+    def _sum(self, values: Sequence[tuple[Part, float | None]]) -> float | None:
         total = 0.0
-        for part, value in zip(self.parts, values, strict=True):
+        for part, value in values:
             if value is None:
                 return None
             total += part.weight * value
-        return total if math.isfinite(total) else None
+        # A row that no part is for would be paid nothing at all, as if it were bad.
+        return total if values and math.isfinite(total) else None
 
     def _values(self, part: Part, batch: _Batch) -> list[float | None]:
-        if part.verifier is not None:
-            return self._verified(part, batch)
-        return self._scored(part, batch)
+        """Return a part's values; None for rows that it is not for."""
+        measure = (
+            self._verified if part.verifier else self._scored if part.score else self._modelled
+        )
+        own = [i for i, route in enumerate(batch.routes) if part.is_for(route)]
+        if len(own) == len(batch.texts):
+            return measure(part, batch)
+        out: list[float | None] = [None] * len(batch.texts)
+        if own:
+            for i, value in zip(own, measure(part, batch.take(own)), strict=True):
+                out[i] = value
+        return out
+
+    def _modelled(self, part: Part, batch: _Batch) -> list[float | None]:
+        """Return what a reward model says; it is loaded with the first rows that it is for."""
+        from factory.scores.reward_model import RewardModel
+
+        if part.name not in self._models:
+            self._models[part.name] = RewardModel.load(str(part.model))
+        return list(self._models[part.name].rewards(batch.prompts, batch.texts))
 
     def _verified(self, part: Part, batch: _Batch) -> list[float | None]:
         """Return the rewards of the verdicts; rows of one verifier are checked together."""
@@ -270,6 +320,60 @@ def reasoning_rl(
     )
 
 
+def all_scenarios(
+    *,
+    helpful: str | None = None,
+    safety: str | None = None,
+    prefill: str = "",
+    mode: str = "boxed",
+    dialect: str = "think",
+    n_workers: int | None = None,
+) -> RuleReward:
+    """Make the last R1 stage's reward, by row (DeepSeek-R1 v2, eq. 8 to 10).
+
+    A row with a gold: accuracy + format + language. A row without: what a reward model says +
+    format + language; the safety model where the row's ``domain`` is one of ``SAFETY_DOMAINS``,
+    else the helpful one. A row whose model is not given is left out of its group.
+
+    Args:
+        helpful: folder of the helpful model.
+        safety: folder of the safety model.
+        prefill: of ``RuleReward``.
+        mode: where the answer of a row with a gold stands.
+        dialect: of the format.
+        n_workers: of ``RuleReward``.
+    """
+    language = Part(name="language", score="language", column="target_fraction")
+    accuracy = replace(_accuracy(mode), rows=("reasoning",))
+    parts = [accuracy, *model_parts({"helpful": helpful, "safety": safety}), _format(dialect)]
+    return RuleReward(
+        [*parts, language], prefill=prefill, name="all_scenarios", n_workers=n_workers
+    )
+
+
+def model_parts(
+    folders: Mapping[str, str | None], weights: Mapping[str, float] | None = None
+) -> list[Part]:
+    """Return the parts of reward models, each for the rows of its kind.
+
+    Args:
+        folders: kind → folder of its model; None: rows of that kind are left out.
+        weights: kind → weight; 1 where it says nothing.
+    """
+    out = []
+    for kind, folder in folders.items():
+        weight = (weights or {}).get(kind, 1.0)
+        if folder is None:
+            # No verifier scores a row without a gold: it is left out, and named in the log.
+            out.append(Part(name=kind, weight=weight, verifier="*", rows=_ROUTES[kind]))
+        else:
+            out.append(Part(name=kind, weight=weight, model=str(folder), rows=_ROUTES[kind]))
+    return out
+
+
+_ROUTES: dict[str, tuple[Route, ...]] = {"helpful": ("helpful",), "safety": ("safety",)}
+
+
 def _accuracy(mode: str) -> Part:
     return Part(name="accuracy", verifier="*", options={"mode": mode})
 
@@ -289,6 +393,17 @@ class _Batch:
     verifiers: list[Any]
     options: list[Any]
     target_languages: list[Any]
+    domains: list[Any]
+
+    @property
+    def routes(self) -> list[Route]:
+        """The kind of each row."""
+        return [route_of(g, d) for g, d in zip(self.golds, self.domains, strict=True)]
+
+    def take(self, rows: Sequence[int]) -> _Batch:
+        """Return some of the rows."""
+        every = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _Batch(**{name: [values[i] for i in rows] for name, values in every.items()})
 
     def item(self, i: int) -> Item:
         return Item(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from distill.grpo.rollout import (
 from distill.grpo.trainer import make_trainer, spent_before
 from distill.launch import wrapper_of
 from distill.presets import preset
+from distill.rewards import route_of
 from distill.runs import Spent, finished, write_run
 from distill.student import context_of, split_revision
 from distill.training import (
@@ -141,7 +143,29 @@ def _for_training(
         say(f"grpo {config.out.name}: {len(pairs) - len(kept)} prompts are those of evaluation")
     if not kept:
         raise UsageError("all prompts are those of evaluation", "name others to train on")
-    return banded(config, kept, store, say=say)
+    _require_models(config, kept, say=say)
+    # A band is of pass rates: it says nothing of prompts that nothing is passed by.
+    others = [pair for pair in kept if config.is_routed and not pair[1].gold]
+    rest = [pair for pair in kept if not (config.is_routed and not pair[1].gold)]
+    return [*(banded(config, rest, store, say=say) if rest else []), *others]
+
+
+def _require_models(
+    config: GrpoConfig, pairs: Sequence[Pair], *, say: Callable[[str], None]
+) -> None:  # fmt: skip
+    """Refuse prompts that a reward model would have to judge which is not there."""
+    if not config.is_routed:
+        return
+    counts = Counter(route_of(s.gold, s.domain) for _, s in pairs)
+    folders = config.reward_models.folders if config.reward_models is not None else {}
+    for kind, n in counts.items():
+        if kind != "reasoning" and config.weights.get(kind) and folders.get(kind) is None:
+            raise ConfigError(
+                f"{n} prompts have no gold and need the {kind} model",
+                f"give reward_models.{kind}, a folder of distill reward-model, or drop them",
+            )
+    said = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
+    say(f"grpo {config.out.name}: prompts by their reward: {said}")
 
 
 def _train(
@@ -179,7 +203,10 @@ def _train(
             record.prompts([*pairs, *development])
         sampler = _sampler(config, lend, cuda=cuda)
         stack.callback(sampler.close)
-        log = StepLog(config.out.name, record, spent, say=say, on_alarm=config.on_alarm)
+        log = StepLog(
+            config.out.name, record, spent, say=say, on_alarm=config.on_alarm,
+            is_routed=config.is_routed,
+        )  # fmt: skip
         payer = _payer(config)
         rollout = Rollout(
             pairs, keys, renderer=renderer, sampler=sampler, payer=payer, record=record,
@@ -272,6 +299,7 @@ def _payer(config: GrpoConfig) -> Payer:
     return Payer(
         config.weights, dialect=_dialect(config), mode=mode, n_workers=config.n_workers,
         overlong_buffer=config.buffer,
+        models=config.reward_models.folders if config.reward_models is not None else None,
     )  # fmt: skip
 
 

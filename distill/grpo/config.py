@@ -31,6 +31,7 @@ _OURS = frozenset(
 )
 
 
+_LATER = ("reward_models", "preference_steps")
 _DIVIDED = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"
 )  # fmt: skip
@@ -60,6 +61,24 @@ class Evaluation(Config):
     max_tokens: int | None = None
 
 
+class RewardModels(Config):
+    """Folders of reward models (``distill reward-model``), for prompts without a gold.
+
+    Attributes:
+        helpful: its output for the answer alone is the part ``helpful``.
+        safety: the probability of safe, for the whole text, is the part ``safety``; of prompts
+            whose domain is ``safety`` or ``harmlessness``.
+    """
+
+    helpful: Path | None = None
+    safety: Path | None = None
+
+    @property
+    def folders(self) -> dict[str, str | None]:
+        """Kind → folder."""
+        return {k: None if v is None else str(v) for k, v in self}
+
+
 class GrpoConfig(Config):
     """One run.
 
@@ -75,6 +94,12 @@ class GrpoConfig(Config):
             cap), ``repetition`` (minus the share of repeated 5-grams), and the paths of files of
             your own with ``def reward(prompts, completions, **columns)``: one number or None per
             completion; columns are ``gold``, ``verifier``, ``options``, ``target_language``.
+            With ``helpful`` or ``safety`` among them each prompt is paid by its kind: one with a
+            gold by accuracy, one without by a reward model, all by format and language
+            (DeepSeek-R1 v2, eq. 8 to 10).
+        reward_models: for those two parts.
+        preference_steps: prompts without a gold are drawn in the last so many updates only; before
+            them a reward model has nothing to be hacked by. None: the preset's; 0: from the first.
         overlong_buffer: tokens below the cap in which ``overlong`` falls; None: the preset's.
         pass_rate: lowest and highest; prompts whose samples by the base pass less or more often,
             or that were not sampled, are left out. None takes all.
@@ -113,6 +138,8 @@ class GrpoConfig(Config):
     prefill: str = ""
     dialect: str | None = None
     rewards: dict[str, float] | None = None
+    reward_models: RewardModels | None = None
+    preference_steps: int | None = Field(default=None, ge=0)
     overlong_buffer: int | None = None
     pass_rate: tuple[float, float] | None = None
     pass_rate_of: str | None = None
@@ -173,6 +200,23 @@ class GrpoConfig(Config):
         """Buffer of ``overlong`` in force, tokens."""
         own = preset(self.preset).overlong_buffer
         return self.overlong_buffer or (int(own.value) if own else None)
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether prompts are paid by their kind."""
+        return bool({"helpful", "safety"} & self.weights.keys())
+
+    @property
+    def last_steps(self) -> int | None:
+        """Updates at the end in which prompts without a gold are drawn; None or 0: in all."""
+        own = preset(self.preset).preference_steps
+        if not self.is_routed:
+            return None
+        return (
+            self.preference_steps
+            if self.preference_steps is not None
+            else (int(own.value) if own else None)
+        )
 
     @property
     def rounds(self) -> int:
@@ -242,13 +286,18 @@ def inputs_of(config: GrpoConfig, pairs: Sequence[Pair], values: Mapping[str, An
     name, revision = split_revision(config.base)
     machine = {"n_workers", "n_devices", "per_device"}
     own = config.model_dump(mode="json", exclude={"out", "base", *machine})
+    # Keys that came later stand in a hash where they say something: finished runs stay finished.
+    own = {k: v for k, v in own.items() if v is not None or k not in _LATER}
     # Global numbers are in ``own``: how devices divide them shapes nothing.
     values = {k: v for k, v in values.items() if k not in _DIVIDED}
     rewards = [name for name in config.weights if name.endswith(".py")]
+    folders = config.reward_models.folders if config.reward_models is not None else {}
+    models = {k: model_files.revision_of(v) for k, v in folders.items() if v is not None}
     return ids.key_of(
         {
             **own,
             "own_rewards": [file_digest(Path(name)) for name in rewards],
+            **({"reward_models": models} if models else {}),
             "length_caps": sorted(config.caps.items()),
             "values": {k: str(v) for k, v in values.items()},
             "base": model_files.revision_of(name, revision),

@@ -90,13 +90,19 @@ class Evaluator:
         self.last: int | None = None
         self.results: list[dict[str, Any]] = []
 
-    def after(self, trainer: Any, step: int, *, is_last: bool = False) -> None:
-        """Evaluate and keep the model after an update where the run asks for it (0: before)."""
+    def after(
+        self, trainer: Any, step: int, *, is_last: bool = False
+    ) -> dict[str, Any] | None:  # fmt: skip
+        """Evaluate and keep the model after an update where the run asks for it (0: before).
+
+        Returns:
+            The figures; None where nothing was evaluated.
+        """
         keep = self.config.keep_every
         if keep and step and step % keep == 0 and not is_last:
             save_weights(trainer, self.config.out / "steps" / f"step-{step}")
         if self.every is None or self.last == step or not (is_last or step % self.every == 0):
-            return
+            return None
         self.last = step
         values = self._measure(trainer, step)
         before = self._best()
@@ -114,6 +120,7 @@ class Evaluator:
                 f"grpo {self.config.out.name}: step {step}, pass rate {values['pass_rate']:.3f} "
                 f"on {values['n_prompts']} prompts of development{best}"
             )
+        return values
 
     def _best(self) -> float | None:
         """Return the best pass rate so far, that of stopped attempts included."""

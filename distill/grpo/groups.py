@@ -15,7 +15,7 @@ from typing import Any, Literal
 from distill.devices import world
 from distill.grpo.config import Pair
 from distill.grpo.record import Recorder
-from distill.grpo.reward import Payer, Rewarded, means, tossed
+from distill.grpo.reward import Payer, Rewarded, means, signs_of_length, tossed
 from distill.grpo.rollout import (
     Drawn,
     Keys,
@@ -28,6 +28,8 @@ from distill.grpo.rollout import (
 )
 from distill.presets import cap_at
 from distill.rehearsal import is_replaced, planted, right_answer
+from distill.rewards import route_of
+from factory.dialects import split_reasoning
 from factory.records import ids
 
 
@@ -86,6 +88,8 @@ class Rollout:
         self.renderer, self.sampler, self.payer, self.record = renderer, sampler, payer, record
         self.caps, self.group_size, self.seed, self.control = caps, group_size, seed, control
         self.resample = resample
+        self.all_from = 0
+        """Update from which prompts without a gold are drawn, too."""
         self._means: dict[str, float | None] = {}
 
     def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
@@ -107,6 +111,11 @@ class Rollout:
             samples = [sample for sample, _ in everything]
             self.record.rollouts(step, samples, everyone, group_size=self.group_size, left_out=vain)
         self._means = means(everyone)
+        if self.payer.is_routed:
+            answers = [
+                split_reasoning(self.renderer.prefill + s.text).answer for s, _ in everything
+            ]
+            self._means |= signs_of_length(everyone, answers, group_size=self.group_size)
         if drawn is not None:
             self._means["zero_variance_drawn"] = drawn
         return {
@@ -189,7 +198,7 @@ class Rollout:
         """
         size, left_out = self.group_size, []
         used = set(gathered([c.number for c in done]))
-        order = list(range(len(self.pairs)))
+        order = list(range(len(self.pairs))) if step >= self.all_from else self.reasoning
         random.Random(ids.seed_of(base=self.seed, trace_id=f"resample {step}")).shuffle(order)
         for round_ in range(1, self.resample + 1):
             flat = [i for i, group in enumerate(self._groups(done)) if is_flat(group)]
@@ -206,6 +215,12 @@ class Rollout:
                 left_out += done[place]
                 done[place] = group
         return left_out
+
+    @property
+    def reasoning(self) -> list[int]:
+        """Numbers of the prompts with a gold."""
+        kinds = [route_of(s.gold, s.domain) for _, s in self.pairs]
+        return [i for i, kind in enumerate(kinds) if kind == "reasoning"]
 
     def take_means(self) -> dict[str, float | None]:
         """Return the means of the last rollout, once; empty where there was none since."""

@@ -220,6 +220,7 @@ class StepLog:
         spent: seconds of the run.
         say: takes lines.
         on_alarm: whether an alarm stops the run.
+        is_routed: whether reward models pay; theirs is then the reward that could be hacked.
     """
 
     def __init__(
@@ -230,11 +231,14 @@ class StepLog:
         *,
         say: Callable[[str], None],
         on_alarm: Literal["warn", "stop"],
+        is_routed: bool = False,
     ) -> None:
         self.name, self.record, self.spent = name, record, spent
         self.say = say if record is not None else lambda _: None
         self.on_alarm = on_alarm
-        self.monitor = HackingMonitor()
+        self._watched = "helpful" if is_routed else "reward"
+        # The paper's preference rewards are paid in 25 rollouts: two windows must fit well in.
+        self.monitor = HackingMonitor(window=5, patience=3) if is_routed else HackingMonitor()
         self.alarms: list[int] = []
 
     def add(
@@ -258,27 +262,40 @@ class StepLog:
         Raises:
             FactoryError: the alarm is on and stops the run.
         """
-        alarm = self.monitor.add(rewards.get("reward"), rewards.get("accuracy"))
+        alarm = self.monitor.add(
+            rewards.get(self._watched),
+            rewards.get("accuracy"),
+            length=rewards.get("helpful_chars"),
+            correlation=rewards.get("helpful_length_correlation"),
+        )
         row = {name: logs.get(key) for name, key in _LOGGED.items()}
         logs = {**logs, **{f"parts/{n}": v for n, v in rewards.items() if n not in STEPS.columns}}
         rewards = {n: v for n, v in rewards.items() if n in STEPS.columns}
-        row |= {**rewards, "weights_apart_nats": nats, "is_alarm": alarm,
+        row |= {**rewards, "weights_apart_nats": nats, "is_alarm": alarm is not None,
                 "cpu_s": round(self.spent.cpu_s, 2),
                 "wall_s": round(self.spent.wall_s, 2)}  # fmt: skip
         if self.record is not None:
             self.record.step(step, row, logged=logs)
         if step % max(1, max_steps // 10) == 0 or step in (1, max_steps):
             self.say(f"grpo {self.name}: {progress_line(step, max_steps, row)}")
-        if not alarm:
+        self._sound(step, alarm)
+
+    def evaluated(self, step: int, values: Mapping[str, Any]) -> None:
+        """Take an evaluation on the development set.
+
+        Raises:
+            FactoryError: the alarm is on and stops the run.
+        """
+        self._sound(step, self.monitor.evaluated(values["low"], values["high"]))
+
+    def _sound(self, step: int, alarm: str | None) -> None:
+        if alarm is None:
             return
         self.alarms.append(step)
-        self.say(
-            f"grpo {self.name}: ALARM at step {step}: the reward rises while the rule's accuracy "
-            "falls"
-        )
+        self.say(f"grpo {self.name}: ALARM at step {step}: {alarm}")
         if self.on_alarm == "stop":
             raise FactoryError(
-                f"the reward-hacking monitor stopped the run at step {step}",
+                f"the reward-hacking monitor stopped the run at step {step}: {alarm}",
                 "look at its rollouts; earlier checkpoints are kept",
             )
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distill.rewards import Part, RuleReward
+from distill.rewards import Part, RuleReward, model_parts
 from factory import plugins
 from factory.errors import ConfigError, FactoryError
 from factory.records import Prompt, PromptSource, ids
@@ -23,6 +24,8 @@ PARTS = ("accuracy", "format", "language")
 """Parts that are measured in every run, paid or not."""
 OPTIONAL = ("overlong", "repetition")
 """Parts that are measured where they are paid, beside those of a user's own files."""
+MODELLED = ("helpful", "safety")
+"""Parts of reward models: with one of them each prompt is paid by its kind."""
 _REPEATED = "dup_5gram_fraction"
 
 
@@ -56,6 +59,7 @@ class Payer:
             (a box or ``<answer>`` tags). None leaves it to each row, ``boxed`` where it is silent.
         n_workers: processes for what is not cheap to verify.
         overlong_buffer: tokens below the cap in which ``overlong`` falls from 0 to -1.
+        models: ``helpful`` and ``safety`` → folder of the reward model.
 
     Raises:
         ConfigError: an unknown part, a file without ``reward``, or ``overlong`` without a buffer.
@@ -69,9 +73,10 @@ class Payer:
         mode: str | None = None,
         n_workers: int | None = None,
         overlong_buffer: int | None = None,
+        models: Mapping[str, str | None] | None = None,
     ) -> None:
         self.mode, self.overlong_buffer = mode, overlong_buffer
-        known = (*PARTS, *OPTIONAL)
+        known = (*PARTS, *OPTIONAL, *MODELLED)
         stray = sorted(n for n in weights if n not in known and not n.endswith(".py"))
         if stray:
             raise ConfigError(
@@ -79,10 +84,16 @@ class Payer:
             )
         if weights.get("overlong") and not overlong_buffer:
             raise ConfigError("the reward overlong has no buffer", "set overlong_buffer: TOKENS")
-        self._extra = {n: w for n, w in weights.items() if n not in PARTS and w}
+        modelled = {n: weights[n] for n in MODELLED if weights.get(n)}
+        self.is_routed = bool(modelled)
+        self._extra = {n: w for n, w in weights.items() if n not in (*PARTS, *MODELLED) and w}
+        self._names = (*PARTS, *modelled, *self._extra)
         self._own = {n: _function_of(n) for n in self._extra if n.endswith(".py")}
         self._scorer: Scorer | None = None
         paid = [_part(name, weights[name], dialect) for name in PARTS if weights.get(name)]
+        if modelled:
+            paid = [replace(p, rows=("reasoning",)) if p.name == "accuracy" else p for p in paid]
+            paid += model_parts({n: (models or {}).get(n) for n in modelled}, modelled)
         rest = [_part(name, 1.0, dialect) for name in PARTS if not weights.get(name)]
         self._paid = RuleReward(paid, n_workers=n_workers) if paid else None
         self._measured = [RuleReward([part], n_workers=n_workers) for part in rest]
@@ -111,6 +122,7 @@ class Payer:
             "verifier": [s.verifier for _, s in pairs],
             "options": [self._options(s) for _, s in pairs],
             "target_language": [s.language for _, s in pairs],
+            "domain": [s.domain for _, s in pairs],
         }
         prompts = [list(p.messages) for p, _ in pairs]
         parts: dict[str, list[float | None]] = {}
@@ -131,7 +143,7 @@ class Payer:
                 for total, value in zip(totals, parts[name], strict=True)
             ]
         return [
-            Rewarded(total, {name: parts[name][i] for name in (*PARTS, *self._extra)})
+            Rewarded(total, {name: parts[name][i] for name in self._names})
             for i, total in enumerate(totals)
         ]
 
@@ -229,42 +241,127 @@ def random_reward(trace_id: str, *, seed: int) -> float:
 
 @dataclass
 class HackingMonitor:
-    """Raises an alarm where the reward rises while the rule's accuracy falls.
+    """Raises an alarm where the reward rises while something else says that nothing got better.
 
-    Compares the means of the last ``window`` steps with those of the window before it; the alarm
-    comes when that has been so for ``patience`` steps in a row.
+    Compares the means of the last ``window`` rollouts with those of the window before. Signs of
+    hacking, each of which must last for ``patience`` rollouts in a row:
+
+    - the reward rises and the rule's accuracy falls (DeepSeek-R1 v2, B.5);
+    - the reward rises, answers grow by a fifth, and within groups the longer answer has the higher
+      reward (a correlation of a half): it is paid for length.
+
+    And at once: the reward has risen since the best evaluation on the development set, and the
+    evaluation now is worse than that by more than both intervals.
 
     >>> monitor = HackingMonitor(window=2, patience=1)
-    >>> [monitor.add(r, a) for r, a in [(0, .5), (.1, .5), (.5, .3), (.6, .1)]]
-    [False, False, False, True]
+    >>> [monitor.add(r, a) for r, a in [(0, .5), (.1, .5), (.5, .3), (.6, .1)]][-1]
+    "the reward rises while the rule's accuracy falls"
     """
 
     window: int = 10
     patience: int = 5
     margin: float = 0.02
-    n_bad: int = 0
+    growth: float = 1.2
+    correlation: float = 0.5
+    n_bad: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._rewards: list[float] = []
-        self._accuracies: list[float] = []
+        self._series: dict[str, list[float]] = {}
+        self._best: tuple[float, float] | None = None
+        """Lower end of the best evaluation's interval, and the reward at that time."""
 
-    def add(self, reward: float | None, accuracy: float | None) -> bool:
-        """Take one step's means; return whether the alarm is on."""
-        if reward is None or accuracy is None:
-            return False
-        self._rewards.append(reward)
-        self._accuracies.append(accuracy)
-        if len(self._rewards) < 2 * self.window:
-            return False
-        rises = _gain(self._rewards, self.window) > self.margin
-        falls = _gain(self._accuracies, self.window) < -self.margin
-        self.n_bad = self.n_bad + 1 if rises and falls else 0
-        return self.n_bad >= self.patience
+    def add(
+        self,
+        reward: float | None,
+        accuracy: float | None,
+        *,
+        length: float | None = None,
+        correlation: float | None = None,
+    ) -> str | None:
+        """Take one rollout's means; return what the alarm is about, or None.
+
+        Args:
+            reward: what could be hacked: of a run with reward models theirs, else the total.
+            accuracy: by the rule; None where no prompt of the rollout has one.
+            length: of the answers that the reward is for.
+            correlation: of reward and length within the groups.
+        """
+        if reward is None:
+            return None
+        given = {"reward": reward, "accuracy": accuracy, "length": length, "tie": correlation}
+        for name, value in given.items():
+            if value is not None:
+                self._series.setdefault(name, []).append(value)
+        rises = (self._gain("reward") or 0.0) > self.margin
+        falls = (self._gain("accuracy") or 0.0) < -self.margin
+        before, now = self._windows("length") or (1.0, 0.0)
+        tied = (self._windows("tie") or (0.0, 0.0))[1] >= self.correlation
+        signs = {
+            "the reward rises while the rule's accuracy falls": rises and falls,
+            "the reward rises with the length of answers alone": (
+                rises and tied and now >= self.growth * before
+            ),
+        }
+        for what, is_on in signs.items():
+            self.n_bad[what] = self.n_bad.get(what, 0) + 1 if is_on else 0
+        return next((w for w, n in self.n_bad.items() if n >= self.patience), None)
+
+    def evaluated(self, low: float | None, high: float | None) -> str | None:
+        """Take an evaluation's interval; return what the alarm is about, or None."""
+        if low is None or high is None:
+            return None
+        rewards = self._series.get("reward", [0.0])[-self.window :]
+        reward = sum(rewards) / len(rewards)
+        if self._best is None or low > self._best[0]:
+            self._best = (low, reward)
+        elif high < self._best[0] and reward > self._best[1] + self.margin:
+            return "the reward has risen while the development set got worse"
+        return None
+
+    def _windows(self, name: str) -> tuple[float, float] | None:
+        """Return the means of the window before and of the last one."""
+        values = self._series.get(name, [])
+        if len(values) < 2 * self.window:
+            return None
+        last, before = values[-self.window :], values[-2 * self.window : -self.window]
+        return sum(before) / self.window, sum(last) / self.window
+
+    def _gain(self, name: str) -> float | None:
+        found = self._windows(name)
+        return None if found is None else found[1] - found[0]
 
 
-def _gain(values: Sequence[float], window: int) -> float:
-    last, before = values[-window:], values[-2 * window : -window]
-    return sum(last) / window - sum(before) / window
+def signs_of_length(
+    rewarded: Sequence[Rewarded], answers: Sequence[str], *, group_size: int
+) -> dict[str, float | None]:
+    """Return mean length and tie to the reward of answers that the helpful model judged.
+
+    Args:
+        rewarded: of a rollout, whole groups in a row, shape (N,).
+        answers: without their thinking, shape (N,).
+        group_size: completions of a prompt.
+
+    Returns:
+        ``helpful_chars``, the mean length, and ``helpful_length_correlation``, the mean over
+        groups of Pearson's correlation of reward and length; None where nothing is known.
+    """
+    lengths: list[int] = []
+    found: list[float] = []
+    for at in range(0, len(rewarded), group_size):
+        pairs = [
+            (value, len(text))
+            for r, text in zip(
+                rewarded[at : at + group_size], answers[at : at + group_size], strict=True
+            )
+            if (value := r.parts.get("helpful")) is not None
+        ]
+        lengths += [n for _, n in pairs]
+        if len({v for v, _ in pairs}) > 1 and len({n for _, n in pairs}) > 1:
+            found.append(statistics.correlation(*zip(*pairs, strict=True)))
+    return {
+        "helpful_chars": sum(lengths) / len(lengths) if lengths else None,
+        "helpful_length_correlation": sum(found) / len(found) if found else None,
+    }
 
 
 def means(rewarded: Sequence[Rewarded]) -> dict[str, float | None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def make_trainer(
     # TRL calls ``rollout_func`` an experiment, at every start.
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     watch = _watch(rollout, log, evaluator, spent=spent, max_cpu_s=config.max_cpu_s)
-    trainer = _trainer_class()(
+    trainer = _trainer_class(_order(config, rollout, arguments))(
         model=_policy(config),
         reward_funcs=[paid],
         args=arguments,
@@ -98,10 +99,74 @@ def _policy(config: GrpoConfig) -> Any:
     return model
 
 
-def _trainer_class() -> Any:
+def _order(config: GrpoConfig, rollout: Rollout, arguments: Any) -> list[int] | None:
+    """Return the numbers of the prompts of the whole run, or None where TRL's order holds.
+
+    Prompts without a gold come in the last updates alone (``preference_steps``).
+    """
+    if not config.last_steps or len(rollout.reasoning) == len(rollout.pairs):
+        return None
+    group, updates = int(arguments.num_generations), int(arguments.max_steps)
+    if updates < 1:
+        raise ConfigError("preference_steps without trl.max_steps", "say how long the run is")
+    rollout.all_from = max(0, updates - config.last_steps)
+    per_rollout = arguments.steps_per_generation // arguments.gradient_accumulation_steps
+    per_rollout = max(1, per_rollout) * int(arguments.num_iterations)
+    return prompt_order(
+        rollout.reasoning, range(len(rollout.pairs)), seed=config.seed,
+        a_rollout=arguments.generation_batch_size // group,
+        n_before=-(-rollout.all_from // per_rollout), n_rollouts=-(-updates // per_rollout),
+    )  # fmt: skip
+
+
+def prompt_order(
+    first: Sequence[int], then: Sequence[int], *, a_rollout: int, n_before: int, n_rollouts: int,
+    seed: int,
+) -> list[int]:  # fmt: skip
+    """Return the prompts of all rollouts: ``n_before`` of them from ``first``, then from ``then``.
+
+    Prompts are drawn without putting back until all have had their turn; within a rollout none
+    stands twice.
+
+    Raises:
+        ConfigError: there are fewer prompts than a rollout has.
+
+    >>> prompt_order([0, 1], [0, 1, 2], a_rollout=2, n_before=2, n_rollouts=3, seed=0)[:4]
+    [0, 1, 1, 0]
+    """
+    rng, out = random.Random(seed), []
+    for pool, n in ((first, max(0, n_before)), (then, n_rollouts - max(0, n_before))):
+        if n > 0 and len(pool) < a_rollout:
+            raise ConfigError(
+                f"{len(pool)} prompts for rollouts of {a_rollout}", "give more, or smaller rollouts"
+            )
+        left: list[int] = []
+        for _ in range(max(0, n)):
+            if len(left) < a_rollout:
+                fresh = rng.sample(list(pool), len(pool))
+                # Those still waiting go first, and their next turn comes after all others'.
+                left = [*left, *(n for n in fresh if n not in left), *left]
+            out += left[:a_rollout]
+            left = left[a_rollout:]
+    return out
+
+
+def _trainer_class(order: list[int] | None = None) -> Any:
     from trl import GRPOTrainer
+    from trl.trainer.utils import RepeatSampler
 
     class _Trainer(GRPOTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            if order is None:
+                return super()._get_train_sampler(dataset)
+            sampler = RepeatSampler(
+                order, self.num_generations,
+                batch_size=self.args.generation_batch_size // self.num_generations,
+                repeat_count=self.num_iterations * self.args.steps_per_generation,
+                shuffle=False,
+            )  # fmt: skip
+            return _Through(order, sampler)
+
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             loss = super().training_step(*args, **kwargs)
             if not math.isfinite(float(loss)):
@@ -116,6 +181,19 @@ def _trainer_class() -> Any:
     return _Trainer
 
 
+class _Through:
+    """A sampler of places in an order, as one of what stands there."""
+
+    def __init__(self, order: Sequence[int], places: Any) -> None:
+        self.order, self.places = order, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.order[place] for place in self.places)
+
+
 def _watch(
     rollout: Rollout, log: StepLog, evaluator: Evaluator, *, spent: Spent, max_cpu_s: float | None
 ) -> Any:
@@ -125,12 +203,17 @@ def _watch(
     class _Watch(TrainerCallback):  # type: ignore[misc]
         trainer: Any = None
 
+        def evaluate(self, step: int, *, is_last: bool = False) -> None:
+            values = evaluator.after(self.trainer, step, is_last=is_last)
+            if values is not None:
+                log.evaluated(step, values)
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             found = wrapper_of(self.trainer)
             require_wrapper(found, processes=world().num_processes)
             log.say(f"grpo {log.name}: {world().num_processes} processes, wrapper {found}")
             if state.global_step == 0:
-                evaluator.after(self.trainer, 0)
+                self.evaluate(0)
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             set_cap(self.trainer, cap_at(rollout.caps, state.global_step))
@@ -166,11 +249,11 @@ def _watch(
                 (folder / _SPENT).write_text(f"{spent.cpu_s:.2f}")
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            evaluator.after(self.trainer, state.global_step, is_last=True)
+            self.evaluate(state.global_step, is_last=True)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             if state.global_step < state.max_steps:
-                evaluator.after(self.trainer, state.global_step)
+                self.evaluate(state.global_step)
             # All processes stop at the same step: they decide on their common sum.
             if max_cpu_s is not None and sum(gathered([spent.cpu_s])) >= max_cpu_s:
                 control.should_training_stop = True
