@@ -390,6 +390,28 @@ def run_sft(
     return out
 
 
+def run_reward_model(
+    section: dict[str, Any], *, base: str, out: Path, seed: int, launch: Launch | None,
+    engines: Engines, restart: bool = False,
+) -> Path:  # fmt: skip
+    """Train a reward model, here or by the launcher of the recipe."""
+    from distill.reward_model import RewardModelConfig, reward_model
+
+    config = RewardModelConfig.make(
+        {**section, "base": base, "out": out, "seed": seed}, where=out.name
+    )
+    with alone(out):
+        if launch or engines.on_gpu:
+            engines.close()
+        if launch:
+            path = out.parent / f"{out.name}.json"
+            path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+            launch_distill(launch, ["reward-model", str(path)] + ["--restart"] * restart)
+        else:
+            reward_model(config, say=say, restart=restart)
+    return out
+
+
 def launch_distill(launch: Launch, arguments: Sequence[str]) -> None:
     """Run ``distill`` in processes of its own, none of which outlives this one."""
     from distill.runs import FOLLOW_PARENT, die_with_parent

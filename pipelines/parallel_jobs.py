@@ -43,7 +43,18 @@ def jobs(students: Sequence[str]) -> list[Job]:
     """
     teacher = Job(
         "teacher",
-        ("bases", "zero", "cold_start", "sft1", "reasoning", "rejection_sampling", "sft2"),
+        (
+            "bases",
+            "zero",
+            "cold_start",
+            "sft1",
+            "reasoning",
+            "rejection_sampling",
+            "general",
+            "sft2",
+            "reward_models",
+            "all_scenarios",
+        ),
     )
     controls = Job("controls", ("control", "zero_language"))
     each = [

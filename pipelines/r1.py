@@ -7,10 +7,11 @@
     python -m pipelines.r1 RECIPE --lanes 2 --seeds 0,1,2   side by side; one table over the seeds
 
 R1-Zero on a base model; its samples refined into a cold start; SFT of the base on it; reasoning RL
-with the language reward; rejection sampling; SFT of the base again; distillation into smaller
-students; direct RL of those students with the same compute; everything evaluated on problems that
-no stage has seen. Each stage's data, rollouts, rewards and checkpoints are in one store. What is
-finished is not repeated: kill it anywhere and run it again.
+with the language reward; rejection sampling and general data; SFT of the base again; reward models
+and RL for all scenarios, where the recipe has them; distillation into smaller students; direct RL
+of those students with the same compute; everything evaluated on problems that no stage has seen.
+Each stage's data, rollouts, rewards and checkpoints are in one store. What is finished is not
+repeated: kill it anywhere and run it again.
 """
 
 from __future__ import annotations
@@ -77,16 +78,28 @@ def main(
         step("rejection sampling from dev2")
         run.make_reasoning_rows(dev2)
 
+    # Rows that no rule can score; what both SFT stages below read is mixed of both kinds.
+    if "general" in only and recipe.general is not None:
+        step("general data")
+        run.make_general_rows()
+
     # Both from their bases: the teacher once more (Dev3), and the students.
     if "sft2" in only:
-        step("dev3: SFT of the base on the rejection-sampled traces")
-        run.fine_tune("dev3", recipe.sft2, base, run.reasoning_rows)
+        step("dev3: SFT of the base on the rejection-sampled traces and the general rows")
+        run.fine_tune("dev3", recipe.sft2, base, run.training_rows(base))
+
+    # The last stage, from Dev3: rules where there is a gold, reward models where there is none.
+    if "reward_models" in only and recipe.reward_models is not None:
+        step("reward models")
+        run.train_reward_models(str(run.folder / "dev3"))
+    if "all_scenarios" in only and recipe.all_scenarios is not None:
+        run.reinforce_for_all(str(run.folder / "dev3"))
     for name, how in recipe.students.items():
         if student not in (None, name):
             continue
         if "distill" in only:
             step(f"student {name}: distillation")
-            run.fine_tune(f"distilled-{name}", how, students[name], run.reasoning_rows)
+            run.fine_tune(f"distilled-{name}", how, students[name], run.training_rows(base))
         if "direct_rl" in only:
             run.reinforce_directly(name, students[name])
 

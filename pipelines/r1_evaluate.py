@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from factory.records import Sampling
 from factory.store import Store
 from factory.store.durable import replacing
 from pipelines.common import Engines, Pair, keys_of, once, room
+from pipelines.decontamination import report_lines
+from pipelines.general import composition_lines
 from pipelines.r1_tables import (
     COLUMNS,
     DIFFERENCES,
@@ -161,11 +163,27 @@ def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
     lines += plots(teacher, folder / "plots")
     lines += ["", "Direct RL of the students, at the rate that was chosen:", ""]
     lines += plots({n: frames[n] for n in direct if n in frames}, folder / "plots-students")
+    lines += [*report_lines(folder / "decontamination"), *mixture_lines(folder)]
     path = folder / "report.md"
     with replacing(path) as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     say(f"\nreport: {path}")
     return path
+
+
+def mixture_lines(folder: Path) -> Iterator[str]:
+    """Yield the composition of the second SFT set and the last stage's gain, where they are."""
+    mixed, gain = read_run(folder / "mixture"), read_run(folder / "preference-gain")
+    if mixed is not None:
+        yield from ("", "## Composition of the second SFT set", "")
+        yield from composition_lines(mixed["metrics"]["composition"])
+    if gain is not None and gain["metrics"]["gain"] is not None:
+        found = gain["metrics"]
+        yield from ("", "## Preference reward on general prompts", "")
+        yield (
+            f"R1 over Dev3: {found['gain']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], "
+            f"{found['n']} prompts"
+        )
 
 
 def write_seeds(recipe: Any, folders: Mapping[int, Path], out: Path) -> Path:

@@ -60,9 +60,18 @@ def stages(recipe: Any) -> Iterator[Planned]:
     yield rl("reasoning", recipe.reasoning, "dev1")
     sampled = size("rejection") * recipe.rejection_sampling.n_samples
     yield Planned("rejection_sampling", f"dev2, {sampled:,} samples", sampled * mean)
+    if recipe.general is not None:
+        wanted = recipe.general.max_rows or (size("general") if "general" in recipe.prompts else 0)
+        sampled = 0 if recipe.general.rows is not None else wanted
+        yield Planned("general", f"refiner, at most {wanted:,} rows", sampled * mean)
     values = recipe.rejection_sampling
     rows = min(size("rejection") * values.cap_per_prompt, values.max_rows or 10**12)
     yield Planned("sft2", f"base, at most {rows:,} rows", 0, rows * mean * epochs(recipe.sft2))
+    if recipe.reward_models is not None:
+        kinds = ", ".join(recipe.reward_models.sections)
+        yield Planned("reward_models", f"dev3: {kinds}; their rows are not counted here")
+    if recipe.all_scenarios is not None:
+        yield rl("all_scenarios", recipe.all_scenarios, "dev3")
     for name, student in recipe.students.items():
         start = student.base.model or student.base.shape
         yield Planned(

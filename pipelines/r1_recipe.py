@@ -7,13 +7,17 @@ from typing import Any
 
 from distill.launch import Launch
 from factory.config import Config
+from pipelines.all_scenarios_rl import RewardModelsOf
 from pipelines.cold_start import ColdStart
 from pipelines.common import ModelOf, PromptSet
+from pipelines.decontamination import Decontamination
+from pipelines.general import General, Mixture
 from pipelines.rejection_sampling import RejectionSampling
 
 STAGES = (
     "bases", "zero", "control", "zero_language", "cold_start", "sft1", "reasoning",
-    "rejection_sampling", "sft2", "distill", "direct_rl", "evaluate",
+    "rejection_sampling", "general", "sft2", "reward_models", "all_scenarios", "distill",
+    "direct_rl", "evaluate",
 )  # fmt: skip
 
 
@@ -116,7 +120,7 @@ class Recipe(Config):
     """Tokens of a model's context that are kept for prompts."""
     base: ModelOf
     prompts: dict[str, PromptSet]
-    """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``."""
+    """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``; ``general``, ``rl_general``."""
     zero: dict[str, Any]
     """Keys of a GRPO run (see `distill`: grpo): R1-Zero."""
     zero_language_rewards: dict[str, float]
@@ -128,11 +132,28 @@ class Recipe(Config):
     reasoning: dict[str, Any]
     """Keys of a GRPO run: reasoning RL after the cold start."""
     rejection_sampling: RejectionSampling
+    decontaminate: Decontamination | None = None
+    """Training sets are kept clear of what is evaluated on; None: they are taken as they are."""
+    general: General | None = None
+    """General data, mixed into ``sft2`` and the students' set; None: reasoning rows alone."""
+    mixture: Mixture | None = None
+    """Shares of that set's domains; None: DeepSeek-R1's Table 5."""
     sft2: SftOf
+    reward_models: RewardModelsOf | None = None
+    """Of the last stage; None: there is none."""
+    all_scenarios: dict[str, Any] | None = None
+    """Keys of a GRPO run: the last stage, from ``sft2``'s model on the prompts ``rl`` and
+    ``rl_general``; None: there is none."""
     students: dict[str, StudentOf]
     direct_rl: DirectRl
     evaluation: Evaluation
     plan: PlanFigures
+
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return the stages that a recipe has, in order: some have sections that may be absent."""
+    absent = {n for n in ("general", "reward_models", "all_scenarios") if not getattr(recipe, n)}
+    return tuple(stage for stage in STAGES if stage not in absent)
 
 
 def folder_of(recipe: Recipe) -> Path:

@@ -6,22 +6,43 @@ holds the rows that SFT reads. A stage that is finished returns at once.
 
 from __future__ import annotations
 
+import json
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from distill.runs import read_run
+from distill.prepare import data_digests
+from distill.runs import file_digest, read_run
+from distill.student import local_folder
 from factory import model_files
 from factory.cli.common import say, step
 from factory.engines.vllm_start import prepare_environment
 from factory.errors import UsageError
 from factory.records import Sampling
+from factory.scores.reward_model import RewardModel
 from factory.store import Store
+from pipelines.all_scenarios_rl import preference_gain, section_of
 from pipelines.cold_start import Refiner, cold_start, model_refiner
-from pipelines.common import Engines, Pair, grown, keys_of, once, room, run_grpo, run_sft
+from pipelines.common import (
+    Engines,
+    Pair,
+    grown,
+    keys_of,
+    once,
+    room,
+    run_grpo,
+    run_reward_model,
+    run_sft,
+)
+from pipelines.decontamination import Guard
+from pipelines.general import Mixture, composition_lines, general_rows, write_mixture
 from pipelines.r1_evaluate import Evaluator, write_report
 from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
 from pipelines.rejection_sampling import rejection_sampling
 from pipelines.sample_and_select import Sampled
+
+EVALUATED = ("dev", "eval", "dev_general")
+"""Prompts that nothing may be trained on."""
 
 
 class Stages:
@@ -43,14 +64,29 @@ class Stages:
         )
         self.cold_rows = self.folder / "data" / f"{recipe.name}-cold-start.jsonl"
         self.reasoning_rows = self.folder / "data" / f"{recipe.name}-reasoning.jsonl"
+        self.general_rows = self.folder / "data" / f"{recipe.name}-general.jsonl"
+        self._prompts: dict[str, list[Pair]] = {}
 
     def close(self) -> None:
         """Free the engines."""
         self.engines.close()
 
     def prompts(self, name: str) -> list[Pair]:
-        """Return the recipe's prompts of that name."""
-        return self.recipe.prompts[name].pairs(seed=self.recipe.seed)
+        """Return the recipe's prompts of that name, clear of what is evaluated on."""
+        if name not in self._prompts:
+            found = self.recipe.prompts[name].pairs(seed=self.recipe.seed)
+            guard = self.guard if name not in EVALUATED else None
+            self._prompts[name] = guard.pairs(name, found) if guard is not None else found
+        return self._prompts[name]
+
+    @cached_property
+    def guard(self) -> Guard | None:
+        """What keeps training sets clear of benchmarks; None where the recipe does not ask."""
+        values = self.recipe.decontaminate
+        if values is None:
+            return None
+        evaluated = {n: self.prompts(n) for n in EVALUATED if n in self.recipe.prompts}
+        return Guard(values, evaluated, folder=self.folder / "decontamination")
 
     def base(self) -> str:
         """Return the base, grown where the recipe says so."""
@@ -63,11 +99,13 @@ class Stages:
             for name, student in self.recipe.students.items()
         }
 
-    def reinforce(self, name: str, start: str, section: dict[str, Any]) -> Path:
-        """Train folder ``name`` with GRPO from ``start``, on the prompts ``rl``."""
+    def reinforce(
+        self, name: str, start: str, section: dict[str, Any], *, pairs: list[Pair] | None = None
+    ) -> Path:  # fmt: skip
+        """Train folder ``name`` with GRPO from ``start``, on the prompts ``rl`` or on ``pairs``."""
         step(f"{name}: reinforcement learning from {Path(start).name}")
         return run_grpo(
-            section, base=start, out=self.folder / name, pairs=self.prompts("rl"),
+            section, base=start, out=self.folder / name, pairs=pairs or self.prompts("rl"),
             store=self.store, engines=self.engines, launch=self.recipe.launch,
             seed=self.recipe.seed, restart=self.restart,
         )  # fmt: skip
@@ -92,6 +130,7 @@ class Stages:
                 self.store, values, prompts, self._engine(model, values), name=self.cold_rows.stem,
                 out=self.cold_rows.parent, refine=refine,
             )  # fmt: skip
+            self._clear(self.cold_rows)
             n_sampled, rows = len(prompts) * values.n_samples, made.manifest["rows"]
             return {"version": made.version, "n_sampled": n_sampled, "rows": rows}
 
@@ -137,6 +176,7 @@ class Stages:
                 self.store, values, prompts, self._engine(model, values),
                 name=self.reasoning_rows.stem, out=self.reasoning_rows.parent,
             )  # fmt: skip
+            self._clear(self.reasoning_rows)
             n_sampled, rows = len(prompts) * values.n_samples, made.manifest["rows"]
             return {"version": made.version, "n_sampled": n_sampled, "rows": rows}
 
@@ -146,6 +186,111 @@ class Stages:
         }  # fmt: skip
         folder = self.folder / "rejection-sampling"
         once(folder, kind="rejection_sampling", inputs=inputs, work=work)
+
+    def _clear(self, rows: Path) -> None:
+        """Look through rows that were made, before they are trained on."""
+        if self.guard is not None:
+            self.guard.rows(rows)
+
+    def make_general_rows(self) -> None:
+        """Take general rows from the recipe's own set, or from a model, as ``general_rows``."""
+        recipe, values = self.recipe, self.recipe.general
+        assert values is not None
+        prompts = self.prompts("general") if "general" in recipe.prompts else []
+        model = recipe.refiner
+        if values.rows is None and model is None:
+            raise UsageError("nobody answers the general prompts", "give refiner, or general.rows")
+
+        def engine() -> Any:
+            return self.engines.get(str(model), longest=values.max_tokens + recipe.prompt_tokens)
+
+        def work() -> dict[str, Any]:
+            rows, dropped = general_rows(values, prompts, store=self.store, engine=engine)
+            self.general_rows.parent.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            self.general_rows.write_text("".join(lines), encoding="utf-8")
+            self._clear(self.general_rows)
+            gone = ", ".join(f"{n} {why}" for why, n in dropped.most_common()) or "none"
+            say(f"general data: {len(rows)} rows; left out: {gone}")
+            return {"n_sampled": len(rows) + dropped.total(), "rows": len(rows), **dropped}
+
+        inputs = {
+            "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
+            "model": model_files.revision_of(model) if model and values.rows is None else None,
+            "rows": data_digests(values.rows) if values.rows is not None else None,
+        }  # fmt: skip
+        once(self.folder / "general", kind="general", inputs=inputs, work=work)
+
+    def training_rows(self, base: str) -> Path:
+        """Return the rows of the second SFT and of the students, mixed with the general ones.
+
+        Args:
+            base: whose tokens the composition counts.
+        """
+        if self.recipe.general is None:
+            return self.reasoning_rows
+        values, sets = self.recipe.mixture or Mixture(), {
+            "reasoning": self.reasoning_rows, "general": self.general_rows,
+        }  # fmt: skip
+        out = self.folder / "data" / f"{self.recipe.name}-mixture.jsonl"
+
+        def work() -> dict[str, Any]:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(local_folder(base), trust_remote_code=False)
+            made = write_mixture(
+                values, sets, self.prompts("rejection"), out=out, seed=self.recipe.seed,
+                count=lambda text: len(tokenizer(text)["input_ids"]),
+            )  # fmt: skip
+            for line in composition_lines(made):
+                say(line)
+            return {"rows": made[-1]["rows"], "composition": made}
+
+        inputs = {
+            "values": values.model_dump(mode="json"), "seed": self.recipe.seed,
+            "sets": {name: file_digest(path) for name, path in sets.items()},
+        }  # fmt: skip
+        once(self.folder / "mixture", kind="mixture", inputs=inputs, work=work)
+        return out
+
+    def train_reward_models(self, base: str) -> None:
+        """Train the recipe's reward models from ``base``."""
+        models = self.recipe.reward_models
+        for kind, section in (models.sections if models is not None else {}).items():
+            run_reward_model(
+                section, base=base, out=self.folder / f"{kind}-model", seed=self.recipe.seed,
+                launch=self.recipe.launch, engines=self.engines, restart=self.restart,
+            )  # fmt: skip
+
+    def reinforce_for_all(self, start: str) -> None:
+        """Train ``r1`` from ``start`` on reasoning and general prompts, and measure the gain."""
+        recipe, models = self.recipe, self.recipe.reward_models
+        assert recipe.all_scenarios is not None
+        kinds = models.sections if models is not None else {}
+        folders = {kind: self.folder / f"{kind}-model" for kind in kinds}
+        general = self.prompts("rl_general") if "rl_general" in recipe.prompts else []
+        section = section_of(recipe.all_scenarios, folders)
+        trained = self.reinforce("r1", start, section, pairs=[*self.prompts("rl"), *general])
+        if "helpful" not in folders or "dev_general" not in recipe.prompts:
+            return
+        values, prompts = recipe.evaluation, self.prompts("dev_general")
+        sampling = Sampling(
+            temperature=values.temperature, top_p=values.top_p, max_tokens=values.max_tokens,
+            prefill=values.prefill,
+        )  # fmt: skip
+
+        def work() -> dict[str, Any]:
+            gain = preference_gain(
+                self.store, [partial(self.engines.get, m) for m in (start, str(trained))], prompts,
+                RewardModel.load(str(folders["helpful"])), k=values.k_dev, sampling=sampling,
+            )  # fmt: skip
+            return {"gain": gain.mean, "low": gain.low, "high": gain.high, "n": gain.n}
+
+        inputs = {
+            "prompts": keys_of(prompts), "k": values.k_dev, "sampling": sampling.sampling_id,
+            "models": [model_files.revision_of(m) for m in (start, str(trained))],
+        }  # fmt: skip
+        once(self.folder / "preference-gain", kind="preference", inputs=inputs, work=work)
 
     def reinforce_directly(self, name: str, base: str) -> None:
         """Train a student's base with GRPO at each rate, and note which is best on ``dev``."""
@@ -191,6 +336,8 @@ def labelled(folder: Path, base: str, students: dict[str, str]) -> dict[str, str
         choice = read_run(folder / f"choice-{name}")
         if choice is not None:
             out[f"{name} direct RL"] = choice["metrics"]["best"]
+    if read_run(folder / "r1") is not None:
+        out["R1"] = "r1"
     found = {}
     for label, model in out.items():
         trained = folder / model

@@ -26,7 +26,7 @@ from pipelines.cold_start import (
 )
 from pipelines.common import PromptSet, shape_of, write_pairs
 from pipelines.r1_plan import plan_lines, stages
-from pipelines.r1_recipe import STAGES, Recipe
+from pipelines.r1_recipe import STAGES, Recipe, stages_of
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
 RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
@@ -41,9 +41,22 @@ def test_every_recipe_has_a_plan_that_starts_nothing(
     recipe = Recipe.load(RECIPES / f"{scale}.yaml")
     lines = list(plan_lines(recipe, STAGES))
     named = {line.split()[0] for line in lines[2:-1]}
-    assert named == set(STAGES)
+    assert named == set(stages_of(recipe))
     assert lines[-1].endswith("nothing was started")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_has_the_last_stages_where_a_recipe_has_them() -> None:
+    recipe = Recipe.load(
+        RECIPES / "one-gpu.yaml",
+        overrides=["general={rows: own.jsonl, max_rows: 9}", "reward_models={safety: {data: s}}",
+                   "all_scenarios={preset: r1_all_scenarios, per_device: 1}"],
+    )  # fmt: skip
+    assert stages_of(recipe) == STAGES
+    lines = {line.split()[0]: line for line in plan_lines(recipe, STAGES)}
+    assert "at most 9 rows" in lines["general"]
+    assert "dev3: safety" in lines["reward_models"]
+    assert "dev3" in lines["all_scenarios"]
 
 
 def test_the_plan_counts_tokens() -> None:

@@ -64,6 +64,9 @@ def rehearsed(
         "base": small(values["base"]), "launch": _launch(recipe.launch, ranks, launch),
         "engine": _engine(recipe.engine, ranks), "prompt_tokens": PROMPT_TOKENS,
     }  # fmt: skip
+    if values["decontaminate"] is not None:
+        # Sums stand in for prompts that cannot be had: all of them are worded alike.
+        values["decontaminate"] |= {"ngram": 60, "against": []}
     if values["refiner"] is not None:
         values["refiner"] = small({"model": values["refiner"]})["model"]
     for section in ("zero", "reasoning"):
