@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.evaluate import Evaluation, evaluate, paired
-from distill.grpo.dynamics import dynamics, plots
+from distill.grpo.dynamics import accuracy_by_level, dynamics, plots
 from distill.runs import read_run
 from factory import model_files
 from factory.cli.common import say
@@ -155,7 +155,8 @@ def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
     lines = [*tables, "", "## Dynamics", ""]
     for name, frame in frames.items():
         if frame.height:
-            lines += [f"### {name}", "", *_dynamics(frame), ""]
+            levels = accuracy_by_level(store, runs[name])
+            lines += [f"### {name}", "", *_dynamics(frame), "", *_levels(levels), ""]
     # Runs of the teacher have few steps and direct RL has many: each group has plots of its own.
     chosen = [read_run(folder / f"choice-{name}") for name in recipe.students]
     direct = [run["metrics"]["best"] for run in chosen if run is not None]
@@ -211,6 +212,18 @@ def costs(folder: Path) -> list[str]:
         cells = (str(m.get(name, "-")) for name in ("steps", "cpu_s", "wall_s"))
         lines.append(f"| {path.parent.name} | {' | '.join(cells)} |")
     return lines
+
+
+def _levels(frame: Any) -> Iterator[str]:
+    """Yield the accuracy of each level of the prompts over a run, as Markdown."""
+    if not frame.height:
+        return
+    steps = sorted(set(frame["from_step"].to_list()))
+    yield f"| accuracy by level, from step | {' | '.join(map(str, steps))} |"
+    yield "|---|" + "---:|" * len(steps)
+    for level in sorted(set(frame["level"].to_list())):
+        own = dict(frame.filter(level=level).select("from_step", "accuracy").iter_rows())
+        yield f"| {level} | {' | '.join(f'{own[s]:.3f}' if s in own else '-' for s in steps)} |"
 
 
 def _dynamics(frame: Any) -> list[str]:

@@ -44,7 +44,14 @@ def recipes() -> str:
     from factory.engines import openai, ray, replay, vllm
     from factory.engines.openai.settings import Settings
     from factory.sources import files, hub, procedural
-    from pipelines import curate_traces, filter_effects, quickstart, r1_recipe
+    from pipelines import (
+        code_tests,
+        curate_traces,
+        filter_effects,
+        quickstart,
+        r1_recipe,
+        safety_review,
+    )
 
     parts = [_HEAD]
     for command, kinds in (("factory", of_factory()), ("distill", of_distill())):
@@ -63,7 +70,9 @@ def recipes() -> str:
     parts.append("## Scripts of `pipelines/`\n")
     for name, cls in (
         ("r1", r1_recipe.Recipe), ("curate_traces", curate_traces.Recipe),
-        ("filter_effects", filter_effects.Recipe), ("quickstart", quickstart.Recipe),
+        ("code_tests", code_tests.CodeTests), ("safety_review", safety_review.SafetyReview),
+        ("filter_effects", filter_effects.Recipe),
+        ("quickstart", quickstart.Recipe),
         ("launch of trainings", Launch),
     ):  # fmt: skip
         parts.append(reference(name, cls))

@@ -383,3 +383,34 @@ def test_no_prompts_is_a_usage_error(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="no prompts to train on"):
         grpo(_config(), [], Store(tmp_path / "data"))
+
+
+def test_accuracy_by_level_over_a_run(tmp_path: Path) -> None:
+    from distill.grpo.dynamics import accuracy_by_level
+
+    store = Store(tmp_path / "data")
+    assert accuracy_by_level(store, "none").height == 0
+    record = _recorder(store)
+    prompts = {}
+    for level in ("1", "5", None):
+        prompt = Prompt.of(f"level {level}")
+        source = PromptSource(
+            prompt_id=prompt.prompt_id, source="t", item="0", gold="4", level=level
+        )
+        prompts[level] = (prompt, source)
+    record.prompts(list(prompts.values()))
+    right = {"1": (0, 1), "5": (0, 0), None: (1, 1)}
+    for step in range(4):
+        samples, rewarded = [], []
+        for level, (prompt, _) in prompts.items():
+            for i in range(2):
+                value = float(right[level][i] or (level == "5" and step >= 2))
+                samples.append(Sample(prompt.prompt_id, i, RIGHT, 9, True))
+                parts = {"accuracy": value, "format": 1.0, "language": None}
+                rewarded.append(Rewarded(value, parts))
+        record.rollouts(step, samples, rewarded, group_size=2)
+    record.close({})
+    found = accuracy_by_level(store, record.keys.rl_run, parts=2)
+    assert found.rows() == [
+        (0, "1", 4, 0.5), (0, "5", 4, 0.0), (2, "1", 4, 0.5), (2, "5", 4, 1.0),
+    ]  # fmt: skip

@@ -61,6 +61,35 @@ def dynamics(store: Store, rl_run: str) -> pl.DataFrame:
     return joined.select("step", *(pl.col(name).cast(pl.Float64) for name in SERIES))
 
 
+def accuracy_by_level(store: Store, rl_run: str, *, parts: int = 8) -> pl.DataFrame:
+    """Return the accuracy of each level of the prompts over a run (DeepSeek-R1 v2, C.1).
+
+    Args:
+        store: where the run recorded its rollouts.
+        rl_run: its name in table ``rollouts``.
+        parts: of the run, of equal length, over which accuracy is averaged.
+
+    Returns:
+        Rows of ``from_step``, ``level``, ``n`` rollouts and ``accuracy``; none where no prompt has
+        a level. Rollouts that could not be judged do not count.
+    """
+    empty = {"from_step": pl.Int64, "level": pl.String, "n": pl.Int64, "accuracy": pl.Float64}
+    if not store.has("rollouts") or not store.has("prompt_sources"):
+        return pl.DataFrame(schema=empty)
+    rollouts = store.table("rollouts").read().filter(pl.col("rl_run") == rl_run)
+    rollouts = rollouts.filter(pl.col("attempt") == pl.col("attempt").max().over("step"))
+    sources = store.table("prompt_sources").read(["prompt_id", "level"]).drop_nulls()
+    levels = sources.unique("prompt_id", keep="first", maintain_order=True)
+    known = rollouts.drop_nulls("accuracy").join(levels, on="prompt_id")
+    if not known.height:
+        return pl.DataFrame(schema=empty)
+    width = max(1, -(-(int(rollouts["step"].max() or 0) + 1) // parts))  # type: ignore[arg-type]
+    out = known.group_by((pl.col("step") // width * width).alias("from_step"), "level").agg(
+        pl.len().cast(pl.Int64).alias("n"), pl.col("accuracy").mean()
+    )
+    return out.sort("from_step", "level").select(list(empty))
+
+
 def _measured(store: Store, trace_ids: pl.Series) -> pl.DataFrame:
     """Return reflective words and lengths of the rollouts, computing what the store lacks."""
     names = ["dynamics", "length"]
