@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make quickstart   set up and run the main job: prompts to a distilled student"
-	@echo "make test         set up and run the fast tests (5 minutes at most)"
+	@echo "make test         set up and run the fast tests (three minutes on two cores)"
 	@echo "make slow         the tests with real vLLM, TRL, Ray and kills"
 	@echo "make miniature    the whole R1 recipe in miniature (half an hour on two cores)"
 	@echo "make real         its whole chain on two cores, two seeds side by side (two hours)"
@@ -38,7 +38,7 @@ real: real-model
 	@$(PY) -m pipelines.real --seeds 0,1 --lanes 2 $(ARGS)
 
 test: setup
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 slow: setup
 	@$(PY) -m pytest -m slow $(ARGS)

@@ -299,6 +299,7 @@ print(n)
 """
 
 
+@pytest.mark.slow
 def test_readers_never_fail_while_it_is_rebuilt(store: Store) -> None:
     path = build.build(store)
     command = [sys.executable, "-c", READER, str(path), "2.5"]

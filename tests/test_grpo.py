@@ -127,6 +127,7 @@ def test_samples_of_one_prompt_are_numbered() -> None:
     assert sample_indices(["1", "1", "2", "1", "2"]) == [0, 1, 0, 2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "trained"),
     [(None, {"mlp.weight", "norm.weight"}), ("mlp", {"mlp.weight"}), (r"^norm\.", {"norm.weight"})],

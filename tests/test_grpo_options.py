@@ -152,6 +152,7 @@ def sampled(store: Store, rates: Sequence[tuple[int, int]], *, revision: str) ->
     return found
 
 
+@pytest.mark.slow
 def test_prompts_are_taken_by_the_bases_own_pass_rate(tmp_path: Path) -> None:
     from factory import model_files
 

@@ -102,6 +102,7 @@ def run_cli(*words: str | bytes) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/caf\xe9"
     Path(os.fsdecode(folder)).mkdir()
@@ -139,6 +140,7 @@ def read_only(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_written_is_read(
     read_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

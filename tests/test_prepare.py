@@ -240,6 +240,7 @@ def test_a_missing_file_is_named(tmp_path: Path, model: str) -> None:
         wanted_of(student(model), tmp_path / "none.jsonl", max_rows=None)
 
 
+@pytest.mark.slow
 def test_sft_takes_a_prepared_folder_and_is_the_same_run(tmp_path: Path, model: str) -> None:
     from distill.cli import main
     from distill.sft import SftConfig, sft

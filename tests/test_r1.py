@@ -165,6 +165,7 @@ def test_a_refiner_is_asked_about_survivors_only_and_its_answer_is_verified_agai
     assert next(f for f in selected.funnel if f["name"] == "right")["n_dropped"] == n_spoilt
 
 
+@pytest.mark.slow
 def test_what_a_person_drops_is_left_out(tmp_path: Path) -> None:
     dataset, _, _ = _run(tmp_path)
     queue = tmp_path / "out" / "cold-review.jsonl"
@@ -184,6 +185,7 @@ def test_what_a_person_drops_is_left_out(tmp_path: Path) -> None:
     assert len(queue.read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_again(tmp_path: Path) -> None:
     first, _, _ = _run(tmp_path)
     store = Store(tmp_path / "data")

@@ -50,6 +50,7 @@ def test_two_replicas_give_the_universe_of_one_engine(tmp_path: Path) -> None:
     assert many.missing == 0
 
 
+@pytest.mark.slow
 def test_a_replica_that_dies_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     result = run(tmp_path, once=str(tmp_path / "died"), replicas=1)
     assert (tmp_path / "died").exists()
@@ -75,11 +76,13 @@ def test_a_replica_that_hangs_is_replaced(tmp_path: Path) -> None:
     assert (result.progress.n_new, result.progress.n_failed) == (N - 1, 1)
 
 
+@pytest.mark.slow
 def test_an_engine_that_never_starts_ends_the_run_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no weights"):
         run(tmp_path, never=True)
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_a_server_behind_replicas(tmp_path: Path) -> None:
     """What waits in a replica for a server that refuses is given back: one stop ends the run."""
     settings = {"base_url": "http://127.0.0.1:9/v1", "revision": "label", "replicas": 2}

@@ -65,6 +65,7 @@ def test_a_server_is_started_waited_for_and_ended_with_all_that_it_started(tmp_p
     assert living(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_on_the_way_is_started_again(tmp_path: Path) -> None:
     result = run(tmp_path, "dies_once")
     assert (result.progress.n_new, result.missing) == (48, 0)
@@ -72,6 +73,7 @@ def test_a_server_that_dies_on_the_way_is_started_again(tmp_path: Path) -> None:
     assert living(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "options", "says"),
     [
@@ -109,6 +111,7 @@ def test_the_first_stop_ends_the_wait_for_a_server_that_starts(tmp_path: Path) -
     assert living(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_server_behind(tmp_path: Path) -> None:
     code = (
         f"import sys, time; sys.path.insert(0, {ROOT!r})\n"

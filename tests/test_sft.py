@@ -99,6 +99,7 @@ def test_every_student_file_is_accepted_by_trl(tmp_path: Path) -> None:
         assert not arguments.gradient_checkpointing
 
 
+@pytest.mark.slow
 def test_the_rate_falls_by_a_cosine_to_a_tenth() -> None:
     import torch
     from transformers import get_scheduler
@@ -124,6 +125,7 @@ def test_the_rate_falls_by_a_cosine_to_a_tenth() -> None:
     assert rates == sorted(rates, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_run_trains_once_and_leaves_an_ordinary_model(tmp_path: Path, base: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

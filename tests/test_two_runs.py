@@ -76,6 +76,7 @@ def test_the_claims_of_a_dead_run_are_gone_with_it(tmp_path: Path) -> None:
     mine.close()
 
 
+@pytest.mark.slow
 def test_sql_and_release_see_what_a_running_generate_has_committed(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     engine = replay(30, 4, slots=2, seconds_per_token=0.01)

@@ -35,6 +35,7 @@ def test_bad_items_change_no_other_verdict_from_the_main_thread() -> None:
         assert run_batch(pool) == EXPECTED
 
 
+@pytest.mark.slow
 def test_bad_items_change_no_other_verdict_from_eight_threads() -> None:
     results: dict[int, list[str]] = {}
     with Pool(n_workers=2) as pool:
