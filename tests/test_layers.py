@@ -72,8 +72,15 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(tree: ast.AST, *, top_only: bool) -> list[str]:
-    nodes = ast.iter_child_nodes(tree) if top_only else ast.walk(tree)
+@functools.cache
+def nodes_of(path: Path) -> list[ast.Import | ast.ImportFrom | ast.Attribute]:
+    """The nodes of a file that these tests look at, anywhere in its text."""
+    wanted = (ast.Import, ast.ImportFrom, ast.Attribute)
+    return [node for node in ast.walk(tree_of(path)) if isinstance(node, wanted)]
+
+
+def imports(path: Path, *, top_only: bool) -> list[str]:
+    nodes = ast.iter_child_nodes(tree_of(path)) if top_only else nodes_of(path)
     found = []
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -84,10 +91,11 @@ def imports(tree: ast.AST, *, top_only: bool) -> list[str]:
     return found
 
 
+@functools.cache
 def arrows(path: Path) -> set[str]:
     """Modules of ours that a module imports anywhere in its text, types included."""
     found = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names if a.name in MODULES}
         elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
@@ -146,7 +154,7 @@ def private_imports(path: Path) -> list[str]:
     own = package_of(module_of(path))
     found = []
     aliases: dict[str, str] = {}
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if not isinstance(node, ast.ImportFrom) or not node.module:
             continue
         if node.module.partition(".")[0] not in (*PACKAGES, "tests"):
@@ -158,7 +166,7 @@ def private_imports(path: Path) -> list[str]:
             other = package_of(full if full in MODULES else node.module)
             if other != own and any(p.startswith("_") for p in full.split(".") if p[:2] != "__"):
                 found.append(full)
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             full = aliases.get(node.value.id)
             is_private = node.attr.startswith("_") and node.attr[:2] != "__"
@@ -187,8 +195,7 @@ def test_a_module_imports_only_from_its_layer_or_below(package: str) -> None:
 
 def check_imports(path: Path) -> None:
     module = module_of(path)
-    tree = tree_of(path)
-    for name in imports(tree, top_only=False):
+    for name in imports(path, top_only=False):
         if name.split(".")[0] not in PACKAGES:
             continue
         if name in PACKAGES:
@@ -200,7 +207,7 @@ def check_imports(path: Path) -> None:
                 assert own or layer_of(module) > 2, f"the leaf {module} imports the leaf {name}"
     if module == "factory.compiled" or module in compiled_modules():
         return
-    for name in imports(tree, top_only=True):
+    for name in imports(path, top_only=True):
         assert name.split(".")[0] not in HEAVY, f"{module} imports {name} at its top"
         assert name not in compiled_modules(), f"{module} imports kernels ({name}) at its top"
 
@@ -214,7 +221,7 @@ def compiled_modules() -> set[str]:
     """Modules of kernels: they load numba, and others import them inside functions."""
     found = set()
     for path in SOURCES:
-        names = imports(tree_of(path), top_only=True)
+        names = imports(path, top_only=True)
         if "factory.compiled" in names or "numba" in names:
             found.add(module_of(path))
     return found
@@ -224,7 +231,7 @@ def test_kernels_call_only_what_their_own_file_holds() -> None:
     # What is kept on disk is dropped when the file of the kernel changes, not when another does.
     allowed = {"factory.compiled", "factory.compiled.inlined", "factory.compiled.kernel"}
     for path in SOURCES:
-        names = imports(tree_of(path), top_only=True)
+        names = imports(path, top_only=True)
         if "factory.compiled" in names:
             assert {n for n in names if n.startswith("factory")} <= allowed, path
 
