@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from distill.reward_model import RewardModelConfig
 from factory.config import ConfigError
 from factory.engines.replay import Engine
 from factory.errors import UsageError
@@ -57,6 +58,20 @@ def test_the_plan_has_the_last_stages_where_a_recipe_has_them() -> None:
     assert "at most 9 rows" in lines["general"]
     assert "dev3: safety" in lines["reward_models"]
     assert "dev3" in lines["all_scenarios"]
+
+
+def test_the_commented_sections_of_one_gpu_are_a_recipe(tmp_path: Path) -> None:
+    text = (RECIPES / "one-gpu.yaml").read_text()
+    begin = text.index("# general: {rows")
+    end = text.index("\nstudents:", begin)
+    bare = "\n".join(line.removeprefix("# ") for line in text[begin:end].splitlines())
+    path = tmp_path / "whole.yaml"
+    path.write_text(text[:begin] + bare + text[end:])
+    recipe = Recipe.load(path)
+    assert stages_of(recipe) == STAGES
+    assert recipe.reward_models is not None
+    for section in recipe.reward_models.sections.values():
+        RewardModelConfig.make({**section, "base": "b", "out": "o"})
 
 
 def test_the_plan_counts_tokens() -> None:

@@ -242,3 +242,37 @@ def test_one_gpu_is_rehearsed_on_two_sharded_ranks_through_a_kill(tmp_path: Path
     rollouts = Store(store).table("traces").read(["meta", "model"])
     marks = rollouts.filter(pl.col("model") == "zero")["meta"].fill_null("").to_list()
     assert any("rehearsal" in mark for mark in marks)
+
+
+def test_the_last_stages_are_rehearsed_where_a_recipe_has_them(tmp_path: Path) -> None:
+    prompts = {"source": "files", "options": {"paths": ["missing.jsonl"]}, "template": "r1"}
+    sections = {
+        "prompts.general": prompts, "prompts.rl_general": prompts,
+        "general": {"rows": "missing-too.jsonl"},
+        "reward_models": {"helpful": {"data": "no.jsonl", "template": "own"},
+                          "safety": {"data": "no.jsonl", "template": "own", "batch_size": 64}},
+        "all_scenarios": {"preset": "r1_all_scenarios", "template": "own", "per_device": 4},
+    }  # fmt: skip
+    sets = [f"{name}={json.dumps(value)}" for name, value in sections.items()]
+    recipe = Recipe.load(RECIPES / "miniature.yaml", overrides=sets)
+    values = rehearsed(recipe, ranks=1, launch=None, folder=tmp_path, say=lambda _: None)
+    small = Recipe.make(values)
+    found = names_of(small, STAGES)
+    new = {
+        n: k for n, k in found.items() if n in ("general", "helpful-model", "safety-model", "r1")
+    }
+    assert new == {"general": "general", "helpful-model": "reward_model",
+                   "safety-model": "reward_model", "r1": "grpo"}  # fmt: skip
+    assert small.all_scenarios is not None
+    config = GrpoConfig.make({**small.all_scenarios, "base": "b", "out": "o"})
+    assert (config.is_routed, config.last_steps, config.rehearsal) == (True, 1, True)
+    kinds = [s.domain for _, s in small.prompts["rl_general"].pairs() if s.gold is None]
+    assert set(kinds) == {"writing", "safety"}
+    assert len(kinds) == 16
+    assert small.general is not None and small.reward_models is not None  # noqa: PT018
+    files = [Path(m["data"]) for m in small.reward_models.sections.values()]
+    for path in (small.general.rows, *files):
+        assert path is not None
+        assert len(path.read_text().splitlines()) == 32
+    plain = names_of(Recipe.load(RECIPES / "miniature.yaml"), STAGES)
+    assert not new.keys() & plain.keys()

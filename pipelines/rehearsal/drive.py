@@ -68,7 +68,7 @@ def rehearse(
     small = Recipe.load(path)
     stages = names_of(small, only)
     wanted = [s for s in stages if "all" in kills or s in kills]
-    trained = {s: stages[s] in ("grpo", "sft") for s in wanted}
+    trained = {s: stages[s] in ("grpo", "sft", "reward_model") for s in wanted}
     planned = [Kill(s, kill_kind if t else "program", t) for s, t in trained.items()]
     run(path, small, only, planned, say=say)
     rows = rows_of(small, stages, {k.stage: k.done for k in planned})

@@ -8,7 +8,9 @@ completions short, and engines and trainings have so many ranks as are asked for
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,10 @@ def rehearsed(
         values["decontaminate"] |= {"ngram": 60, "against": []}
     if values["refiner"] is not None:
         values["refiner"] = small({"model": values["refiner"]})["model"]
-    for section in ("zero", "reasoning"):
-        values[section] = _grpo(values[section], ranks)
+    for section in ("zero", "reasoning", "all_scenarios"):
+        if values[section] is not None:
+            values[section] = _grpo(values[section], ranks)
+    _last_stages(values, folder, ranks)
     rates = values["direct_rl"]["rates"][:2]
     values["direct_rl"] = {"rates": rates, "grpo": _grpo(values["direct_rl"]["grpo"], ranks)}
     for section in ("cold_start", "rejection_sampling"):
@@ -85,7 +89,7 @@ def rehearsed(
 
 def _pairs(recipe: Any, name: str, *, say: Callable[[str], None]) -> list[Pair]:
     """Return a few of the recipe's prompts; where they cannot be had, sums in their form."""
-    prompts, n = recipe.prompts[name], _PROMPTS[name]
+    prompts, n = recipe.prompts[name], _PROMPTS.get(name, 16)
     options = dict(prompts.options)
     for key in ("limit", "n"):
         if key in options:
@@ -99,7 +103,48 @@ def _pairs(recipe: Any, name: str, *, say: Callable[[str], None]) -> list[Pair]:
         source="miniature", template=prompts.template or "r1",
         options={"n": n, "split": _SPLITS.get(name, "train"), "language": "en"},
     )  # fmt: skip
-    return sums.pairs(seed=recipe.seed)
+    found = sums.pairs(seed=recipe.seed)
+    if "general" not in name:
+        return found
+    kinds = ("writing", "safety")
+    return [
+        (p, replace(s, gold=None, verifier=None, domain=kinds[i % 2]))
+        for i, (p, s) in enumerate(found)
+    ]
+
+
+def _last_stages(values: dict[str, Any], folder: Path, ranks: int) -> None:
+    """Make general data, reward models and the last stage small; a user's files are replaced."""
+    words = [f"{'never ' * (i % 4)}say {i} aloud" for i in range(32)]
+    if values["general"] is not None:
+        values["general"] |= {"max_tokens": TOKENS, "max_rows": 16}
+        if values["general"]["rows"] is not None:
+            own = [{"prompt": f"Please {w}.", "completion": f"You {w}."} for w in words]
+            values["general"]["rows"] = _written(folder / "data" / "general.jsonl", own)
+    made: dict[str, list[dict[str, Any]]] = {
+        "helpful": [{"prompt": w, "chosen": f"yes {w}", "rejected": f"nay {w}"} for w in words],
+        "safety": [
+            {"prompt": w, "completion": w, "is_safe": bool(i % 2)} for i, w in enumerate(words)
+        ],
+    }
+    for kind, rows in made.items():
+        section = (values["reward_models"] or {}).get(kind)
+        if section is not None:
+            trl = {"max_steps": UPDATES, "save_steps": 1, "per_device_train_batch_size": 1}
+            section |= {
+                "data": _written(folder / "data" / f"{kind}.jsonl", rows),
+                "batch_size": 2 * ranks, "max_length": MAX_LENGTH,
+                "trl": {**section.get("trl", {}), **trl},
+            }  # fmt: skip
+    if values["all_scenarios"] is not None:
+        # Of the two rollouts the second holds general prompts.
+        values["all_scenarios"]["preference_steps"] = 1
+
+
+def _written(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
 
 
 def _launch(launch: Launch | None, ranks: int, file: str | None) -> dict[str, Any] | None:

@@ -38,6 +38,11 @@ class Row:
         return [f.name.replace("_", " ") for f in fields(self) if not getattr(self, f.name)]
 
 
+_TRAINED = ("grpo", "sft", "reward_model")
+_MADE = {"cold_start": "cold-start", "rejection_sampling": "reasoning", "general": "general"}
+"""Kind of a stage that makes rows → name of their file."""
+
+
 def names_of(recipe: Recipe, only: Sequence[str]) -> dict[str, str]:
     """Return the folders that the wanted stages make, in order, and the kind of each."""
     out: dict[str, str] = {}
@@ -48,6 +53,12 @@ def names_of(recipe: Recipe, only: Sequence[str]) -> dict[str, str]:
         ("rejection_sampling", "rejection-sampling", "rejection_sampling"), ("sft2", "dev3", "sft"),
     )  # fmt: skip
     out |= {folder: kind for stage, folder, kind in plain if stage in only}
+    if "general" in only and recipe.general is not None:
+        out["general"] = "general"
+    if "reward_models" in only and recipe.reward_models is not None:
+        out |= {f"{kind}-model": "reward_model" for kind in recipe.reward_models.sections}
+    if "all_scenarios" in only and recipe.all_scenarios is not None:
+        out["r1"] = "grpo"
     for name in recipe.students:
         if "distill" in only:
             out[f"distilled-{name}"] = "sft"
@@ -87,7 +98,7 @@ class _Reader:
         if run is None:
             return Row(stage=name)
         metrics = run["metrics"]
-        trained = kind in ("grpo", "sft")
+        trained = kind in _TRAINED
         n_in, n_out = self._counts(kind, metrics)
         return Row(
             stage=name, rows_in=str(n_in or ""), rows_out=str(n_out or ""),
@@ -100,6 +111,8 @@ class _Reader:
     def _counts(self, kind: str, metrics: Mapping[str, Any]) -> tuple[int, int]:
         if kind == "sft":
             return metrics["n_rows"], metrics["n_rows_kept"]
+        if kind == "reward_model":
+            return metrics["n_rows"], metrics["n_rows"]
         if kind == "grpo":
             rollouts = self.store.table("rollouts").read(["rl_run", "reward", "trace_id"])
             own = rollouts.filter(pl.col("rl_run") == metrics["rl_run"])
@@ -122,19 +135,24 @@ class _Reader:
         from distill.training import require_weights
 
         folder = self.folder / name
-        if kind in ("grpo", "sft"):
+        if kind in _TRAINED:
             try:
                 require_weights(folder)
             except FactoryError:
                 return ""
             return "weights" if (folder / "tokenizer_config.json").is_file() else ""
-        if kind in ("cold_start", "rejection_sampling"):
+        if kind in _MADE:
             return "rows" if self._rows(kind).is_file() else ""
         return "results" if kind == "choice" or (folder / "results.json").is_file() else ""
 
     def _rows(self, kind: str) -> Path:
-        which = "cold-start" if kind == "cold_start" else "reasoning"
-        return self.folder / "data" / f"{self.recipe.name}-{which}.jsonl"
+        return self.folder / "data" / f"{self.recipe.name}-{_MADE[kind]}.jsonl"
+
+    def _read_rows(self, kind: str) -> Path:
+        """Return the file in which the rows of a kind are trained on."""
+        if self.recipe.general is not None and kind in ("rejection_sampling", "general"):
+            return self.folder / "data" / f"{self.recipe.name}-mixture.jsonl"
+        return self._rows(kind)
 
     def _read_by(self, name: str, kind: str) -> str:
         """Return what has read the stage's outcome: stages that came after it, as their own word.
@@ -145,7 +163,10 @@ class _Reader:
             return "report" if (self.folder / "report.md").is_file() else ""
         if kind == "choice":
             return "evaluation" if "evaluation" in self.runs else "report"
-        target = self._rows(kind) if kind in ("cold_start", "rejection_sampling") else None
+        if kind == "reward_model":
+            paid = (self.runs.get("r1") or {}).get("config", {}).get("reward_models") or {}
+            return "r1" if str(self.folder / name) in paid.values() else "transformers"
+        target = self._read_rows(kind) if kind in _MADE else None
         found = []
         for other, run in self.runs.items():
             config = (run or {}).get("config", {})
