@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from distill.runs import FOLLOW_PARENT, die_with_parent
-from factory.cli.common import Parser, VerbParser, Version, run_cli, say
+from factory.cli.common import Parser, VerbParser, Version, add_common, run_cli, say
 
 Adder = Callable[[argparse.ArgumentParser], None]
 
@@ -27,7 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
         dest="verb", metavar="VERB", required=True, parser_class=VerbParser
     )
     for name, summary, add in VERBS:
-        add(verbs.add_parser(name, help=summary, description=summary))
+        verb = verbs.add_parser(name, help=summary, description=summary)
+        add(verb)
+        add_common(verb)
     return parser
 
 

@@ -19,12 +19,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from factory.cli.printing import (
+    Counting,
+    be_quiet,
+    complain,
+    count_line,
+    in_colour,
+    note,
+    out,
+    say,
+    tell,
+)
 from factory.errors import UsageError
 
 if TYPE_CHECKING:
     from factory.records import Sampling
     from factory.store import Store
 
+__all__ = ["Counting", "count_line", "in_colour", "note", "out", "say", "tell"]
 DEFAULT_STORE = "data"
 EXTRAS = {
     "accelerate": "train", "datasets": "datasets", "peft": "train", "ray": "ray", "trl": "train",
@@ -94,6 +106,14 @@ class VerbParser(Parser):
         return found, unknown
 
 
+def add_common(p: argparse.ArgumentParser) -> None:
+    """Add what every verb takes."""
+    group = p.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="no remarks, no progress")
+    group.add_argument("-v", "--verbose", action="store_true",
+                       help="libraries log; a mistake shows where it was found")  # fmt: skip
+
+
 def count(text: str) -> int:
     """Read a whole number of 1 or more, for ``type=``."""
     if not text.isdecimal() or int(text) < 1:
@@ -112,37 +132,47 @@ def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         args = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
+    be_quiet(getattr(args, "quiet", False))
     module, _, function = args.run.partition(":")
 
     def run() -> int:
         verb: Callable[[Any], int] = getattr(importlib.import_module(module), function)
         return verb(args)
 
-    return run_script(f"{parser.prog} {args.verb}", run)
+    return run_script(f"{parser.prog} {args.verb}", run, verbose=getattr(args, "verbose", False))
 
 
-def run_script(name: str, run: Callable[[], int | None]) -> int:
+def run_script(name: str, run: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Run ``run`` and return the exit status; a user's mistake becomes one line.
 
     Args:
         name: stands before the line.
         run: returns an exit status, or None for 0.
+        verbose: whether libraries log what they do, and a mistake shows where it was found.
     """
+    import traceback
+
     from factory.errors import FactoryError
 
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:
         return run() or 0
     except FactoryError as error:
-        note(f"{name}: {_one_line(str(error))}")
+        if verbose:
+            traceback.print_exc()
+        complain(f"{name}: {_one_line(str(error))}")
         return error.exit_code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        note(f"{name}: {package} is not installed: pip install 'r1-factory[{EXTRAS[package]}]'")
+        complain(f"{name}: {package} is not installed: pip install 'r1-factory[{EXTRAS[package]}]'")
         return UsageError.exit_code
     except KeyboardInterrupt:
-        note(f"{name}: stopped; what was committed is kept, run it again")
+        complain(f"{name}: stopped; what was committed is kept, run it again")
         return 130
     except BrokenPipeError:
         # The reader (head, less) went away; that is its right.
@@ -152,10 +182,10 @@ def run_script(name: str, run: Callable[[], int | None]) -> int:
         # A disk, a right, a name: of the machine, not of the program.
         what = f"{os.fsdecode(error.filename)!r}: " if error.filename is not None else ""
         detail = _one_line(f"{what}{error.strerror or error}")
-        note(f"{name}: {detail}: nothing that was committed is lost")
+        complain(f"{name}: {detail}: nothing that was committed is lost")
         return 1
     except MemoryError:
-        note(f"{name}: the memory is used up: give it less at once, or a larger machine")
+        complain(f"{name}: the memory is used up: give it less at once, or a larger machine")
         return 1
 
 
@@ -183,28 +213,6 @@ def draining() -> Iterator[threading.Event]:
 
 
 # ---- printing
-
-
-def out(text: str) -> None:
-    """Print text that ends its own lines."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-
-
-def in_colour() -> bool:
-    """Tell whether standard output takes colours: a terminal, and NO_COLOR is not set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def note(text: str) -> None:
-    """Print one line to standard error."""
-    if text:
-        sys.stderr.write(text.rstrip("\n") + "\n")
-
-
-def say(text: str) -> None:
-    """Print one line to standard output at once, also where it goes into a file or a pipe."""
-    out(text)
-    sys.stdout.flush()
 
 
 def step(title: str) -> None:

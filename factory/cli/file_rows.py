@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from factory.cli.printing import Counting
 from factory.errors import UsageError
 from factory.rows import files
 from factory.rows.files import Malformed, Row
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Sized)
 B = TypeVar("B")
 Batch = list[Row | Malformed]
 _NOTES = 3
@@ -127,15 +128,18 @@ def need_completion(
 def ordered(batches: Iterable[A], handle: Callable[[A], B], *, depth: int) -> Iterator[B]:
     """Yield ``handle(batch)`` in order, with up to ``depth`` batches under way at once.
 
-    So that one slow item at the end of a batch leaves no worker idle.
+    So that one slow item at the end of a batch leaves no worker idle. How far it is, is shown.
     """
     pending: deque[Future[B]] = deque()
-    with ThreadPoolExecutor(depth) as executor:
+    done = 0
+    with ThreadPoolExecutor(depth) as executor, Counting() as counting:
         try:
             for batch in batches:
                 pending.append(executor.submit(handle, batch))
                 if len(pending) >= depth:
                     yield pending.popleft().result()
+                done += len(batch)
+                counting("rows", done)
             while pending:
                 yield pending.popleft().result()
         finally:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
-from factory.cli.common import assignments, columns, note, score_params
+from factory.cli.common import assignments, columns, note, out, score_params, tell
 from factory.errors import UsageError
+
+if TYPE_CHECKING:
+    from factory.cli.file_rows import Tally
 
 
 def verify(args: Namespace) -> int:
@@ -32,7 +36,7 @@ def verify(args: Namespace) -> int:
         n_workers=args.workers,
         disagree=args.disagree,
     )
-    note(tally.line())
+    _tell(args, tally)
     return tally.exit_code
 
 
@@ -54,7 +58,7 @@ def score(args: Namespace) -> int:
         mapping=columns(args.map),
         prefix=args.prefix,
     )
-    note(tally.line())
+    _tell(args, tally)
     return tally.exit_code
 
 
@@ -62,6 +66,7 @@ def dedup(args: Namespace) -> int:
     """``factory dedup IN --out OUT``."""
     from factory.cli.dedup_file import dedup_file
 
+    _on_files(args)
     tally = dedup_file(
         args.input,
         args.out,
@@ -71,7 +76,7 @@ def dedup(args: Namespace) -> int:
         mapping=columns(args.map),
         prefix=args.prefix,
     )
-    note(tally.line())
+    _tell(args, tally)
     return tally.exit_code
 
 
@@ -80,6 +85,7 @@ def decontaminate(args: Namespace) -> int:
     from factory.cli.dedup_file import decontaminate_file
     from factory.stages.overlap import ignored_texts
 
+    _on_files(args)
     tally, notes = decontaminate_file(
         args.input,
         args.out,
@@ -93,8 +99,24 @@ def decontaminate(args: Namespace) -> int:
     )
     for line in notes:
         note(line)
-    note(tally.line())
+    _tell(args, tally)
     return tally.exit_code
+
+
+def completion(args: Namespace) -> int:
+    """``factory completion SHELL``: for both commands, to be read by the shell's own file."""
+    import shtab
+
+    import factory.cli.main as factory
+
+    out(shtab.complete(factory.build_parser(), shell=args.shell))
+    return 0
+
+
+def _tell(args: Namespace, tally: Tally) -> None:
+    figures = {"rows": tally.rows, "unhandled": tally.unhandled, "outcomes": tally.counts,
+               "reasons": tally.reasons, "notes": tally.notes}  # fmt: skip
+    tell(args, figures, [tally.line()])
 
 
 def _on_files(args: Namespace) -> bool:
@@ -103,7 +125,9 @@ def _on_files(args: Namespace) -> bool:
         return False
     if args.input is None or args.out is None:
         raise UsageError("IN and --out belong together", "give both, or neither to work on --store")
-    if args.store is not None:
+    if args.json and args.out == "-":
+        raise UsageError("--json and --out - both print", "write the rows to a file")
+    if getattr(args, "store", None) is not None:
         raise UsageError("--store and IN exclude each other", "give one of them")
     return True
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from factory.cli.common import draining, folder_of, note, out, sampling_of, store_of
+from factory.cli.common import draining, folder_of, note, sampling_of, store_of, tell
 from factory.config import Config
 from factory.errors import UsageError
 from factory.store import Store
@@ -79,11 +79,12 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
     if args.plan:
         found = plan(store, prompts, engine=base.identify(kind, model, settings),
                      sampling=sampling, policy=policy)  # fmt: skip
-        for name, value in found.items():
-            out(f"{name.replace('_', ' '):28}{value:>14,}")
+        lines = [f"{name.replace('_', ' '):28}{value:>14,}" for name, value in found.items()]
+        cost = {}
         if price is not None:
-            cost = price.of(completion_tokens=found["completion_tokens_at_most"])
-            out(f"{'cost of these tokens at most':28}{cost:>14,.2f}")
+            cost["cost_at_most"] = price.of(completion_tokens=found["completion_tokens_at_most"])
+            lines.append(f"{'cost of these tokens at most':28}{cost['cost_at_most']:>14,.2f}")
+        tell(args, {**found, **cost}, lines, on_out=True)
         return 0
     work = opening.Work([prompt for prompt, _ in prompts], sampling)
     engine = opening.open_engine(kind, model, settings, work=work)
@@ -94,7 +95,7 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
                 store, prompts, engine, sampling=sampling, policy=policy, verify=recipe.verify,
                 scores=recipe.scores,
                 max_tokens=args.max_tokens, max_cost=args.max_cost, price=price,
-                on_progress=view, on_prompt=_show_first, stop=stop,
+                on_progress=None if args.quiet else view, on_prompt=_show_first, stop=stop,
             )  # fmt: skip
     finally:
         view.close()
@@ -104,12 +105,14 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
         why = ", ".join(f"{n} {kind}" for kind, n in sorted(p.failures.items()))
         sql = f"SELECT kind, message FROM failures WHERE run_id = '{made.run_id}'"
         note(f'{p.n_failed} requests were given up: {why}; `factory sql "{sql}"` says more')
-    note(
+    line = (
         f"run {made.run_id}: {p.n_new} new traces, {p.n_have} were there, {made.missing} missing; "
         f"{p.n_completion_tokens:,} tokens in {p.seconds:.0f} s"
         + (f"; stopped: {made.stopped}" if made.stopped else "")
         + ("; the same command goes on from here" if made.missing else "")
     )
+    tell(args, {"run_id": made.run_id, "missing": made.missing, "stopped": made.stopped, **vars(p)},
+         [line])  # fmt: skip
     if made.missing and made.stopped == "interrupted":
         return 130  # as after any Ctrl-C: what was to follow must not run
     return 1 if made.missing else 0

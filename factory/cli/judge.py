@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from factory.cli.common import draining, note, out, sampling_of, store_of
+from factory.cli.common import draining, note, sampling_of, store_of, tell
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.judge import Judging
@@ -40,8 +40,8 @@ def judge(args: Namespace) -> int:
     if args.plan:
         identity = base.identify(kind, model, settings)
         found = plan_judging(store, engine=identity, sampling=sampling, recipe=judging)
-        for name, value in found.items():
-            out(f"{name.replace('_', ' '):34}{value:>14,}")
+        lines = [f"{name.replace('_', ' '):34}{value:>14,}" for name, value in found.items()]
+        tell(args, found, lines, on_out=True)
         return 0
     engine = opening.open_engine(kind, model, settings)
     try:
@@ -62,10 +62,15 @@ def judge(args: Namespace) -> int:
     if done.shortfall:
         note(f"warning: {done.shortfall}")
     new = sum(done.by_status.values())
-    note(
+    line = (
         f"judge: {new} new verdicts, {done.present} were there; "
         + ", ".join(f"{n} {status}" for status, n in done.by_status.most_common())
         + f"; {done.n_empty} empty answers failed without it; {done.missing} replies missing"
         + (f"; stopped: {done.stopped}" if done.stopped else "")
     )
+    figures = {"new": new, "present": done.present, "by_status": done.by_status,
+               "agreement": m.agreement, "false_accept": m.false_accept, "measured": m.n,
+               "empty": done.n_empty, "missing": done.missing, "shortfall": done.shortfall,
+               "stopped": done.stopped}  # fmt: skip
+    tell(args, figures, [line])
     return 1 if done.missing and not done.stopped else 0

@@ -16,6 +16,7 @@ from factory.cli.common import (
     Parser,
     VerbParser,
     Version,
+    add_common,
     count,
     count_or_0,
     run_cli,
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary, add in VERBS:
         verb = verbs.add_parser(name, help=summary, description=summary)
         add(verb)
+        add_common(verb)
     return parser
 
 
@@ -70,6 +72,7 @@ def _store(p: argparse.ArgumentParser) -> None:
 
 
 def _verify(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _files(p, required=False)
     _store(p)
     p.add_argument(
@@ -98,6 +101,7 @@ def _verify(p: argparse.ArgumentParser) -> None:
 
 
 def _score(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _files(p, required=False)
     _store(p)
     p.add_argument("--scores", metavar="A,B",
@@ -116,6 +120,7 @@ def _score(p: argparse.ArgumentParser) -> None:
 
 
 def _dedup(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _files(p)
     p.add_argument("--column", default="text", help="text column (default: text, else completion)")
     p.add_argument(
@@ -126,6 +131,7 @@ def _dedup(p: argparse.ArgumentParser) -> None:
 
 
 def _decontaminate(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _files(p)
     p.add_argument("--against", metavar="FILE", nargs="+", required=True, help="benchmark files")
     p.add_argument("--column", action="append", default=[],
@@ -140,6 +146,7 @@ def _decontaminate(p: argparse.ArgumentParser) -> None:
 
 
 def _import(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     p.add_argument("inputs", metavar="FILE", nargs="*", help="files, folders or patterns")
     _store(p)
     p.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset instead of files")
@@ -203,6 +210,7 @@ exit status: 0: all is there; 1: something is missing, a limit included; 2: a mi
 
 
 def _generate(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _recipe(p)
     p.add_argument(
         "--plan", action="store_true", help="say what is missing and what it may cost; stop"
@@ -217,6 +225,7 @@ def _generate(p: argparse.ArgumentParser) -> None:
 
 
 def _judge(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _recipe(p)
     p.add_argument("--plan", action="store_true", help="say what it would be asked; stop")
     p.add_argument("--max-tokens", type=count, metavar="N", help="stop in order after N new tokens")
@@ -224,17 +233,20 @@ def _judge(p: argparse.ArgumentParser) -> None:
 
 
 def _select(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _recipe(p)
     p.set_defaults(run="factory.cli.store:select")
 
 
 def _release(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     p.add_argument("name", metavar="NAME", help="name of the release")
     _recipe(p)
     p.set_defaults(run="factory.cli.store:release")
 
 
 def _export(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     p.add_argument("name", metavar="NAME", help="release or release/version")
     p.add_argument(
         "--form",
@@ -326,6 +338,7 @@ def _browse(p: argparse.ArgumentParser) -> None:
 
 
 def _reviews(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     way = p.add_mutually_exclusive_group(required=True)
     way.add_argument("--out", metavar="FILE", help="write all reviews, one row each; - prints")
     way.add_argument("--from", metavar="FILE", dest="source", help="take in what --out wrote")
@@ -334,6 +347,7 @@ def _reviews(p: argparse.ArgumentParser) -> None:
 
 
 def _check(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     p.add_argument("--gold", action="store_true", help="every gold must pass its own verifier")
     p.add_argument("--audit", action="store_true", help="run the catalog's audits")
     p.add_argument(
@@ -353,6 +367,7 @@ def _revoke(p: argparse.ArgumentParser) -> None:
 
 
 def _forget(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     p.add_argument("keys", metavar="KEY", nargs="*",
                    help="prompts, with all their traces, or traces (none: go on with what was "
                         "begun)")  # fmt: skip
@@ -366,6 +381,7 @@ def _forget(p: argparse.ArgumentParser) -> None:
 
 
 def _gc(p: argparse.ArgumentParser) -> None:
+    _figures(p)
     _store(p)
     p.set_defaults(run="factory.cli.store:gc")
 
@@ -373,6 +389,16 @@ def _gc(p: argparse.ArgumentParser) -> None:
 def _doctor(p: argparse.ArgumentParser) -> None:
     p.add_argument("--json", action="store_true", help="print JSON")
     p.set_defaults(run="factory.cli.files:doctor")
+
+
+def _figures(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="print its figures as one JSON object")
+
+
+def _completion(p: argparse.ArgumentParser) -> None:
+    p.add_argument("shell", metavar="SHELL", choices=["bash", "zsh", "tcsh"],
+                   help="bash, zsh or tcsh")  # fmt: skip
+    p.set_defaults(run="factory.cli.files:completion")
 
 
 def _pair(p: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
@@ -438,6 +464,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("forget", "remove records and all that was made of them, for good", _forget),
     ("gc", "remove leftovers of killed runs", _gc),
     ("recipe", "print a commented example of a recipe, with every key", _recipe_example),
+    ("completion", "print what makes a shell complete verbs and options", _completion),
     ("doctor", "say what this machine can do: devices, engines, sandbox tiers", _doctor),
 ]
 

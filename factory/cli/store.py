@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.cli.common import (
+    Counting,
     assignments,
     columns,
     folder_of,
@@ -16,6 +17,7 @@ from factory.cli.common import (
     out,
     score_params,
     store_of,
+    tell,
 )  # fmt: skip
 from factory.config import read_yaml
 from factory.errors import CorruptError, UsageError
@@ -55,10 +57,8 @@ def import_(args: Namespace) -> int:
         split=None if args.dataset else args.split,
         language=args.language,
     )
-    for label, shape in done.shapes.items():
-        note(f"{label}: read as {shape}")
     skipped = "".join(f", {n} {why}" for why, n in sorted(done.skipped.items()))
-    note(
+    line = (
         f"{done.rows} rows: {done.traces} traces, {done.new} new, {done.known} known, "
         f"{done.duplicates} exact duplicates{skipped}; {done.with_gold} rows with a gold"
         + (f"; {done.corrected} sources corrected" if done.corrected else "")
@@ -66,6 +66,9 @@ def import_(args: Namespace) -> int:
         + (f"; {done.replaced} earlier traces replaced" if done.replaced else "")
         + (f"; special tokens cut off {done.cut_tokens} completions" if done.cut_tokens else "")
     )
+    shapes = [f"{label}: read as {shape}" for label, shape in done.shapes.items()]
+    figures = {k: v for k, v in vars(done).items() if k != "trace_ids"}
+    tell(args, figures, [*shapes, line])
     return 1 if done.skipped.keys() - {"forgotten"} else 0
 
 
@@ -76,14 +79,21 @@ def verify(args: Namespace) -> int:
     store = store_of(args)
     if args.diff:
         return _diff_verdicts(store, args.verifier)
-    counts = run(
-        store, verifier=args.verifier, n_workers=args.workers, skip_unready=not args.verifier
-    )
-    for label in sorted({*counts.new, *counts.present}):
-        note(f"{label}: {counts.new[label]} new verdicts, {counts.present[label]} were there")
-    note(", ".join(f"{n} {status}" for status, n in counts.by_status.most_common()))
-    for name, reason in counts.unready.items():
-        note(f"{name}: no verdicts: {reason}; `factory check --gold` names its rows")
+    with Counting() as counting:
+        counts = run(
+            store, verifier=args.verifier, n_workers=args.workers, on_count=counting,
+            skip_unready=not args.verifier,
+        )  # fmt: skip
+    lines = [
+        f"{label}: {counts.new[label]} new verdicts, {counts.present[label]} were there"
+        for label in sorted({*counts.new, *counts.present})
+    ]
+    lines.append(", ".join(f"{n} {status}" for status, n in counts.by_status.most_common()))
+    lines += [
+        f"{name}: no verdicts: {reason}; `factory check --gold` names its rows"
+        for name, reason in counts.unready.items()
+    ]
+    tell(args, vars(counts), lines)
     return 1 if counts.unready else 0
 
 
@@ -120,11 +130,16 @@ def score(args: Namespace) -> int:
     if args.on == "ray":
         counts = score_on_ray(store, names, params=params)
     else:
-        counts = score_here(store, names, params=params, n_workers=args.workers)
+        with Counting() as counting:
+            counts = score_here(
+                store, names, params=params, n_workers=args.workers, on_count=counting
+            )
+    lines = []
     for label in sorted({*counts.new, *counts.present}):
         over = counts.too_long[label]
         long = f", {over} of them too long to measure: they hold nulls" if over else ""
-        note(f"{label}: {counts.new[label]} new, {counts.present[label]} were there{long}")
+        lines.append(f"{label}: {counts.new[label]} new, {counts.present[label]} were there{long}")
+    tell(args, vars(counts), lines)
     return 1 if counts.too_long.total() else 0
 
 
@@ -134,7 +149,8 @@ def score(args: Namespace) -> int:
 def select(args: Namespace) -> int:
     """``factory select RECIPE``: show what a selection keeps and drops; writes nothing."""
     selected = _selected(args)
-    out("\n".join(funnel_lines(selected.funnel, kept=selected.kept.height)))
+    lines = funnel_lines(selected.funnel, kept=selected.kept.height)
+    tell(args, {"kept": selected.kept.height, "funnel": selected.funnel}, lines, on_out=True)
     return 0
 
 
@@ -146,11 +162,14 @@ def release(args: Namespace) -> int:
 
     check_name(args.name, what="release")
     selected = _selected(args)
-    out("\n".join(funnel_lines(selected.funnel, kept=selected.kept.height)))
+    lines = funnel_lines(selected.funnel, kept=selected.kept.height)
     made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
-    out(f"release {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
-    for line in contents_lines(made.manifest):
-        out(f"  {line}")
+    lines.append(f"release {made.name}/{made.version}: {made.manifest['rows']} traces "
+                 f"in {made.folder}")  # fmt: skip
+    lines += [f"  {line}" for line in contents_lines(made.manifest)]
+    figures = {"release": made.name, "version": made.version, "rows": made.manifest["rows"],
+               "folder": made.folder, "funnel": selected.funnel}  # fmt: skip
+    tell(args, figures, lines, on_out=True)
     return 0
 
 
@@ -171,10 +190,13 @@ def export(args: Namespace) -> int:
     release = open_release(store, args.name)
     n = write(store, release, form=args.form, out=args.out, splits=args.split or None)
     exported.note(store, release, form=args.form, out=args.out)
-    note(f"{n} rows in {args.out}")
+    lines = [f"{n} rows in {args.out}"]
     left = release.manifest["rows"] - n
     if left and not args.split and args.form != "dpo":
-        note(f"{left} rows are evaluation and left out; --split NAME writes those of a split")
+        lines.append(f"{left} rows are evaluation and left out; --split NAME writes those of one")
+    figures = {"release": f"{release.name}/{release.version}", "rows": n, "left_out": left,
+               "out": args.out}  # fmt: skip
+    tell(args, figures, lines)
     return 0
 
 
@@ -194,10 +216,11 @@ def reviews(args: Namespace) -> int:
     from factory.stages.review import export_reviews, import_reviews
 
     if args.out:
-        note(f"{export_reviews(store_of(args), args.out)} reviews in {args.out}")
+        n = export_reviews(store_of(args), args.out)
+        tell(args, {"reviews": n, "out": args.out}, [f"{n} reviews in {args.out}"])
     else:
         new, known = import_reviews(store_of(args), args.source)
-        note(f"{new} new reviews, {known} were there")
+        tell(args, {"new": new, "known": known}, [f"{new} new reviews, {known} were there"])
     return 0
 
 
@@ -212,35 +235,33 @@ def check(args: Namespace) -> int:
     from factory.store import check as check_files
     from factory.store import repair
 
+    lines: list[str] = []
     if args.repair:
-        for line in repair(Path(folder_of(args))):
-            out(line)
-        for line in repair_releases(store_of(args)):
-            out(line)
+        lines += [*repair(Path(folder_of(args))), *repair_releases(store_of(args))]
     store = store_of(args)
     bad = [*check_files(store), *check_releases(store)]
     n_damaged = len(bad)
     with contextlib.suppress(CorruptError):  # named above
         bad += [f"run {r} of `factory forget` did not end: the same verb alone goes on"
                 for r in unfinished(store)]  # fmt: skip
-    for line in bad:
-        out(line)
+    lines += bad
     if n_damaged and not args.repair:
-        out("`factory check --repair` brings back what is whole; nothing is deleted")
+        lines.append("`factory check --repair` brings back what is whole; nothing is deleted")
     if args.gold:
         from factory.stages.verify import check_golds
 
         checked, failing = check_golds(store)
         bad += [str(f) for f in failing]
         for row in failing:
-            out(f"gold of {row['source']}/{row['item']} does not pass its own verifier "
-                f"{row['verifier']}: {row['reason']}")  # fmt: skip
-        out(f"{checked} golds checked, {len(failing)} do not pass")
+            lines.append(f"gold of {row['source']}/{row['item']} does not pass its own verifier "
+                         f"{row['verifier']}: {row['reason']}")  # fmt: skip
+        lines.append(f"{checked} golds checked, {len(failing)} do not pass")
     if args.audit:
         for answer in audit(store):
-            out(answer.render("table"))
+            lines.append(answer.render("table"))
             bad.append(answer.title)
-    out("all is well" if not bad else f"{len(bad)} findings")
+    lines.append("all is well" if not bad else f"{len(bad)} findings")
+    tell(args, {"findings": bad}, lines, on_out=True)
     return 1 if bad else 0
 
 
@@ -278,26 +299,28 @@ def forget(args: Namespace) -> int:
         text = f"SELECT DISTINCT {key} FROM {table} WHERE (\n{args.where}\n)"
         named = [str(row[0]) for row in query.run(store, text, max_rows=None).rows]
         if not named and not keys:
-            note("nothing fits; nothing is forgotten")
+            tell(args, {"prompts": [], "traces": []}, ["nothing fits; nothing is forgotten"])
             return 0
         keys += named
     done = run(store, keys, reason=args.reason, dry_run=args.dry_run)
     would = "would go" if args.dry_run else "are gone"
-    out(f"{len(done.prompts)} prompts and {len(done.traces)} traces {would}")
-    for name, n in sorted(done.rows.items()):
-        if n:
-            out(f"  {n:>9,} rows of {name}")
+    lines = [f"{len(done.prompts)} prompts and {len(done.traces)} traces {would}"]
+    lines += [f"  {n:>9,} rows of {name}" for name, n in sorted(done.rows.items()) if n]
     for name, new in done.releases.items():
         became = f"{name.partition('/')[0]}/{new}" if new else "no row is left"
-        out(f"  release {name}" + ("" if args.dry_run else f": {became}"))
-    for line in done.beyond:
-        out(f"  not reached: {line}")
+        lines.append(f"  release {name}" + ("" if args.dry_run else f": {became}"))
+    beyond = list(done.beyond)
     if done.releases:
-        out("  not reached: models that were trained on these releases")
+        beyond.append("models that were trained on these releases")
+    lines += [f"  not reached: {line}" for line in beyond]
+    figures = {"prompts": done.prompts, "traces": done.traces, "rows": done.rows,
+               "releases": done.releases, "not_reached": beyond}  # fmt: skip
+    tell(args, figures, lines, on_out=True)
     return 0
 
 
 def gc(args: Namespace) -> int:
     """``factory gc``: remove temporary files and parts that no manifest names."""
-    note(f"{store_of(args).gc():,} bytes freed")
+    freed = store_of(args).gc()
+    tell(args, {"bytes_freed": freed}, [f"{freed:,} bytes freed"])
     return 0

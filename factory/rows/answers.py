@@ -7,6 +7,8 @@ import io
 import json
 import math
 import re
+import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from factory.errors import UsageError
 
 Format = Literal["table", "json", "csv", "md"]
 CELL_CHARS = 60
+LEAST_CELL_CHARS = 8
 LAST_CELL_CHARS = 110
 """Of the last column, which pushes nothing aside."""
 
@@ -141,10 +144,41 @@ def _table(answer: Answer) -> str:
         max([width(name), *(width(row[i]) for row in cells)])
         for i, name in enumerate(answer.columns)
     ]
-    right = _is_number(answer)
-    lines = [_line(answer.columns, widths, right), "  ".join("-" * w for w in widths)]
+    right, names, n_left_out = _is_number(answer), list(answer.columns), 0
+    if sys.stdout.isatty():  # what is piped is read by programs: nothing of it is cut
+        widths = fitted(widths, shutil.get_terminal_size().columns)
+        n_left_out = len(names) - len(widths)
+        names = [_cut(name, w) for name, w in zip(names, widths, strict=False)]
+        cells = [[_cut(c, w) for c, w in zip(row, widths, strict=False)] for row in cells]
+        right = right[: len(widths)]
+    lines = [_line(names, widths, right), "  ".join("-" * w for w in widths)]
     lines += [_line(row, widths, right) for row in cells]
+    lines += [f"({n_left_out} more columns; --json shows all)"] if n_left_out else []
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def fitted(widths: Sequence[int], room: int) -> list[int]:
+    """Return the widths of the columns that a terminal has room for: the widest give way first.
+
+    >>> fitted([4, 50, 9], 40), fitted([20] * 9, 40)
+    ([4, 23, 9], [8, 8, 9, 9])
+    """
+    n = len(widths)
+    while n > 1 and sum(min(w, LEAST_CELL_CHARS) for w in widths[:n]) + 2 * (n - 1) > room:
+        n -= 1
+    left, out = room - 2 * (n - 1), list(widths[:n])
+    for place, at in enumerate(sorted(range(n), key=lambda i: widths[i])):
+        out[at] = max(1, min(widths[at], left // (n - place)))
+        left -= out[at]
+    return out
+
+
+def _cut(text: str, room: int) -> str:
+    if width(text) <= room:
+        return text
+    while width(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

@@ -1,0 +1,133 @@
+"""What a command prints: data on standard output; remarks, mistakes and progress on the other.
+
+``-q`` leaves out remarks and progress, never a mistake; ``--json`` turns a verb's figures into one
+JSON object on standard output, so that a script need not read sentences.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+SHOWN_AFTER_S = 2.0
+LOG_EVERY_S = 30.0
+DRAW_EVERY_S = 0.2
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Leave out remarks and progress from now on, or no longer."""
+    global _quiet
+    _quiet = quiet
+
+
+def out(text: str) -> None:
+    """Print text that ends its own lines."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def in_colour() -> bool:
+    """Tell whether standard output takes colours: a terminal, and NO_COLOR is not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error, whatever else is left out."""
+    sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+def note(text: str) -> None:
+    """Print one line to standard error; with ``-q`` not."""
+    if text and not _quiet:
+        complain(text)
+
+
+def say(text: str) -> None:
+    """Print one line to standard output at once, also where it goes into a file or a pipe."""
+    out(text)
+    sys.stdout.flush()
+
+
+def tell(
+    args: Namespace, figures: Mapping[str, Any], lines: Iterable[str] = (), *, on_out: bool = False
+) -> None:
+    """Print a verb's figures: with ``--json`` as one object, else its lines.
+
+    Args:
+        args: of the call.
+        figures: names and values, those of JSON.
+        lines: the same for a reader, one line each.
+        on_out: whether the lines are what was asked for, and no remark.
+    """
+    if getattr(args, "json", False):
+        import orjson
+
+        out(orjson.dumps(dict(figures), option=orjson.OPT_INDENT_2, default=str).decode())
+        return
+    for line in lines:
+        (out if on_out else note)(line)
+
+
+class Counting:
+    """One line that says how far long work is: in place on a terminal, now and then elsewhere.
+
+    Pass it as ``on_count``; used as a context, so that its line ends. Nothing is shown of what is
+    over within two seconds.
+    """
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._begun = self._shown_at = time.monotonic()
+        self._of = ""
+        self._is_open = False
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def __call__(self, label: str, done: int, total: int = 0) -> None:
+        """Take a count: ``done`` of ``total`` (0: nobody knows) of what ``label`` names."""
+        now = time.monotonic()
+        if label != self._of:
+            self._end()
+            self._of, self._begun = label, now
+        every = DRAW_EVERY_S if self._is_terminal else LOG_EVERY_S
+        is_first = not self._is_open and now - self._begun > SHOWN_AFTER_S
+        if _quiet or not (is_first or (self._is_open and now - self._shown_at > every)):
+            return
+        self._shown_at, self._is_open = now, True
+        line = count_line(label, done, total, now - self._begun)
+        if self._is_terminal:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        else:
+            complain(f"{time.strftime('%H:%M:%S')} {line}")
+
+    def _end(self) -> None:
+        if self._is_open and self._is_terminal:
+            sys.stderr.write("\n")
+        self._is_open = False
+
+
+def count_line(label: str, done: int, total: int, seconds: float) -> str:
+    """Return how far work is as one line.
+
+    >>> count_line("math@7", 500, 2000, 10.0)
+    'math@7: 500 of 2,000 | 50 a second | ETA 30 s'
+    >>> count_line("rows", 500, 0, 10.0)
+    'rows: 500 | 50 a second'
+    """
+    from factory.stages.generate.progress import duration
+
+    parts = [f"{label}: {done:,}" + (f" of {total:,}" if total else "")]
+    if seconds > 0 and done:
+        parts.append(f"{done / seconds:,.0f} a second")
+        if total > done:
+            parts.append(f"ETA {duration((total - done) * seconds / done)}")
+    return " | ".join(parts)

@@ -1,0 +1,102 @@
+"""What verbs print for scripts: ``--json``, ``-q``, completion; and how far long work is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factory.cli import printing
+from factory.cli.main import build_parser, main
+from factory.rows.answers import Answer, width
+from tests import helpers_catalog as made
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    here = tmp_path_factory.mktemp("figures")
+    made.make_release(made.make_store(here / "data"))
+    (here / "in.jsonl").write_text(
+        '{"completion": "\\\\boxed{4}", "gold": "4", "prompt": "2+2?"}\n'
+    )
+    (here / "select.yaml").write_text("filters: {right: \"status = 'pass'\"}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        yield here
+
+
+VERBS = [
+    ("verify in.jsonl --out v.jsonl", "outcomes", {"pass": 1}),
+    ("score in.jsonl --out s.jsonl --scores length", "rows", 1),
+    ("verify", "new", {"math@5": 24}),
+    ("score --scores repetition", "new", None),
+    ("select select.yaml", "kept", 10),
+    ("release right select.yaml", "rows", 10),
+    ("export right --form trl --out t.jsonl", "rows", 10),
+    ("import in.jsonl", "new", 1),
+    ("check", "findings", []),
+    ("reviews --out r.jsonl", "reviews", 0),
+    ("forget --where 'false' --dry-run", "traces", []),
+    ("gc", "bytes_freed", 0),
+]
+
+
+@pytest.mark.parametrize(("command", "name", "value"), VERBS, ids=[v[0] for v in VERBS])
+def test_figures_are_one_object_of_json(
+    world: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, value: object
+) -> None:
+    assert main([*shlex.split(command), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert name in found
+    if value is not None:
+        assert found[name] == value
+
+
+@pytest.mark.parametrize("command", ["verify in.jsonl --out q.jsonl", "gc", "check"])
+def test_quiet_leaves_out_remarks_and_no_mistake(
+    world: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([*shlex.split(command), "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["show", "nothing", "-q"]) == 2
+    assert "nothing is named" in capsys.readouterr().err
+    assert main(["gc"]) == 0
+    assert "bytes freed" in capsys.readouterr().err
+
+
+def test_a_shell_completes_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    verbs = next(a for a in build_parser()._actions if a.dest == "verb").choices
+    assert verbs
+    assert all(f"_shtab_factory_{verb}_" in script for verb in verbs)
+
+
+def test_long_work_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with printing.Counting() as counting:
+        counting("math@5", 1, 100)
+    assert capsys.readouterr().err == "", "what is short shows nothing"
+    monkeypatch.setattr(printing, "SHOWN_AFTER_S", 0.0)
+    with printing.Counting() as counting:
+        for done in (25, 50):
+            counting("math@5", done, 100)
+            time.sleep(0.01)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "math@5: 50 of 100" in line
+    assert "ETA" in line
+
+
+def test_a_table_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Answer(tuple(f"column_{i}" for i in range(30)), [tuple("中" * 30 for _ in range(30))])
+    assert max(map(len, answer.render().splitlines())) > 300, "whole in a pipe"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = answer.render().splitlines()
+    assert max(width(line) for line in lines) <= 100
+    assert lines[-1] == "(20 more columns; --json shows all)"
