@@ -17,6 +17,7 @@ import pytest
 from catalogs import build
 from catalogs.show import open_release
 from factory import report
+from factory.cli.main import main
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Verdict
 from factory.report.data import ReportData
@@ -24,6 +25,7 @@ from factory.report.data import collect as collect_from
 from factory.report.html import page
 from factory.store import Store
 from factory.store.durable import write_json
+from tests import helpers_browse
 from tests import helpers_catalog as made
 
 VOID = {"meta"}
@@ -280,3 +282,17 @@ def test_many_groups_are_cut_and_that_is_said(tmp_path: Path) -> None:
     assert data.cost.note == "The 24 largest of 41 groups."
     assert data.cost.note in page(data)
     assert [r[0] for r in data.cost.rows] == sorted(r[0] for r in data.cost.rows)
+
+
+def test_trainings_are_one_page_that_fetches_nothing(tmp_path: Path) -> None:
+    store = made.make_store(tmp_path / "data")
+    helpers_browse.add_rl(store, "run <b>one</b>")
+    assert main(["report", "--runs", "--store", str(store.root)]) == 0
+    page = (store.root / "reports" / "runs.html").read_text()
+    assert "run &lt;b&gt;one&lt;/b&gt;" in page
+    assert page.count("<figure>") >= 8
+    assert 'aria-label="reward by step' in page
+    drawn = re.findall(r'points="([^"]+)"', page)
+    places = [float(n) for points in drawn for n in re.split("[ ,]", points)]
+    assert 0 <= min(places) <= max(places) <= 420
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page)

@@ -10,11 +10,13 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from factory.browse.database import Database
+from factory.browse.releases import trainings
 from factory.errors import UsageError
 from factory.store import Store
 
@@ -260,6 +262,30 @@ def evaluations(store: Store) -> list[dict[str, Any]]:
         return []
     rows = store.table("evaluations").read().to_dicts()
     return sorted(rows, key=lambda r: str(r.get("run_id")), reverse=True)
+
+
+def all_runs(store: Store, roots: list[Path]) -> list[dict[str, Any]]:
+    """Return every run of RL and every training with its curves, for a page of its own.
+
+    Args:
+        store: whose runs of RL.
+        roots: folders under which trainings lie.
+    """
+    out: list[dict[str, Any]] = [
+        {"name": run["rl_run"], "facts": [], "curves": rl_curves(store, [run["rl_run"]]),
+         "says": f"reinforcement learning, {run['steps']} steps, alarms: {run['alarms']}, "
+                 f"{run['state']}"}
+        for run in rl_runs(store)
+    ]  # fmt: skip
+    for training in trainings(roots):
+        ended = "finished" if training["is_finished"] else "not finished"
+        facts = {**training["config"], **training["metrics"]}
+        facts.pop("log", None)
+        out.append(
+            {"name": training["folder"].name, "facts": list(facts.items()),
+             "curves": sft_curves([training]), "says": f"{training['kind']}, {ended}"}
+        )  # fmt: skip
+    return out
 
 
 # ---- charts

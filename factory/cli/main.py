@@ -280,7 +280,11 @@ def _push(p: argparse.ArgumentParser) -> None:
 
 
 def _report(p: argparse.ArgumentParser) -> None:
-    p.add_argument("name", metavar="NAME", help="release or release/version")
+    p.add_argument("name", metavar="NAME", nargs="?", help="release or release/version")
+    p.add_argument("--runs", action="store_true",
+                   help="trainings and evaluations instead: curves, in one file")  # fmt: skip
+    p.add_argument("--models", metavar="DIR", action="append", default=[],
+                   help="with --runs: folders of trainings, beside the store's models")  # fmt: skip
     _store(p)
     p.set_defaults(run="factory.cli.store:report")
 
@@ -451,7 +455,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("release", "select, and write the release", _release),
     ("export", "write a release for TRL, verl, ShareGPT, the hub …", _export),
     ("push", "publish a release on the Hugging Face hub, private by default", _push),
-    ("report", "write the HTML report of a release", _report),
+    ("report", "write the HTML report of a release, or of trainings", _report),
     ("sql", "query the catalog", _sql),
     ("ls", "list releases, tables and named queries", _ls),
     ("show", "describe a release, table, run, trace or query", _show),

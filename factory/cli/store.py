@@ -201,11 +201,21 @@ def export(args: Namespace) -> int:
 
 
 def report(args: Namespace) -> int:
-    """``factory report NAME``: the HTML report of a release."""
+    """``factory report NAME``: the HTML report of a release; with ``--runs`` of trainings."""
     from catalogs.show import open_release
     from factory.report import write_report
 
     store = store_of(args)
+    if args.runs == (args.name is not None):
+        raise UsageError("what shall be reported?", "give the name of a release, or --runs")
+    if args.runs:
+        from factory.browse.runs import all_runs, evaluations
+        from factory.report.runs import write_runs
+
+        roots = [store.root / "models", *map(Path, args.models)]
+        page = store.root / "reports" / "runs.html"
+        out(str(write_runs(page, str(store.root), all_runs(store, roots), evaluations(store))))
+        return 0
     with open_release(store, args.name) as (con, name, version):
         out(str(write_report(con, name, version, folder=store.root / "reports").html))
     return 0

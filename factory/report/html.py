@@ -71,10 +71,17 @@ def page(data: Any) -> str:
         environment().get_template("report.html.j2").render(
             data=data,
             policy=policy,
-            style=Markup((_STATIC / "app.css").read_text("utf-8")),
+            style=page_style(),
             scripts=[Markup(s) for s in scripts],
         )
     )  # fmt: skip
+
+
+def page_style() -> Any:
+    """Return the style sheet of the browser's pages, to stand inside a page."""
+    from markupsafe import Markup
+
+    return Markup((_STATIC / "app.css").read_text("utf-8"))
 
 
 def escape(text: str) -> str:
