@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +53,8 @@ SUMMARISE = (
     "directly, do not solve the problem anew, and never mention that there was a thinking process."
     "\n\nProblem:\n{question}\n\nThinking:\n{thinking}"
 )
+EXAMPLE = "For example, of this problem:\n{question}\n\na person wrote:\n{thinking}\n\n"
+MOST_EXAMPLES = 3
 SPECIAL = "|special_token|"
 
 Refiner = Callable[[Sequence["Draft"]], list[str | None]]
@@ -64,8 +66,9 @@ class ColdStart(Sampled):
     Attributes:
         refined_filters: after it, the answer verified again.
         refiner: ``rules`` rewrites the little world's sums; ``model`` asks an engine.
-        review: file of decisions by people (see ``write_review``); rows marked ``drop`` are left
-            out.
+        review: file of decisions by people (see ``write_review``): rows marked ``drop`` are left
+            out; the thinking of those marked ``edit``, as they rewrote it in ``completion``, is
+            shown to a model that refines, as examples.
     """
 
     prefer: str = "reasoning_words DESC, sample_index"
@@ -237,6 +240,7 @@ def model_refiner(
     engine: Callable[[], Engine],
     *,
     sampling: Sampling,
+    examples: Sequence[tuple[str, str]] = (),
     on_progress: Any = None,
 ) -> Refiner:
     """Return a refiner that asks a stronger model: first for the thinking, then for the summary.
@@ -247,8 +251,13 @@ def model_refiner(
         store: where they go.
         engine: gives the model's engine, when there is something to ask.
         sampling: of its answers.
+        examples: questions with the thinking that people wrote of them (``read_edits``).
         on_progress: of ``generate``.
     """
+    shown = "".join(
+        EXAMPLE.format(question=question, thinking=thinking)
+        for question, thinking in examples[:MOST_EXAMPLES]
+    )
 
     def ask(texts: Sequence[str]) -> list[str | None]:
         pairs = []
@@ -272,7 +281,8 @@ def model_refiner(
     def refine(drafts: Sequence[Draft]) -> list[str | None]:
         thinking = ask(
             [
-                REFINE.format(
+                shown
+                + REFINE.format(
                     translate=TRANSLATE if d.is_mixed else "",
                     question=d.prompt.text,
                     thinking=d.thinking,
@@ -300,7 +310,7 @@ def model_refiner(
 
 
 def write_review(dataset: Release, path: Path) -> None:
-    """Write the queue: one row per trace with an empty ``decision`` (``keep`` or ``drop``)."""
+    """Write the queue: a row per trace with an empty ``decision``: ``keep``, ``drop``, ``edit``."""
     rows = dataset.read(["trace_id", "completion", "messages"]).iter_rows(named=True)
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
@@ -312,17 +322,39 @@ def read_review(path: Path) -> set[str]:
     """Return the trace ids that people dropped.
 
     Raises:
-        UsageError: a decision that is neither ``keep``, ``drop`` nor empty.
+        UsageError: a decision that is neither ``keep``, ``drop``, ``edit`` nor empty.
     """
-    dropped = set()
+    return {row["trace_id"] for row in _reviewed(path, "drop")}
+
+
+def read_edits(path: Path) -> list[tuple[str, str]]:
+    """Return the question and the rewritten thinking of each row that people marked ``edit``.
+
+    Raises:
+        UsageError: as ``read_review``; or an edited row has no thinking.
+    """
+    out = []
+    for row in _reviewed(path, "edit"):
+        thinking = split_reasoning(row["completion"]).reasoning.strip()
+        if not thinking:
+            raise UsageError(
+                f"{path}: the edited completion of {row['trace_id']} has no thinking",
+                "rewrite it between <think> and </think>",
+            )
+        out.append((Prompt(messages=tuple(row["messages"])).text, thinking))
+    return out
+
+
+def _reviewed(path: Path, wanted: str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         row = json.loads(line)
         decision = row.get("decision") or "keep"
-        if decision not in ("keep", "drop"):
-            raise UsageError(f"{path} line {number}: decision {decision!r}", "write keep or drop")
-        if decision == "drop":
-            dropped.add(row["trace_id"])
-    return dropped
+        if decision not in ("keep", "drop", "edit"):
+            raise UsageError(
+                f"{path} line {number}: decision {decision!r}", "write keep, drop or edit"
+            )
+        if decision == wanted:
+            yield row
 
 
 def special_form(completion: str) -> str:

@@ -22,7 +22,7 @@ from factory.records import Sampling
 from factory.scores.reward_model import RewardModel
 from factory.store import Store
 from pipelines.all_scenarios_rl import preference_gain, section_of
-from pipelines.cold_start import Refiner, cold_start, model_refiner
+from pipelines.cold_start import Refiner, cold_start, model_refiner, read_edits
 from pipelines.common import (
     Engines,
     Pair,
@@ -164,7 +164,10 @@ class Stages:
         sampling = Sampling(temperature=0.6, max_tokens=answer)
         # The sampler's engine is closed only now: before the drafts it is still asked.
         return model_refiner(
-            self.store, lambda: self.engines.get(model, longest=longest), sampling=sampling
+            self.store,
+            lambda: self.engines.get(model, longest=longest),
+            sampling=sampling,
+            examples=read_edits(review) if (review := self.recipe.cold_start.review) else (),
         )
 
     def make_reasoning_rows(self, model: str) -> None:

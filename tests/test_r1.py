@@ -20,6 +20,7 @@ from pipelines.cold_start import (
     Draft,
     cold_start,
     model_refiner,
+    read_edits,
     read_review,
     rule_refiner,
     special_form,
@@ -264,6 +265,33 @@ def test_a_model_refines_and_summarises_in_two_questions(tmp_path: Path) -> None
     assert "Let me see: 5+2=7." in engine.asked[1]
     refine(drafts)
     assert len(engine.asked) == 2
+
+
+def test_what_people_rewrote_is_shown_to_the_refiner(tmp_path: Path) -> None:
+    path, edited = tmp_path / "review.jsonl", "<think>\nI look at it calmly.\n</think>\n\n7"
+    ask = [{"role": "user", "content": "What is 3+4?"}]
+    rows = [
+        {"trace_id": "a", "messages": ask, "completion": edited, "decision": "edit"},
+        {"trace_id": "b", "messages": ask, "completion": "x", "decision": "drop"},
+        {"trace_id": "c", "messages": ask, "completion": "x", "decision": ""},
+    ]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert read_review(path) == {"b"}
+    assert read_edits(path) == [("What is 3+4?", "I look at it calmly.")]
+    engine = _Stronger()
+    refine = model_refiner(
+        Store(tmp_path / "data"), lambda: engine, examples=read_edits(path),
+        sampling=Sampling(temperature=0.6, max_tokens=64),
+    )  # fmt: skip
+    prompt, source = _problem(5)
+    refine([Draft(prompt, source, "5加2是7", "7", "7", is_mixed=True)])
+    assert engine.asked[0].startswith("For example, of this problem:\nWhat is 3+4?")
+    assert "I look at it calmly." in engine.asked[0]
+    assert "I look at it calmly." not in engine.asked[1], "the summary is asked for without them"
+    rows[0]["completion"] = "no thinking"
+    path.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(UsageError, match="has no thinking"):
+        read_edits(path)
 
 
 def test_the_special_form_round_trips_text_with_tags_in_it() -> None:
