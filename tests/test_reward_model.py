@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +296,34 @@ def test_an_unknown_key_of_trl_is_refused(tmp_path: Path) -> None:
     settings = config(tmp_path, [row], trl={"learning_rat": 1.0}, base=base)
     with pytest.raises(ConfigError, match="learning_rat"):
         reward_model(settings, say=lambda _: None)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tmp_path: Path) -> None:
+    base, rng = make_tiny_model(tmp_path / "base"), random.Random(0)
+    rows = [
+        {"prompt": f"Is {i} a number?", "chosen": polite(i, True, rng),
+         "rejected": polite(i, False, rng)} for i in range(160)
+    ]  # fmt: skip
+    trl = {"per_device_train_batch_size": 4, "num_train_epochs": 6, "save_steps": 5}
+    settings = config(tmp_path, rows, base=base, batch_size=4, trl=trl)
+    path = tmp_path / "run.json"
+    path.write_text(settings.model_dump_json())
+    command = [sys.executable, "-W", "ignore", "-m", "distill.cli", "reward-model", str(path)]
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 600
+    while not list((tmp_path / "out" / "checkpoints").glob("checkpoint-*/whole")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "out" / "run.json").exists()
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on from checkpoint-" in done.stdout + done.stderr
+    metrics = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
+    assert metrics["resumed_from"].startswith("checkpoint-")
+    assert metrics["accuracy"] is not None
+    assert not (tmp_path / "out" / "checkpoints").exists()
