@@ -43,10 +43,6 @@ from factory.store.wide import Pin, Plug, literal, quoted
 
 CATALOG_FORMAT = 6
 FILE_NAME = "catalog.duckdb"
-_COMMENTS = {
-    "evaluations": "results of distill evaluate; key evaluation_id",
-    "evaluation_samples": "every sample that an evaluation wanted; missing where there is none",
-}
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
 _HERE = Path(__file__).parent
@@ -286,8 +282,9 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
             taken = name in _columns_by_table(con)
             shown = f"store_{name}" if taken else name
             con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")
-            if name in _COMMENTS:
-                con.execute(f"COMMENT ON VIEW {quoted(shown)} IS {literal(_COMMENTS[name])}")
+            if name in EVALUATIONS:
+                comment = literal(EVALUATIONS[name].comment)
+                con.execute(f"COMMENT ON VIEW {quoted(shown)} IS {comment}")
     _views(con, store, relation, [p for p in plugs if p.kind == "verdicts"])
     _fill_releases(con, shelf)
     _insert(con, "runs", [_run_row(r, store.excluded_runs()) for r in store.runs()])

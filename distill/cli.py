@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from distill.runs import FOLLOW_PARENT, die_with_parent
-from factory.cli.common import Parser, VerbParser, Version, add_common, run_cli, say
+from factory.cli.arguments import Parser, VerbParser, add_common
+from factory.cli.common import Version, run_cli, say
 
 Adder = Callable[[argparse.ArgumentParser], None]
 

@@ -69,6 +69,23 @@ def check(found: dict[str, Any], expected: dict[str, Any]) -> None:
             assert found[name] == value, name
 
 
+def assert_read(tmp_path: Path, row: dict[str, Any], expected: list[dict[str, Any]]) -> None:
+    found = imported(write(tmp_path, [row], "jsonl"), Store(tmp_path / "data"))
+    assert len(found) == len(expected)
+    for one, wanted in zip(found, expected, strict=True):
+        check(one, wanted)
+
+
+def assert_refused(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    store = Store(tmp_path / "data")
+    with pytest.raises(UsageError, match=said) as error:
+        import_rows(store, [("x", i, row) for i in range(3)])
+    assert "--map" in str(error.value)
+    assert store.tables() == []
+    with pytest.raises(UsageError):
+        list(file_source.prompts(str(write(tmp_path, [row], "jsonl"))))
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", NAMES or ["none"])
 def test_every_shared_shape_gives_every_expected_row(tmp_path: Path, name: str, form: str) -> None:
@@ -222,10 +239,7 @@ TRACES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
 def test_other_shapes_of_traces(
     tmp_path: Path, name: str, row: dict[str, Any], expected: list[dict[str, Any]]
 ) -> None:
-    found = imported(write(tmp_path, [row], "jsonl"), Store(tmp_path / "data"))
-    assert len(found) == len(expected)
-    for one, wanted in zip(found, expected, strict=True):
-        check(one, wanted)
+    assert_read(tmp_path, row, expected)
 
 
 PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
@@ -320,13 +334,7 @@ UNKNOWN: list[tuple[str, dict[str, Any], str]] = [
 def test_what_no_shape_explains_is_refused_with_its_columns(
     tmp_path: Path, name: str, row: dict[str, Any], said: str
 ) -> None:
-    store = Store(tmp_path / "data")
-    with pytest.raises(UsageError, match=said) as error:
-        import_rows(store, [("x", i, row) for i in range(3)])
-    assert "--map" in str(error.value)
-    assert store.tables() == []
-    with pytest.raises(UsageError):
-        list(file_source.prompts(str(write(tmp_path, [row], "jsonl"))))
+    assert_refused(tmp_path, row, said)
 
 
 MAPS: list[tuple[dict[str, Any], dict[str, str], dict[str, Any]]] = [

@@ -11,7 +11,7 @@ from factory.errors import UsageError
 from factory.sources import files as file_source
 from factory.stages.importing import import_rows
 from factory.store import Store
-from tests.test_shapes import ASK, BASE, REPLY, THINK, USER, check, imported, write
+from tests.test_shapes import ASK, BASE, REPLY, THINK, USER, assert_read, assert_refused, write
 
 ANSWER = "It is \\boxed{54}."
 LLAMA = (
@@ -90,10 +90,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def test_what_is_read(
     tmp_path: Path, name: str, row: dict[str, Any], expected: list[dict[str, Any]]
 ) -> None:
-    found = imported(write(tmp_path, [row], "jsonl"), Store(tmp_path / "data"))
-    assert len(found) == len(expected)
-    for one, wanted in zip(found, expected, strict=True):
-        check(one, wanted)
+    assert_read(tmp_path, row, expected)
 
 
 @pytest.mark.parametrize(("name", "row", "gold", "verifier"), PROMPTS, ids=[t[0] for t in PROMPTS])
@@ -110,13 +107,7 @@ def test_prompts_and_their_golds(
 def test_what_could_be_read_in_two_ways_is_refused(
     tmp_path: Path, name: str, row: dict[str, Any], said: str
 ) -> None:
-    store = Store(tmp_path / "data")
-    with pytest.raises(UsageError, match=said) as error:
-        import_rows(store, [("x", i, row) for i in range(3)])
-    assert "--map" in str(error.value)
-    assert store.tables() == []
-    with pytest.raises(UsageError):
-        list(file_source.prompts(str(write(tmp_path, [row], "jsonl"))))
+    assert_refused(tmp_path, row, said)
 
 
 def test_a_rendered_prompt_of_another_form_is_counted(tmp_path: Path) -> None:

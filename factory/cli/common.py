@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import os
-import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from factory.cli.arguments import DEFAULT_STORE
 from factory.cli.printing import (
     Counting,
     be_quiet,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from factory.store import Store
 
 __all__ = ["Counting", "count_line", "in_colour", "note", "out", "say", "tell"]
-DEFAULT_STORE = "data"
 EXTRAS = {
     "accelerate": "train", "datasets": "datasets", "peft": "train", "ray": "ray", "trl": "train",
     "python_multipart": "browse", "starlette": "browse", "uvicorn": "browse",
@@ -77,53 +75,6 @@ class Version(argparse.Action):
         """Print it and leave."""
         out(f"{parser.prog} {version()}")
         parser.exit()
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line; a misspelt choice gets the nearest one."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and leave with status 2."""
-        found = re.fullmatch(r"(.*invalid choice: )'(.*)' \(choose from (.*)\)", message, re.DOTALL)
-        if found:
-            known = re.findall(r"'([^']+)'", found[3])
-            near = difflib.get_close_matches(found[2], known, n=3)
-            shown = " or ".join(near) if near else ", ".join(known)
-            message = f"{found[1]}{found[2]!r}: {'did you mean ' if near else 'known: '}{shown}"
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}: `{self.prog} --help` shows all\n")
-
-
-class VerbParser(Parser):
-    """A verb's parser: what it does not know is its own complaint, not that of the command."""
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse what is left over."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
-
-
-def add_common(p: argparse.ArgumentParser) -> None:
-    """Add what every verb takes."""
-    group = p.add_mutually_exclusive_group()
-    group.add_argument("-q", "--quiet", action="store_true", help="no remarks, no progress")
-    group.add_argument("-v", "--verbose", action="store_true",
-                       help="libraries log; a mistake shows where it was found")  # fmt: skip
-
-
-def count(text: str) -> int:
-    """Read a whole number of 1 or more, for ``type=``."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
-
-
-def count_or_0(text: str) -> int:
-    """Read a whole number of 0 or more, for ``type=``."""
-    return 0 if text == "0" else count(text)
 
 
 def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:

@@ -6,21 +6,26 @@ Exit status: 0 every row handled; 1 some malformed or failed through our own fau
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 import sys
 from collections.abc import Callable, Sequence
 
-from factory.cli.common import (
-    DEFAULT_STORE,
+from factory.cli.arguments import (
     Parser,
     VerbParser,
-    Version,
     add_common,
+    add_figures,
+    add_files,
+    add_form,
+    add_pair,
+    add_recipe,
+    add_store,
     count,
     count_or_0,
-    run_cli,
+    money,
+    port,
+    similarity,
 )
+from factory.cli.common import Version, run_cli
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,40 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _files(p: argparse.ArgumentParser, *, required: bool = True) -> None:
-    p.add_argument(
-        "input",
-        metavar="IN",
-        nargs=None if required else "?",
-        default=None,
-        help="JSON Lines (.gz, .zst) or Parquet; - is standard input",
-    )
-    p.add_argument(
-        "--out",
-        metavar="OUT",
-        required=required,
-        help="output; its ending chooses the form; - prints",
-    )
-    p.add_argument(
-        "--map",
-        metavar="NAME=COLUMN",
-        action="append",
-        default=[],
-        help="read NAME from the input's COLUMN, e.g. completion=output",
-    )
-    p.add_argument("--prefix", metavar="P", default="", help="put P before the new columns")
-
-
-def _store(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--store", metavar="DIR", default=None, help=f"store directory (default: {DEFAULT_STORE})"
-    )
-
-
 def _verify(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _files(p, required=False)
-    _store(p)
+    add_figures(p)
+    add_files(p, required=False)
+    add_store(p)
     p.add_argument(
         "--verifier",
         metavar="NAME",
@@ -85,7 +60,7 @@ def _verify(p: argparse.ArgumentParser) -> None:
         metavar="M",
         help="the verifier's option mode, such as boxed or auto (default: its own for files)",
     )
-    _pair(p, "--option", "KEY=VALUE", "option of the verifier")
+    add_pair(p, "--option", "KEY=VALUE", "option of the verifier")
     p.add_argument("--workers", metavar="N", type=count, help="processes (default: cores)")
     p.add_argument(
         "--diff",
@@ -101,12 +76,12 @@ def _verify(p: argparse.ArgumentParser) -> None:
 
 
 def _score(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _files(p, required=False)
-    _store(p)
+    add_figures(p)
+    add_files(p, required=False)
+    add_store(p)
     p.add_argument("--scores", metavar="A,B",
                    help="names or paths, comma separated (default: without a model)")  # fmt: skip
-    _pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
+    add_pair(p, "--param", "SCORE.KEY=VALUE", "parameter of a score")
     p.add_argument(
         "--workers", metavar="N", type=count, help="processes on a store (default: cores)"
     )
@@ -120,24 +95,24 @@ def _score(p: argparse.ArgumentParser) -> None:
 
 
 def _dedup(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _files(p)
+    add_figures(p)
+    add_files(p)
     p.add_argument("--column", default="text", help="text column (default: text, else completion)")
     p.add_argument(
-        "--threshold", type=_similarity, help="Jaccard similarity (default: 0.7; short: 0.55)"
+        "--threshold", type=similarity, help="Jaccard similarity (default: 0.7; short: 0.55)"
     )
     p.add_argument("--ngram", type=count, help="words per n-gram (default: 5; short texts: 2)")
     p.set_defaults(run="factory.cli.files:dedup")
 
 
 def _decontaminate(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _files(p)
+    add_figures(p)
+    add_files(p)
     p.add_argument("--against", metavar="FILE", nargs="+", required=True, help="benchmark files")
     p.add_argument("--column", action="append", default=[],
                    help="column or path to check (repeatable; default: every text of a row, "
                         "messages and generations too)")  # fmt: skip
-    _pair(p, "--against-map", "NAME=COLUMN", "the benchmarks' prompt or solution is their COLUMN")
+    add_pair(p, "--against-map", "NAME=COLUMN", "prompt or solution of a benchmark is its COLUMN")
     p.add_argument("--ignore-text", metavar="FILE", action="append", default=[],
                    help="instructions that are no sign of contamination, one a paragraph (what "
                         "both sides share is set aside anyway)")  # fmt: skip
@@ -146,9 +121,9 @@ def _decontaminate(p: argparse.ArgumentParser) -> None:
 
 
 def _import(p: argparse.ArgumentParser) -> None:
-    _figures(p)
+    add_figures(p)
     p.add_argument("inputs", metavar="FILE", nargs="*", help="files, folders or patterns")
-    _store(p)
+    add_store(p)
     p.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset instead of files")
     p.add_argument("--revision", help="its commit, tag or branch")
     p.add_argument("--config", help="its configuration")
@@ -159,8 +134,8 @@ def _import(p: argparse.ArgumentParser) -> None:
     p.add_argument("--language", help="ISO 639-1 code of all prompts")
     p.add_argument("--shape", help="shape of the rows: a name or a .py file (default: what fits)")
     p.add_argument("--limit", type=count, metavar="N", help="take the first N rows of each file")
-    _pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
-    _pair(p, "--option", "KEY=VALUE", "option of the verifier")
+    add_pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
+    add_pair(p, "--option", "KEY=VALUE", "option of the verifier")
     p.set_defaults(run="factory.cli.store:import_")
 
 
@@ -172,28 +147,8 @@ def _inspect(p: argparse.ArgumentParser) -> None:
     p.add_argument("--revision", help="a dataset's commit, tag or branch")
     p.add_argument("--config", help="its configuration")
     p.add_argument("--split", default="train", help="its split (default: train)")
-    _pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
+    add_pair(p, "--map", "NAME=COLUMN", "read NAME from a column, a.b[0], '{a} {b}' or =TEXT")
     p.set_defaults(run="factory.cli.inspect:inspect")
-
-
-def _money(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no amount above 0")
-
-
-def _similarity(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and at most 1")
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) < 1 << 16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port: 1 to 65535, or 0 for a free one")
 
 
 _GENERATE_RECIPE = """\
@@ -210,43 +165,43 @@ exit status: 0: all is there; 1: something is missing, a limit included; 2: a mi
 
 
 def _generate(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _recipe(p)
+    add_figures(p)
+    add_recipe(p)
     p.add_argument(
         "--plan", action="store_true", help="say what is missing and what it may cost; stop"
     )
     p.add_argument("--limit", type=count, metavar="N", help="take the first N prompts")
     p.add_argument("--seed", type=int, help="base of the sampling seeds (part of the key)")
     p.add_argument("--max-tokens", type=count, metavar="N", help="stop in order after N new tokens")
-    p.add_argument("--max-cost", type=_money, metavar="M", help="the same, by the recipe's price")
+    p.add_argument("--max-cost", type=money, metavar="M", help="the same, by the recipe's price")
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.epilog = _GENERATE_RECIPE
     p.set_defaults(run="factory.cli.generate:generate")
 
 
 def _judge(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _recipe(p)
+    add_figures(p)
+    add_recipe(p)
     p.add_argument("--plan", action="store_true", help="say what it would be asked; stop")
     p.add_argument("--max-tokens", type=count, metavar="N", help="stop in order after N new tokens")
     p.set_defaults(run="factory.cli.judge:judge")
 
 
 def _select(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _recipe(p)
+    add_figures(p)
+    add_recipe(p)
     p.set_defaults(run="factory.cli.store:select")
 
 
 def _release(p: argparse.ArgumentParser) -> None:
-    _figures(p)
+    add_figures(p)
     p.add_argument("name", metavar="NAME", help="name of the release")
-    _recipe(p)
+    add_recipe(p)
     p.set_defaults(run="factory.cli.store:release")
 
 
 def _export(p: argparse.ArgumentParser) -> None:
-    _figures(p)
+    add_figures(p)
     p.add_argument("name", metavar="NAME", help="release or release/version")
     p.add_argument(
         "--form",
@@ -257,7 +212,7 @@ def _export(p: argparse.ArgumentParser) -> None:
     p.add_argument("--split", metavar="NAME", action="append", default=[],
                    help="write the rows of this split (default: all but those of evaluation: test, "
                         "validation, dev …)")  # fmt: skip
-    _store(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:export")
 
 
@@ -274,8 +229,8 @@ def _push(p: argparse.ArgumentParser) -> None:
     p.add_argument("--redact", action="store_true",
                    help="replace e-mail addresses, keys, phones … by their kind")  # fmt: skip
     p.add_argument("--license", metavar="ID", help="licence of the whole, as the hub names it")
-    _pair(p, "--source-license", "SOURCE=ID", "licence of a source, for the card")
-    _store(p)
+    add_pair(p, "--source-license", "SOURCE=ID", "licence of a source, for the card")
+    add_store(p)
     p.set_defaults(run="factory.cli.push:push")
 
 
@@ -285,14 +240,14 @@ def _report(p: argparse.ArgumentParser) -> None:
                    help="trainings and evaluations instead: curves, in one file")  # fmt: skip
     p.add_argument("--models", metavar="DIR", action="append", default=[],
                    help="with --runs: folders of trainings, beside the store's models")  # fmt: skip
-    _store(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:report")
 
 
 def _sql(p: argparse.ArgumentParser) -> None:
     p.add_argument("query", metavar="SQL", help="one SELECT, or @name of a named query")
-    _store(p)
-    _form(p)
+    add_store(p)
+    add_form(p)
     p.add_argument(
         "--limit", type=count_or_0, default=1000, metavar="N", help="rows at most, 0 for all"
     )
@@ -300,15 +255,15 @@ def _sql(p: argparse.ArgumentParser) -> None:
 
 
 def _ls(p: argparse.ArgumentParser) -> None:
-    _store(p)
-    _form(p)
+    add_store(p)
+    add_form(p)
     p.set_defaults(run="factory.cli.query:ls")
 
 
 def _show(p: argparse.ArgumentParser) -> None:
     p.add_argument("name", metavar="NAME", help="release, table, run, @query, or a trace")
-    _store(p)
-    _form(p)
+    add_store(p)
+    add_form(p)
     p.set_defaults(run="factory.cli.query:show")
 
 
@@ -319,22 +274,22 @@ def _sample(p: argparse.ArgumentParser) -> None:
     p.add_argument("--where", metavar="SQL", help="of those for which this predicate holds")
     p.add_argument("--full", action="store_true", help="print long texts whole")
     p.add_argument("--seed", type=int, default=0, help="which ones")
-    _store(p)
-    _form(p)
+    add_store(p)
+    add_form(p)
     p.set_defaults(run="factory.cli.query:sample")
 
 
 def _diff(p: argparse.ArgumentParser) -> None:
     p.add_argument("before", metavar="A", help="release or release/version")
     p.add_argument("after", metavar="B", help="release or release/version")
-    _store(p)
-    _form(p)
+    add_store(p)
+    add_form(p)
     p.set_defaults(run="factory.cli.query:diff")
 
 
 def _browse(p: argparse.ArgumentParser) -> None:
-    _store(p)
-    p.add_argument("--port", type=_port, default=0, metavar="N", help="port (default: a free one)")
+    add_store(p)
+    p.add_argument("--port", type=port, default=0, metavar="N", help="port (default: a free one)")
     p.add_argument("--author", metavar="NAME", help="who reviews (default: your user's name)")
     p.add_argument("--models", metavar="DIR", action="append", default=[],
                    help="folders of trainings to show, beside the store's models")  # fmt: skip
@@ -342,16 +297,16 @@ def _browse(p: argparse.ArgumentParser) -> None:
 
 
 def _reviews(p: argparse.ArgumentParser) -> None:
-    _figures(p)
+    add_figures(p)
     way = p.add_mutually_exclusive_group(required=True)
     way.add_argument("--out", metavar="FILE", help="write all reviews, one row each; - prints")
     way.add_argument("--from", metavar="FILE", dest="source", help="take in what --out wrote")
-    _store(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:reviews")
 
 
 def _check(p: argparse.ArgumentParser) -> None:
-    _figures(p)
+    add_figures(p)
     p.add_argument("--gold", action="store_true", help="every gold must pass its own verifier")
     p.add_argument("--audit", action="store_true", help="run the catalog's audits")
     p.add_argument(
@@ -359,19 +314,19 @@ def _check(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="bring back what is whole; what is damaged moves to damaged/",
     )
-    _store(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:check")
 
 
 def _revoke(p: argparse.ArgumentParser) -> None:
     p.add_argument("run_id", metavar="RUN", help="id of the run")
     p.add_argument("--reason", required=True, help="why")
-    _store(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:revoke")
 
 
 def _forget(p: argparse.ArgumentParser) -> None:
-    _figures(p)
+    add_figures(p)
     p.add_argument("keys", metavar="KEY", nargs="*",
                    help="prompts, with all their traces, or traces (none: go on with what was "
                         "begun)")  # fmt: skip
@@ -380,13 +335,13 @@ def _forget(p: argparse.ArgumentParser) -> None:
                    help="--where names prompts, by the columns of prompt_sources")  # fmt: skip
     p.add_argument("--dry-run", action="store_true", help="say what would go, change nothing")
     p.add_argument("--reason", default="", help="why, for the record")
-    _store(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:forget")
 
 
 def _gc(p: argparse.ArgumentParser) -> None:
-    _figures(p)
-    _store(p)
+    add_figures(p)
+    add_store(p)
     p.set_defaults(run="factory.cli.store:gc")
 
 
@@ -395,34 +350,10 @@ def _doctor(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="factory.cli.files:doctor")
 
 
-def _figures(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--json", action="store_true", help="print its figures as one JSON object")
-
-
 def _completion(p: argparse.ArgumentParser) -> None:
     p.add_argument("shell", metavar="SHELL", choices=["bash", "zsh", "tcsh"],
                    help="bash, zsh or tcsh")  # fmt: skip
     p.set_defaults(run="factory.cli.files:completion")
-
-
-def _pair(p: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
-    dest = {"--set": "overrides"}.get(flag, flag.removeprefix("--").replace("-", "_"))
-    p.add_argument(flag, metavar=metavar, action="append", default=[], help=text, dest=dest)
-
-
-def _recipe(p: argparse.ArgumentParser) -> None:
-    p.add_argument("recipe", metavar="RECIPE", help="YAML file")
-    _pair(p, "--set", "KEY=VALUE", "wins over the recipe; dotted keys reach inside")
-    _store(p)
-
-
-def _form(p: argparse.ArgumentParser) -> None:
-    group = p.add_mutually_exclusive_group()
-    for form in ("json", "csv", "md"):
-        group.add_argument(
-            f"--{form}", dest="form", action="store_const", const=form, help=f"print {form}"
-        )
-    p.set_defaults(form="table")
 
 
 Adder = Callable[[argparse.ArgumentParser], None]

@@ -72,10 +72,11 @@ def polars_schema(columns: Mapping[str, str]) -> pl.Schema:
 
 @dataclass(frozen=True, slots=True)
 class TableForm:
-    """The fixed form of a table: its key column and its columns with their kinds."""
+    """The fixed form of a table: its key column, its columns with their kinds, what it holds."""
 
     key: str
     columns: Mapping[str, str]
+    comment: str = ""
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema; every column but the key may be null."""
@@ -165,10 +166,10 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and 0 <= value < _INT_END else None
 
 
-def _form(key: str, columns: str) -> TableForm:
+def _form(key: str, columns: str, comment: str = "") -> TableForm:
     """Read ``name:kind`` pairs; kind defaults to text."""
     pairs = (word.partition(":") for word in columns.split())
-    return TableForm(key, {name: kind or "text" for name, _, kind in pairs})
+    return TableForm(key, {name: kind or "text" for name, _, kind in pairs}, comment)
 
 
 TABLES: Mapping[str, TableForm] = {
@@ -219,6 +220,7 @@ EVALUATIONS: Mapping[str, TableForm] = {
         "readability:float mean_completion_tokens:float mean_reasoning_chars:float "
         "n_prompt_tokens:int n_completion_tokens:int cost:float trained_on "
         "n_contaminated:int pass_at_1_clean:float prompts_hash created_at run_id",
+        "results of distill evaluate; key evaluation_id",
     ),
     "evaluation_samples": _form(
         "sample_id",
@@ -226,6 +228,7 @@ EVALUATIONS: Mapping[str, TableForm] = {
         "reward:float vote finish_reason n_prompt_tokens:int n_completion_tokens:int format:int "
         "language_consistency:float readability:float reasoning_chars:int "
         "is_contaminated:bool run_id",
+        "every sample that an evaluation wanted; missing where there is none",
     ),
 }
 """Tables of ``distill evaluate``: a row per evaluation, and one for each sample that it wanted;

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import duckdb
 
-from factory.report.data import ReportData, Sample, collect
+from factory.report.data import ReportData, collect
 from factory.report.html import number, page, percent
+from factory.report.samples import Sample
 from factory.rows.answers import Answer, md_text
 from factory.store.durable import replacing
 

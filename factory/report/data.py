@@ -17,6 +17,7 @@ import duckdb
 from factory.dialects import DIALECTS, END_TOKENS
 from factory.errors import UsageError
 from factory.metrics import Interval, mean_interval
+from factory.report.samples import Sample, samples_of
 from factory.rows.answers import Answer
 from factory.stages.contents import contents_lines
 from factory.store.wide import literal, quoted
@@ -29,7 +30,6 @@ LENGTHS = {
 """Columns that measure how long a trace is, best first."""
 MAX_GROUPS = 24
 N_BINS = 24
-N_KEPT_SAMPLES, MAX_SAMPLES = 2, 12
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,6 @@ class Histogram:
     n_all: list[int]
     n_kept: list[int]
     step: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One trace shown in full (or shortened by whoever prints it)."""
-
-    title: str
-    trace_id: str
-    facts: str
-    prompt: str
-    gold: str | None
-    text: str
 
 
 @dataclass(frozen=True)
@@ -153,7 +141,7 @@ def collect(
         coverage=_coverage(con),
         rejected=_rejected(con),
         cost=_cost(con),
-        samples=_samples(con, have, where, funnel) if texts else [],
+        samples=samples_of(con, have, where, funnel) if texts else [],
         provenance=_provenance(heads[0]),
     )
 
@@ -402,59 +390,6 @@ def _warnings(
         mixed = ", ".join(f"{n:,} {name}" for name, n in formats.rows)
         out.append(f"the kept rows mark their thinking in several ways: {mixed}")
     return out
-
-
-def _samples(
-    con: duckdb.DuckDBPyConnection, have: set[str], where: str, funnel: Sequence[dict[str, Any]]
-) -> list[Sample]:
-    """Two kept traces, and for each filter one that it dropped, alone where there is such a one."""
-    consistency = "language_consistency" if "language_consistency" in have else "NULL"
-    kinds = [("kept", "is_kept", "md5(trace_id)", N_KEPT_SAMPLES)]
-    for item in funnel:
-        if item["is_on"] and item["n_dropped"]:
-            name = literal(item["filter"])
-            dropped = (
-                f"SELECT trace_id, len(dropped_by) AS n FROM release_decisions WHERE {where} "
-                f"AND list_contains(dropped_by, {name})"
-            )
-            # A wrong answer says more than one that nobody verified.
-            order = (
-                f"(SELECT n FROM ({dropped}) AS d WHERE d.trace_id = u.trace_id) > 1, "
-                "status IS NULL, md5(trace_id)"
-            )
-            chosen = f"trace_id IN (SELECT trace_id FROM ({dropped}))"
-            kinds.append((f"dropped by {item['filter']}", chosen, order, 1))
-    out: list[Sample] = []
-    for title, condition, order, n in kinds[:MAX_SAMPLES]:
-        rows = _rows(
-            con,
-            "WITH one AS (SELECT trace_id, prompt_id, source, item, model, status, reason, "
-            f"n_completion_tokens, {consistency} AS consistency FROM u WHERE {condition} "
-            f"ORDER BY {order} LIMIT {n}) SELECT one.*, p.text AS prompt, "
-            "coalesce(t.prefill, '') || coalesce(t.completion, '') AS text, "
-            "(SELECT gold FROM golds g WHERE g.prompt_id = one.prompt_id AND gold IS NOT NULL "
-            "ORDER BY source_id LIMIT 1) AS gold FROM one JOIN trace_texts t USING (trace_id) "
-            "LEFT JOIN prompt_texts p ON p.prompt_id = one.prompt_id",
-        ).dicts()
-        out += [_sample(title, row) for row in rows]
-    return out
-
-
-def _sample(title: str, row: dict[str, Any]) -> Sample:
-    facts = [row["status"] or "no verdict", row["reason"], row["model"]]
-    facts += [f"{row['source']}/{row['item']}"] if row["source"] else []
-    if row["n_completion_tokens"] is not None:
-        facts.append(f"{row['n_completion_tokens']:,} tokens")
-    if row["consistency"] is not None:
-        facts.append(f"language consistency {row['consistency']:.3f}")
-    return Sample(
-        title=title,
-        trace_id=row["trace_id"],
-        facts=" · ".join(str(f) for f in facts if f),
-        prompt=row["prompt"] or "",
-        gold=row["gold"],
-        text=row["text"],
-    )
 
 
 def _provenance(head: dict[str, Any]) -> dict[str, str]:

@@ -34,7 +34,7 @@ def write_runs(
         StoreError: it cannot be written.
     """
     names = ("model", "benchmark", "n_prompts", "k", "pass_at_1", "pass_at_1_low",
-             "pass_at_1_high", "truncated")  # fmt: skip
+             "pass_at_1_high", "truncated_fraction")  # fmt: skip
     table = Answer(names, [tuple(row.get(n) for n in names) for row in evaluations])
     text = (
         environment()
