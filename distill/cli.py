@@ -217,6 +217,17 @@ def _push(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run="distill.cli_push:push")
 
 
+def _measure(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="MODEL", help="folder, or a name whose shape is known")
+    p.add_argument("--out", metavar="FILE", default="measured.json",
+                   help="for plan.measured of a recipe (default: measured.json)")  # fmt: skip
+    p.add_argument("--seconds", type=float, default=120, help="in all, start-up left out")
+    p.add_argument("--length", metavar="N", type=int, help="tokens of a row or pack")
+    p.add_argument("--per-device", metavar="N", type=int, default=4, help="rows of a forward pass")
+    p.add_argument("--lora", metavar="R", type=int, default=0, help="adapters of this rank")
+    p.set_defaults(run="distill.cli_work:measure")
+
+
 VERBS: list[tuple[str, str, Adder]] = [
     ("sft", "train a student on a release, or go on where a run was stopped", _sft),
     ("prepare", "write a release's tokens for a student once, by all cores", _prepare),
@@ -229,6 +240,7 @@ VERBS: list[tuple[str, str, Adder]] = [
     ("regrade", "grade others' samples again, and say what differs, row by row", _regrade),
     ("winrate", "win rates of recorded judgements: both orders, ties, length control", _winrate),
     ("rating", "a rating as Codeforces gives it, from ranks or from problems", _rating),
+    ("measure", "what this machine samples and trains a second, for plans of hours", _measure),
     ("push", "a trained model with card and Modelfile to the hub, private by default", _push),
     ("preflight", "check what a training run would see, and train nothing", _preflight),
     ("recipe", "print a commented example of a recipe, with every key", _recipe),

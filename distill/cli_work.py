@@ -78,6 +78,28 @@ def reward_model(args: Namespace) -> int:
     return 0
 
 
+def measure(args: Namespace) -> int:
+    """``distill measure MODEL``."""
+    from pathlib import Path
+
+    from distill.devices import has_cuda
+    from distill.measure import Work, rates
+    from factory.store.durable import write_json
+
+    length = args.length or (8192 if has_cuda() else 256)
+    try:
+        work = Work(
+            model=args.model, length=length, per_device=args.per_device, lora=args.lora,
+            group=args.per_device, seconds=args.seconds / 3, steps=1000,
+        )  # fmt: skip
+        found = rates(work, say=say)
+    except ValueError as error:
+        raise UsageError(str(error), "its config.json is read, weights are not") from None
+    write_json(Path(args.out), found)
+    say(f"{args.out}: give it to a recipe as plan.measured={args.out}")
+    return 0 if all("error" not in phase for phase in found["phases"].values()) else 1
+
+
 def pairs_of(args: Namespace, store: Store) -> list[Pair]:
     """Return the prompts that ``--prompts`` or ``--source`` names.
 

@@ -1,11 +1,15 @@
 """What a stage needs in memory and on disk, from a model's shape: for plans, before anything runs.
 
-A training holds weights, gradients, two moments of Adam, what the backward pass needs of the
-forward pass, and a tile of the logits; FSDP divides the first three by the processes and gathers a
-layer at a time. With gradient checkpointing one input per layer is kept, and one layer's inside.
-Sampling holds bf16 weights and a cache of keys and values. What libraries take for themselves (the
-CUDA context, NCCL, kernels: 1 to 3 GiB) is ``LIBRARIES``. Computed, not yet
-compared with measured peaks.
+A training holds weights, gradients, two moments of Adam, and what the backward pass needs of the
+forward pass; FSDP divides the first three by the processes and gathers a layer at a time. With
+gradient checkpointing one input per layer is kept, and one layer's inside. The peak is that of the
+worst of three moments: the end of the forward pass, the output head's backward pass, and a layer's.
+Each term is counted from what transformers 5 and trl 1.16 save, none is fitted;
+``tests/bench/bench_plan.py`` holds them against measured peaks. Sampling holds bf16 weights and a
+cache of keys and values. What libraries take for themselves (the CUDA context, NCCL, kernels: 1 to
+3 GiB) is ``LIBRARIES``.
+
+Nothing is imported but the standard library: a bare machine can plan.
 """
 
 from __future__ import annotations
@@ -17,13 +21,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from distill.student import Lora
-
 GIB = float(1 << 30)
 LIBRARIES = 3.0
 """GiB of a GPU that no plan may fill."""
-_TILE = 32_768
-"""Logits are computed for so many words of the vocabulary at once (trl 1.16)."""
+_TILE = (4096, 32_768)
+"""Logits are computed for so many tokens and words of the vocabulary at once (trl 1.16)."""
+_CPU_TILE = 29
+"""Bytes of a logit in the copies that trl's kernel makes where there is no Triton."""
 
 # Layers, hidden, inside the MLP, heads, heads of keys, size of a head, vocabulary, tied head.
 _SHAPES = {
@@ -73,11 +77,11 @@ class Shape:
         """
         return self.layers * self.layer + self.embedding * (1 if self.is_tied else 2)
 
-    def adapters(self, lora: Lora) -> int:
-        """Weights of adapters on all linear layers."""
+    def adapters(self, rank: int) -> int:
+        """Weights of adapters of a rank on all linear layers."""
         queries, keys = self.heads * self.head, self.key_heads * self.head
         sides = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
-        return self.layers * lora.r * (sides + 3 * (self.hidden + self.inside))
+        return self.layers * rank * (sides + 3 * (self.hidden + self.inside))
 
     @property
     def cache(self) -> int:
@@ -144,8 +148,11 @@ class Training:
         dtype_bytes: of a weight: 4 or 2.
         is_bf16: whether products are computed in bf16.
         is_checkpointed: whether layers are computed again in the backward pass.
-        lora: adapters over frozen weights; None trains all.
+        rank: of adapters over frozen weights; 0 trains all.
         has_reference: whether a second, frozen model is held (GRPO with a KL term, no adapters).
+        mask_rows: rows of a forward pass whose attention has a mask of tokens by tokens: those of
+            ``sdpa`` with padding or packs. FlashAttention and FlexAttention need none: 0.
+        is_on_gpu: where the output head is computed in place.
         kept: checkpoints on disk.
     """
 
@@ -155,8 +162,10 @@ class Training:
     dtype_bytes: int = 4
     is_bf16: bool = True
     is_checkpointed: bool = True
-    lora: Lora | None = None
+    rank: int = 0
     has_reference: bool = False
+    mask_rows: int = 0
+    is_on_gpu: bool = True
     kept: int = 2
 
 
@@ -170,13 +179,16 @@ def training(shape: Shape, how: Training) -> Memory:
     >>> training(qwen, Training(tokens=16_384, processes=8, shards=8)).total < 75
     True
     """
-    trained = shape.n if how.lora is None else shape.adapters(how.lora)
-    frozen = 0 if how.lora is None else shape.n * how.dtype_bytes
+    trained = shape.adapters(how.rank) if how.rank else shape.n
+    frozen = shape.n * how.dtype_bytes if how.rank else 0
     # Adapters are kept in fp32.
     # DDP's buckets hold gradients a second time.
     buckets = 2 if how.processes > 1 and how.shards == 1 else 1
-    own = trained * (how.dtype_bytes if how.lora is None else 4)
-    weights = (frozen + own) / how.shards + _gathered(shape, how)
+    own = trained * (4 if how.rank else how.dtype_bytes)
+    weights = (frozen + own) / how.shards
+    if how.shards > 1:
+        # Two layers and the embedding gathered in bf16; the head in fp32, with its gradient.
+        weights += 2 * 2 * shape.layer + 2 * shape.embedding + 2 * 4 * shape.embedding
     saved = trained * 12 + (shape.n * how.dtype_bytes if how.has_reference else 0)
     return Memory(
         weights=weights / GIB,
@@ -188,31 +200,76 @@ def training(shape: Shape, how: Training) -> Memory:
     )
 
 
-def _gathered(shape: Shape, how: Training) -> float:
-    """Return bytes of weights in a second form: bf16 copies, or what FSDP gathers at a time."""
-    if how.shards > 1:
-        # Two layers and the embedding in bf16; the head in fp32, with its gradient.
-        return 2 * 2 * shape.layer + 2 * shape.embedding + 2 * 4 * shape.embedding
-    # Autocast keeps a bf16 copy of each fp32 matrix until the pass ends; recomputed layers do not.
-    copies = shape.layers * shape.layer if how.is_bf16 and how.dtype_bytes == 4 else 0
-    return 2 * copies
-
-
 def _activations(shape: Shape, how: Training) -> float:
+    """Return bytes beside weights, gradients and optimiser at the worst of three moments."""
     small = 2 if how.is_bf16 else 4
     # Beside fp32 weights the sum that runs through the layers stays fp32 under autocast.
     stream = 2 if how.shards > 1 or how.dtype_bytes == 2 else 4
+    is_cast = small != stream
+    layer = _layer(shape, how, small=small, stream=stream)
+    n, mask = how.tokens, _mask(how, small)
+    kept = n * shape.layers * stream * shape.hidden + mask[0]
+    # Autocast keeps a bf16 copy of each fp32 matrix until the forward pass ends, and until the
+    # backward pass where it will be needed there.
+    copies = 2 * shape.layer if is_cast and how.shards == 1 and not how.rank else 0
+    if not how.is_checkpointed:
+        kept += shape.layers * (layer + mask[1] + copies)
+        layer = 0
+    else:
+        layer += mask[1] + copies
+    rows = min(n, _TILE[0]) * min(shape.vocabulary, _TILE[1])
+    tile = rows * (small if how.is_on_gpu else small + _CPU_TILE)
+    head = 0 if how.rank else 4 * shape.embedding
+    # What the last norm made, and its input; in the backward pass their gradient, in fp32.
+    hidden = n * shape.hidden * (2 * stream + 4)
+    ends = tile + n * shape.hidden * 2 * stream
+    ends += shape.layers * copies if how.is_checkpointed else 0
+    at_head = tile + hidden + head
+    # Of the widest matrices: gradients of what goes in and out, and of the weights themselves.
+    wide = small * 2 * shape.inside + stream * 2 * shape.hidden
+    matrix = 0 if how.rank else shape.hidden * shape.inside * (4 + 2 * is_cast)
+    # A tied head's gradient waits for that of the embedding, its other use.
+    at_layer = layer + n * wide + matrix + (head if shape.is_tied else 0)
+    return kept + max(ends, at_head, at_layer)
+
+
+def _layer(shape: Shape, how: Training, *, small: int, stream: int) -> float:
+    """Return bytes that a layer's forward pass saves for its backward pass, without masks."""
     queries, keys = shape.heads * shape.head, shape.key_heads * shape.head
-    # Of a layer: inputs of both norms and what they make of them, queries and keys before and after
-    # rotation, values, attention's result; gate, its activation, up, and their product.
-    inside = stream * 6 * shape.hidden
-    inside += small * (2 * shape.hidden + 4 * queries + 4 * keys + 4 * shape.inside)
-    # Gradients of the widest part while it is gone through.
-    moving = small * 2 * shape.inside + stream * 2 * shape.hidden
-    kept = shape.layers * stream * shape.hidden if how.is_checkpointed else shape.layers * inside
-    layer = inside + moving if how.is_checkpointed else moving
-    tile = min(shape.vocabulary, _TILE) * (small + 4) + 3 * stream * shape.hidden
-    return how.tokens * (kept + max(layer, tile))
+    # What both norms normalised, and the sum between attention and MLP.
+    saved = stream * 3 * shape.hidden
+    if stream == 2:
+        # A norm computes in fp32 and keeps that copy of its input.
+        saved += 4 * 2 * shape.hidden
+    # Inputs of linear layers; where they are cast, each of five keeps a copy of its own.
+    saved += small * (5 if small != stream else 2) * shape.hidden
+    # Queries, attention's result, keys, values; with a mask keys and values of each head.
+    saved += small * (2 * queries + 2 * (queries if how.mask_rows else keys))
+    # Gate, its activation, up, and their product.
+    saved += small * 4 * shape.inside
+    return how.tokens * saved
+
+
+def _mask(how: Training, small: int) -> tuple[float, float]:
+    """Return bytes of a mask of tokens by tokens: the one that all layers read, and a layer's."""
+    if not how.mask_rows:
+        return 0.0, 0.0
+    pairs = how.mask_rows * (how.tokens / how.mask_rows) ** 2
+    # Truth values; attention adds numbers, which it makes of them and keeps.
+    return pairs, small * pairs
+
+
+def resident_gib(*, reset: bool = False) -> float:
+    """Return the most memory that this process has held since the last reset, GiB (Linux).
+
+    Args:
+        reset: begin anew at what is held now, and return that.
+    """
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return kib * 1024 / GIB
 
 
 def sampling(

@@ -181,6 +181,9 @@ def rehearsal(args: argparse.Namespace, recipe: Recipe, only: tuple[str, ...]) -
     """Rehearse the recipe in a folder of its own beside the store."""
     from pipelines.rehearsal.drive import rehearse
 
+    if args.student is not None:
+        students = {args.student: recipe.students[args.student]}
+        recipe = recipe.model_copy(update={"students": students})
     folder = recipe.store.parent / "rehearsals" / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return rehearse(
         recipe, only=only, ranks=args.ranks, launch=args.launch, kills=args.kill.split(","),

@@ -79,7 +79,7 @@ def _sft(recipe: Any, stage: str, how: Any, shape: Shape) -> Need:
     at_once = int(student.trl.get("per_device_train_batch_size", 8))
     memory = training(shape, Training(
         processes=processes, shards=shards, tokens=at_once * student.max_length,
-        dtype_bytes=_bytes(student.dtype), lora=student.lora,
+        dtype_bytes=_bytes(student.dtype), rank=student.lora.r if student.lora else 0,
     ))  # fmt: skip
     peak = memory.total + LIBRARIES
     return Need(stage, memory, 0.0, peak, _change(recipe, memory, peak))
@@ -91,8 +91,10 @@ def _grpo(recipe: Any, stage: str, section: dict[str, Any], shape: Shape) -> Nee
     processes, shards = _processes(recipe)
     memory = training(shape, Training(
         processes=processes, shards=shards, tokens=config.per_device * config.longest,
-        dtype_bytes=_bytes(config.dtype), lora=config.lora,
+        dtype_bytes=_bytes(config.dtype), rank=config.lora.r if config.lora else 0,
         has_reference=config.lora is None and float(values.get("beta", 0.0)) > 0,
+        # Rows are filled up to the longest: without FlashAttention each has a mask.
+        mask_rows=config.per_device,
     ))  # fmt: skip
     share = float(values.get("vllm_gpu_memory_utilization", 0.3))
     parallel = int(values.get("vllm_tensor_parallel_size", 1))

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from distill.memory import Memory, Training, fits_engine, sampling, shape_of, training
-from distill.student import Lora
 from factory.errors import UsageError
 from pipelines import r1
 from pipelines.r1_memory import memory_lines, needs, refusals
@@ -64,11 +63,11 @@ def test_sixteen_bytes_a_weight_are_divided_and_adapters_need_few() -> None:
     assert divided.gradients + divided.optimiser == pytest.approx(state / 8)
     # DDP holds gradients twice: once in its buckets.
     assert of_7b(processes=8).gradients == pytest.approx(2 * alone.gradients)
-    adapters = of_7b(dtype_bytes=2, lora=Lora(r=64, alpha=128))
+    adapters = of_7b(dtype_bytes=2, rank=64)
     assert adapters.weights + adapters.gradients + adapters.optimiser < 20
     with_reference = of_7b(processes=8, shards=8, has_reference=True)
     assert with_reference.reference == pytest.approx(4 * 7.62e9 / 2**30 / 8, rel=0.01)
-    assert of_7b(is_checkpointed=False).activations > 5 * alone.activations
+    assert of_7b(is_checkpointed=False).activations > 4 * alone.activations
 
 
 def test_an_engine_must_hold_one_longest_sequence() -> None:
