@@ -387,12 +387,14 @@ def _fill_releases(con: duckdb.DuckDBPyConnection, shelf: Sequence[releases.Rele
 
 
 def _run_row(record: Mapping[str, Any], revoked: Sequence[str]) -> dict[str, Any]:
+    results = record.get("results") or {}
     return {
         "run_id": record.get("run_id"),
         "kind": record.get("kind"),
         "started_at": record.get("started_at"),
         "ended_at": record.get("ended_at"),
         "is_revoked": record.get("run_id") in revoked,
+        "device_s": results.get("device_s", results.get("gpu_seconds")),
         "details": orjson.dumps(record.get("details")).decode(),
         "results": orjson.dumps(record["results"]).decode() if "results" in record else None,
     }

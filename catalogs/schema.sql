@@ -31,9 +31,11 @@ COMMENT ON TABLE trace_places IS 'where a trace stands: its Parquet file and the
 
 CREATE TABLE runs (
     run_id VARCHAR, kind VARCHAR, started_at VARCHAR, ended_at VARCHAR, is_revoked BOOLEAN,
-    details VARCHAR, results VARCHAR
+    device_s DOUBLE, details VARCHAR, results VARCHAR
 );
 COMMENT ON TABLE runs IS 'executions; details and results are JSON; no ended_at: killed or running';
+COMMENT ON COLUMN runs.device_s IS
+    'seconds × devices that it held: GPUs; of a training on a CPU, processes; NULL: not known';
 
 CREATE TABLE releases (
     release VARCHAR, version VARCHAR, n_rows BIGINT, n_universe BIGINT, created_at VARCHAR,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
 import os
 import resource
 import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from factory.store.durable import write_json
 MANIFEST = "run.json"
 FOLLOW_PARENT = "DISTILL_DIES_WITH_PARENT"
 """Variable of the environment: process id of the program that launched ``distill`` for itself."""
+_DEVICES = "devices.json"
+_NOTED_S = 10.0
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -92,6 +96,8 @@ def write_run(
         "versions": versions(),
     }
     write_json(folder / MANIFEST, values)
+    # Its figures hold what was spent.
+    (folder / _DEVICES).unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:
@@ -143,6 +149,74 @@ class Spent:
     def wall_s(self) -> float:
         """Wall seconds of this attempt, loading included."""
         return time.monotonic() - self._wall
+
+
+@contextlib.contextmanager
+def device_time(folder: Path, n_devices: int, *, writes: bool = True) -> Iterator[DeviceTime]:
+    """Count the seconds of devices that a run holds, start-up included, over all its attempts.
+
+    They are noted in the run's folder now and then, so that what a killed attempt has spent is
+    known, too; a finished run keeps them as ``device_s`` of its figures.
+
+    Args:
+        folder: of the run.
+        n_devices: that it holds: GPUs, or processes on a CPU.
+        writes: whether this process notes them: the first of several.
+    """
+    spent = DeviceTime(folder / _DEVICES, n_devices)
+    if not writes:
+        yield spent
+        return
+    done = threading.Event()
+
+    def note() -> None:
+        while True:
+            spent.note()
+            if done.wait(_NOTED_S):
+                return
+
+    thread = threading.Thread(target=note, daemon=True)
+    thread.start()
+    try:
+        yield spent
+    finally:
+        done.set()
+        thread.join()
+        spent.note()
+
+
+def device_s_of(folder: Path) -> float:
+    """Return the device seconds that a run has spent so far, finished or not; 0 before it began."""
+    run = read_run(folder)
+    if run is not None:
+        return float(run["metrics"].get("device_s") or 0.0)
+    try:
+        return float(json.loads((folder / _DEVICES).read_text(encoding="utf-8"))["device_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+class DeviceTime:
+    """Seconds × devices of a run; see ``device_time``.
+
+    Args:
+        path: file that earlier attempts have written, and this one writes.
+        n_devices: that the run holds.
+    """
+
+    def __init__(self, path: Path, n_devices: int) -> None:
+        self._path, self._n = path, n_devices
+        self._before, self._began = device_s_of(path.parent), time.monotonic()
+
+    @property
+    def total_s(self) -> float:
+        """Device seconds, those of earlier attempts included."""
+        return round(self._before + (time.monotonic() - self._began) * self._n, 1)
+
+    def note(self) -> None:
+        """Write what was spent so far."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._path, {"device_s": self.total_s, "n_devices": self._n})
 
 
 def die_with_parent() -> None:

@@ -22,7 +22,7 @@ from distill.devices import has_cuda, settle, trl_settings, world
 from distill.launch import wrapper_of
 from distill.preflight import Preflight, preflight
 from distill.prepare import data_digests, lines_of, prepare, usable, wait_for, wanted_of
-from distill.runs import cpu_s, file_digest, finished, write_run
+from distill.runs import cpu_s, device_time, file_digest, finished, write_run
 from distill.student import (
     SftConfig,
     Student,
@@ -88,12 +88,27 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
     if finished(config.out, inputs=inputs):
         return config.out
     quiet()
-    cuda = has_cuda()
-    settle(cuda=cuda)
-    arguments = trl_arguments(config, student, cuda=cuda)
-    tokenizer, template = load_tokenizer(student)
+    settle(cuda=has_cuda())
+    processes = world()
+    is_main = processes.is_main_process
+    with device_time(config.out, processes.num_processes, writes=is_main) as spent:
+        metrics, values = _attempt(config, student, inputs, say=say, restart=restart)
+        metrics["device_s"] = spent.total_s
+    if is_main:
+        write_run(config.out, kind="sft", inputs=inputs, config=values, metrics=metrics)
+        remove_checkpoints(config.out)
+        shutil.rmtree(config.out / _PREPARED, ignore_errors=True)
+    return config.out
+
+
+def _attempt(
+    config: SftConfig, student: Student, inputs: str, *, say: Callable[[str], None], restart: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train; returns the figures and the settings of the run."""
     processes = world()
     say = say if processes.is_main_process else _silent
+    arguments = trl_arguments(config, student, cuda=has_cuda())
+    tokenizer, template = load_tokenizer(student)
     folder, prepared = _prepared(config, student, writes=processes.is_main_process, say=say)
     for line in lines_of(prepared):
         say(line)
@@ -105,7 +120,8 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
         resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
     if prepared["over"]:
         say(f"sft {config.out.name}: {prepared['over']} rows over max_length left out")
-    model = _load_model(student, attention=attention_for(student, packed=rows.packed, cuda=cuda))
+    attention = attention_for(student, packed=rows.packed, cuda=has_cuda())
+    model = _load_model(student, attention=attention)
     if rows.packed:
         say(f"sft {config.out.name}: {masks_of(attention_of(model))}")
     if raise_context(model.config, student.max_length):
@@ -116,23 +132,12 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
     )  # fmt: skip
     metrics |= {f"n_{name}": prepared[name] for name in ("rows", "bad", "over", "packs", "tokens")}
     metrics |= {"n_rows_kept": prepared["kept"], "attention": attention_of(model)}
-    if not processes.is_main_process:
-        return config.out
-    write_run(
-        config.out,
-        kind="sft",
-        inputs=inputs,
-        config={
-            **config.model_dump(mode="json"),
-            "student_file": student.model_dump(mode="json"),
-            "data_digests": prepared["data"],
-            "template": {"name": template.name, "digest": template.digest},
-        },
-        metrics=metrics,
-    )
-    remove_checkpoints(config.out)
-    shutil.rmtree(config.out / _PREPARED, ignore_errors=True)
-    return config.out
+    return metrics, {
+        **config.model_dump(mode="json"),
+        "student_file": student.model_dump(mode="json"),
+        "data_digests": prepared["data"],
+        "template": {"name": template.name, "digest": template.digest},
+    }
 
 
 def _prepared(

@@ -168,6 +168,13 @@ class Engines:
         return engine
 
     @property
+    def n_devices(self) -> int:
+        """Devices that an engine of these options holds."""
+        own = self.options
+        each = own.get("num_gpus") or own.get("tensor_parallel_size") or 1
+        return max(1, round(float(each) * int(own.get("replicas", 1))))
+
+    @property
     def on_gpu(self) -> bool:
         """Whether engines and trainers compete for a GPU's memory."""
         from factory.engines.vllm_start import has_cuda
@@ -261,8 +268,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def once(
-    folder: Path, *, kind: str, inputs: dict[str, Any], work: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+    folder: Path, *, kind: str, inputs: dict[str, Any], work: Callable[[], dict[str, Any]],
+    n_devices: int = 1,
+) -> dict[str, Any]:  # fmt: skip
     """Run a stage that is no training, unless it is finished; ``run.json`` is written last.
 
     Args:
@@ -270,6 +278,7 @@ def once(
         kind: what the stage is.
         inputs: everything that shapes its result.
         work: does it and returns its figures.
+        n_devices: that the stage holds meanwhile; what it has spent is ``device_s``.
 
     Returns:
         The figures, of this run or of the one that finished it.
@@ -277,17 +286,19 @@ def once(
     Raises:
         UsageError: the folder holds a finished stage of other inputs.
     """
-    from distill.runs import cpu_s, finished, read_run, write_run
+    from distill.runs import cpu_s, device_time, finished, read_run, write_run
 
     key = ids.key_of(inputs)
     with alone(folder):
         if not finished(folder, inputs=key):
             folder.mkdir(parents=True, exist_ok=True)
             began, cpu = time.monotonic(), cpu_s()
-            figures = work()
-            figures |= {
-                "cpu_s": round(cpu_s() - cpu, 2), "wall_s": round(time.monotonic() - began, 2),
-            }  # fmt: skip
+            with device_time(folder, n_devices) as devices:
+                figures = work()
+                figures |= {
+                    "cpu_s": round(cpu_s() - cpu, 2), "wall_s": round(time.monotonic() - began, 2),
+                    "device_s": devices.total_s,
+                }  # fmt: skip
             write_run(folder, kind=kind, inputs=key, config=inputs, metrics=figures)
         run = read_run(folder)
     assert run is not None

@@ -68,7 +68,8 @@ class Evaluator:
                 say(f"  dev {run.name}: {scores[run.name]:.3f}")
             return {"best": max(scores, key=lambda name: scores[name]), "scores": scores}
 
-        once(out, kind="choice", inputs=self._inputs([str(r) for r in runs], pairs), work=work)
+        inputs = self._inputs([str(r) for r in runs], pairs)
+        once(out, kind="choice", inputs=inputs, work=work, n_devices=self.engines.n_devices)
 
     def all(self, labels: Mapping[str, str], pairs: Sequence[Pair], *, out: Path) -> None:
         """Evaluate models on the same prompts; ``results.json`` of ``out`` holds what was found."""
@@ -84,7 +85,7 @@ class Evaluator:
             return {"n_models": len(found), "n_samples": n_samples}
 
         inputs = self._inputs(list(labels.values()), pairs) | {"labels": list(labels)}
-        once(out, kind="evaluation", inputs=inputs, work=work)
+        once(out, kind="evaluation", inputs=inputs, work=work, n_devices=self.engines.n_devices)
 
     def _inputs(self, of: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
         return {

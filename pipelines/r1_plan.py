@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from distill.memory import shape_of
+from distill.runs import device_s_of
+from factory.errors import ConfigError
+from pipelines.r1_recipe import folder_of
 
 
 @dataclass(frozen=True)
@@ -98,25 +104,93 @@ def epochs(stage: Any) -> float:
     return float(student.trl.get("num_train_epochs", 3))
 
 
-def plan_lines(recipe: Any, only: tuple[str, ...]) -> Iterator[str]:
-    """Yield the plan as a table."""
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Tokens a second of one device, for models of the base's size.
+
+    Attributes:
+        sample, train, reinforce: of sampling, SFT and GRPO's training.
+        said: where they are from.
+    """
+
+    sample: float
+    train: float
+    reinforce: float
+    said: str
+
+
+def rates(recipe: Any) -> Rates:
+    """Return the rates to plan with: the recipe's, or those of a file of ``distill measure``.
+
+    Raises:
+        ConfigError: the file cannot be read, or lacks a rate.
+    """
     figures = recipe.plan
+    if figures.measured is None:
+        train = figures.train_tokens_per_gpu_s
+        return Rates(
+            sample=figures.generate_tokens_per_gpu_s, train=train, reinforce=train, said="assumed"
+        )
+    try:
+        found = json.loads(figures.measured.read_text(encoding="utf-8"))
+        shape = shape_of(recipe.base.model or "")
+        # A rate is that of so many weights: of twice as many it is half.
+        n = recipe.base.n_parameters or (shape.n if shape else found["n_parameters"])
+        scale = found["n_parameters"] / n
+        names = ("generate", "train", "grpo")
+        sample, train, reinforce = (scale * found[f"{x}_tokens_per_gpu_s"] for x in names)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"plan.measured: {figures.measured}: {type(error).__name__} {error}",
+            "write it with distill measure; each of its three rates is needed",
+        ) from None
+    said = f"measured on {found['device']} with {found['model']}"
+    return Rates(sample=sample, train=train, reinforce=reinforce, said=said)
+
+
+def spent_h(recipe: Any, stage: str) -> float | None:
+    """Return the device-hours that a stage has spent so far; None before it began.
+
+    Args:
+        recipe: of a scale.
+        stage: as ``stages`` names it.
+    """
+    name, _, rest = stage.partition(" ")
+    folders = {
+        "zero_language": "zero-language", "cold_start": "cold-start", "sft1": "dev1",
+        "reasoning": "dev2", "rejection_sampling": "rejection-sampling", "sft2": "dev3",
+        "distill": f"distilled-{rest}", "direct_rl": f"direct-{rest.replace(' ', '-')}",
+        "evaluate": "evaluation",
+    }  # fmt: skip
+    seconds = device_s_of(folder_of(recipe) / folders.get(name, name))
+    return seconds / 3600 if seconds else None
+
+
+def plan_lines(recipe: Any, only: tuple[str, ...]) -> Iterator[str]:
+    """Yield the plan as a table, with what the stages have spent already."""
+    figures, rate = recipe.plan, rates(recipe)
     yield (
         f"plan of {recipe.name}: {figures.mean_completion_tokens:,} tokens per completion, "
-        f"{figures.generate_tokens_per_gpu_s:,.0f} sampled and "
-        f"{figures.train_tokens_per_gpu_s:,.0f} trained tokens/s per device (assumed)"
+        f"{rate.sample:,.0f} sampled and {rate.train:,.0f} trained tokens/s per device, "
+        f"{rate.reinforce:,.0f} in RL ({rate.said})"
     )
-    yield f"{'stage':28} {'sampled tokens':>16} {'trained tokens':>16} {figures.unit:>10}  inputs"
-    total = 0.0
+    yield (
+        f"{'stage':28} {'sampled tokens':>16} {'trained tokens':>16} {figures.unit:>10} "
+        f"{'spent':>10}  inputs"
+    )
+    total = total_spent = 0.0
     for stage in stages(recipe):
         if stage.stage.split()[0] not in only:
             continue
-        seconds = stage.sampled / figures.generate_tokens_per_gpu_s
-        seconds += stage.trained / figures.train_tokens_per_gpu_s
-        seconds *= stage.relative_size
-        total += seconds / 3600
+        # Of a stage that does both, the training is GRPO's.
+        trained = rate.reinforce if stage.sampled and stage.trained else rate.train
+        hours = (stage.sampled / rate.sample + stage.trained / trained) / 3600
+        hours *= stage.relative_size
+        spent = spent_h(recipe, stage.stage)
+        total, total_spent = total + hours, total_spent + (spent or 0.0)
+        said = "-" if spent is None else f"{spent:,.2f}"
         yield (
             f"{stage.stage:28} {stage.sampled:16,.0f} {stage.trained:16,.0f} "
-            f"{seconds / 3600:10,.2f}  {stage.inputs}"
+            f"{hours:10,.2f} {said:>10}  {stage.inputs}"
         )
-    yield f"{'total':28} {'':16} {'':16} {total:10,.2f}  nothing was started"
+    yield f"{'total':28} {'':16} {'':16} {total:10,.2f} {total_spent:10,.2f}  nothing was started"

@@ -84,9 +84,10 @@ class Evaluation(Config):
 
 
 class PlanFigures(Config):
-    """What ``--plan`` assumes; measured figures of one's own machine belong here.
+    """What ``--plan`` assumes; measured figures of one's own machine win over it.
 
     Attributes:
+        measured: file of ``distill measure``: its rates are taken, for other sizes in proportion.
         mean_completion_tokens: of all sampling.
         generate_tokens_per_gpu_s: completion tokens per second and device while sampling.
         train_tokens_per_gpu_s: tokens per second and device while training.
@@ -97,6 +98,7 @@ class PlanFigures(Config):
     generate_tokens_per_gpu_s: float
     train_tokens_per_gpu_s: float
     unit: str = "GPU-hours"
+    measured: Path | None = None
     gpu_gib: float | None = None
     """Memory of one device; None: stages are not held against it."""
 

@@ -139,7 +139,10 @@ class Stages:
             "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
             "model": model_files.revision_of(model), "refiner": recipe.refiner, "review": review,
         }  # fmt: skip
-        once(self.folder / "cold-start", kind="cold_start", inputs=inputs, work=work)
+        once(
+            self.folder / "cold-start", kind="cold_start", inputs=inputs, work=work,
+            n_devices=self.engines.n_devices,
+        )  # fmt: skip
 
     def _engine(self, model: str, values: Sampled) -> Any:
         """Return an engine for a stage that samples; its answers are kept to the context."""
@@ -188,7 +191,10 @@ class Stages:
             "model": model_files.revision_of(model),
         }  # fmt: skip
         folder = self.folder / "rejection-sampling"
-        once(folder, kind="rejection_sampling", inputs=inputs, work=work)
+        once(
+            folder, kind="rejection_sampling", inputs=inputs, work=work,
+            n_devices=self.engines.n_devices,
+        )  # fmt: skip
 
     def _clear(self, rows: Path) -> None:
         """Look through rows that were made, before they are trained on."""

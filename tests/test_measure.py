@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from distill.measure import LOSS, PHASES, Work
 from distill.presets import preset
+from distill.runs import device_s_of, device_time, write_run
+from factory.errors import ConfigError
+from pipelines.r1_plan import plan_lines, rates
+from pipelines.r1_recipe import STAGES, Recipe, folder_of
 
 ROOT = Path(__file__).parents[1]
 # Finders that do not find what a bare machine does not have.
@@ -63,3 +68,41 @@ def test_the_verb_names_a_model_that_it_does_not_know(capsys: pytest.CaptureFixt
 
     assert main(["measure", "own/thing"]) == 2
     assert "the shape of 'own/thing' is not known" in capsys.readouterr().err
+
+
+MEASURED = {"device": "H", "model": "m", "n_parameters": 7.6e9, "train_tokens_per_gpu_s": 1000.0,
+            "grpo_tokens_per_gpu_s": 500.0, "generate_tokens_per_gpu_s": 2000.0}  # fmt: skip
+
+
+def test_a_plan_takes_measured_rates_and_says_what_is_spent(tmp_path: Path) -> None:
+    path = tmp_path / "measured.json"
+    path.write_text(json.dumps(MEASURED))
+    sets = [f"plan.measured={path}", f"store={tmp_path}", "base.n_parameters=15.2e9"]
+    recipe = Recipe.load(ROOT / "pipelines/recipes/one-gpu.yaml", overrides=sets)
+    # Twice as many weights as were measured: half the rate.
+    assert rates(recipe).sample == 1000.0
+    assert rates(recipe).reinforce == 250.0
+    write_run(folder_of(recipe) / "dev1", kind="sft", inputs="", config={},
+              metrics={"device_s": 7200.0})  # fmt: skip
+    lines = {line.split()[0]: line.split() for line in plan_lines(recipe, STAGES)}
+    assert lines["sft1"][4] == lines["total"][2] == "2.00"
+    assert lines["sft2"][4] == "-"
+    path.write_text(json.dumps({**MEASURED, "grpo_tokens_per_gpu_s": None}))
+    with pytest.raises(ConfigError, match="each of its three rates"):
+        rates(recipe)
+
+
+def test_devices_are_counted_over_attempts_and_a_kill_loses_little(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with device_time(run, 8) as first:
+        time.sleep(0.05)
+        noted = first.total_s
+        assert noted >= 0.4
+    # An attempt that is killed leaves its note; the next one goes on from there.
+    with device_time(run, 2) as second:
+        assert second.total_s >= noted
+        total = second.total_s
+    assert device_s_of(run) >= total
+    write_run(run, kind="sft", inputs="", config={}, metrics={"device_s": 5.0})
+    assert device_s_of(run) == 5.0
+    assert [p.name for p in run.iterdir()] == ["run.json"]

@@ -48,7 +48,7 @@ from distill.grpo.trainer import make_trainer, spent_before
 from distill.launch import wrapper_of
 from distill.presets import preset
 from distill.rewards import route_of
-from distill.runs import Spent, finished, write_run
+from distill.runs import DeviceTime, Spent, device_time, finished, write_run
 from distill.student import context_of, split_revision
 from distill.training import (
     last_checkpoint,
@@ -117,9 +117,12 @@ def grpo(
     with processes.main_process_first():
         first = restart and processes.is_main_process
         resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
-    results = _train(
-        config, pairs, development, store, inputs, mark=mark, resume=resume, say=say, lend=lend
-    )
+    is_main = processes.is_main_process
+    with device_time(config.out, processes.num_processes, writes=is_main) as devices:
+        results = _train(
+            config, pairs, development, store, inputs, mark=mark, resume=resume, say=say,
+            lend=lend, devices=devices,
+        )  # fmt: skip
     if processes.is_main_process:
         settings = {**config.model_dump(mode="json"), "values": plain(values)}
         write_run(config.out, kind="grpo", inputs=inputs, config=settings, metrics=results)
@@ -179,6 +182,7 @@ def _train(
     resume: Path | None,
     say: Callable[[str], None],
     lend: Callable[[], Any] | None,
+    devices: DeviceTime,
 ) -> dict[str, Any]:
     """Train one attempt, leave the model in ``config.out``, and return its figures."""
     spent, cuda, values = Spent(), has_cuda(), trl_values(config)
@@ -230,6 +234,7 @@ def _train(
         save_trained(trainer, tokenizer, config.out)
         results |= _results(trainer.state, keys, log, spent, nats=sampler.worst_nats)
         results["evaluations"] = evaluator.results
+        results["device_s"] = devices.total_s
         results |= {"wrapper": wrapper_of(trainer), "processes": world().num_processes}
         results |= {"resumed_from": resume.name if resume else None, "n_prompts": len(pairs)}
     return results
