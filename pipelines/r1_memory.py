@@ -10,6 +10,7 @@ from distill.grpo import GrpoConfig, trl_values
 from distill.memory import LIBRARIES, Memory, Shape, Training, fits_engine, shape_of, training
 from distill.student import load_student
 
+_OF_ZERO = ("zero", "control", "zero_language")
 _ACTIVATIONS = "lower per_device or the lengths (max_length, length_caps)"
 _STATE = "divide the weights (launch.file: fsdp2-sharded, more processes), or train adapters (lora)"
 _SHARE = "sleep the engine (trl.vllm_enable_sleep_mode), or lower trl.vllm_gpu_memory_utilization"
@@ -44,9 +45,10 @@ def needs(recipe: Any, only: tuple[str, ...]) -> Iterator[Need]:
     """
     base = shape_of(recipe.base.model or "")
     if base is not None:
-        for stage in ("zero", "control", "zero_language", "reasoning"):
-            if stage in only:
-                section = recipe.reasoning if stage == "reasoning" else recipe.zero
+        for stage in ("zero", "control", "zero_language", "reasoning", "all_scenarios"):
+            section = getattr(recipe, stage) if stage in ("reasoning", "all_scenarios") else None
+            section = section or (recipe.zero if stage in _OF_ZERO else None)
+            if stage in only and section is not None:
                 yield _grpo(recipe, stage, section, base)
         for stage in ("sft1", "sft2"):
             if stage in only:

@@ -160,9 +160,12 @@ def spent_h(recipe: Any, stage: str) -> float | None:
         "zero_language": "zero-language", "cold_start": "cold-start", "sft1": "dev1",
         "reasoning": "dev2", "rejection_sampling": "rejection-sampling", "sft2": "dev3",
         "distill": f"distilled-{rest}", "direct_rl": f"direct-{rest.replace(' ', '-')}",
-        "evaluate": "evaluation",
+        "all_scenarios": "r1", "evaluate": "evaluation",
     }  # fmt: skip
-    seconds = device_s_of(folder_of(recipe) / folders.get(name, name))
+    names = [folders.get(name, name)]
+    if name == "reward_models":
+        names = [f"{kind}-model" for kind in recipe.reward_models.sections]
+    seconds = sum(device_s_of(folder_of(recipe) / n) for n in names)
     return seconds / 3600 if seconds else None
 
 

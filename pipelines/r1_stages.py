@@ -228,7 +228,10 @@ class Stages:
             "model": model_files.revision_of(model) if model and values.rows is None else None,
             "rows": data_digests(values.rows) if values.rows is not None else None,
         }  # fmt: skip
-        once(self.folder / "general", kind="general", inputs=inputs, work=work)
+        once(
+            self.folder / "general", kind="general", inputs=inputs, work=work,
+            n_devices=self.engines.n_devices,
+        )  # fmt: skip
 
     def training_rows(self, base: str) -> Path:
         """Return the rows of the second SFT and of the students, mixed with the general ones.
