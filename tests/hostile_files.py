@@ -46,6 +46,11 @@ def _arrow(table: pa.Table, compression: str | None = None) -> bytes:
     return sink.getvalue()
 
 
+def _nothing(n_batches: int) -> pa.ChunkedArray:
+    # pa.nulls would take a bit of memory for each of them.
+    return pa.chunked_array([pa.NullArray.from_buffers(pa.null(), 2**31 - 1, [None])] * n_batches)
+
+
 def _texts(n: int, text: str) -> pa.Table:
     return pa.table({"prompt": ["p"] * n, "completion": [text] * n, "gold": ["4"] * n})
 
@@ -116,8 +121,18 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "cut.parquet": lambda: _parquet(_texts(1000, "4"))[:-200],
     "footer.parquet": lambda: _parquet(_texts(10, "4"))[:-8] + b"\xff\xff\xff\x7fPAR1",
     "bytes.parquet": lambda: _parquet(pa.table({"completion": _BYTES})),
-    "nothing.arrow": lambda: _arrow(pa.table({"completion": pa.nulls(1 << 40)})),
+    "nothing.arrow": lambda: _arrow(pa.table({"completion": _nothing(500)})),
     "cut.arrow": lambda: _arrow(_texts(1000, "4"))[:-2000],
+    "dictionary.arrow": lambda: _arrow(
+        pa.table(
+            {
+                "completion": pa.DictionaryArray.from_arrays(
+                    pa.array([0] * 200_000, pa.int8()), pa.array(["a" * (2 * MIB)])
+                )
+            }
+        ),
+        "zstd",
+    ),
     "packed.arrow": lambda: _arrow(_texts(1000, "a" * (2 * MIB - 1000)), "zstd"),
 }
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime
 import decimal
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from factory.cli.main import main
+from factory.errors import UsageError
 from factory.rows.files import Malformed, read_rows, write_rows
 from factory.stages import scorer as score_stage
 from factory.store import Store
@@ -321,3 +324,56 @@ def test_import_counts_what_it_cannot_read_and_the_store_goes_on(
     words = opened.table("scores.length@1").read(["trace_id", "completion_words"])
     assert words.height == n
     assert words["completion_words"].null_count() == 1, "the text beyond the limit"
+
+
+# ---- Arrow
+
+
+def arrow_bytes(table: pa.Table, compression: str | None, *, as_file: bool = True) -> bytes:
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    new = pa.ipc.new_file if as_file else pa.ipc.new_stream
+    with new(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_arrow_is_read_packed_or_not_and_a_bomb_is_refused(
+    tmp_path: Path, compression: str | None, as_file: bool
+) -> None:
+    path = tmp_path / "x.arrow"
+    keys = pa.array(["x", "y"] * 500).dictionary_encode()
+    whole = pa.table({"completion": ["4"] * 1000, "k": keys})
+    path.write_bytes(arrow_bytes(whole, compression, as_file=as_file))
+    assert list(read_rows(str(path))) == whole.to_pylist()
+    again = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), ["a" * (1 << 18)])
+    path.write_bytes(arrow_bytes(pa.table({"completion": again}), compression, as_file=as_file))
+    with pytest.raises(UsageError, match="200 times"):
+        next(read_rows(str(path)))
+    if compression:
+        bomb = pa.table({"completion": ["a" * (1 << 20)] * 80})
+        path.write_bytes(arrow_bytes(bomb, compression, as_file=as_file))
+        with pytest.raises(UsageError, match="200 times"):
+            next(read_rows(str(path)))
+
+
+def test_polars_files_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.feather"
+    pl.DataFrame({"completion": ["4", "5"]}).write_ipc(path, compression="zstd")
+    assert list(read_rows(str(path))) == [{"completion": "4"}, {"completion": "5"}]
+
+
+def test_a_flipped_bit_of_an_arrow_file_kills_nobody(tmp_path: Path) -> None:
+    keys = pa.array(["x", "y"] * 20).dictionary_encode()
+    whole = arrow_bytes(pa.table({"completion": ["4"] * 40, "k": keys}), "zstd")
+    n_refused = 0
+    for at in range(0, len(whole), 9):
+        path = tmp_path / "x.arrow"
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            list(read_rows(str(path)))
+        except UsageError:
+            n_refused += 1
+    assert n_refused > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from distill.rewards import Part, RuleReward
 from factory import plugins
 from factory.cli.main import main
 from factory.errors import PluginError, UsageError
+from factory.records import Item
 from factory.stages.checker import Checker
 from factory.stages.generate import Policy, generate
 from factory.stages.importing import import_rows
@@ -86,6 +88,22 @@ def verify(item):
     return Verdict.passed(decided_by="evil")
 def score(*a): ...
 """
+
+
+def test_a_relative_path_is_that_of_the_folder_where_it_was_named(
+    tmp_path: Path, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plugins.allow("own_check.py")
+    checker = Checker("own_check.py", n_workers=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    items = [Item(text=text, gold="4") for text in ("4", "5")]
+    for one in (checker, pickle.loads(pickle.dumps(checker))):
+        found = one.check(items, [{}, {"mode": "lenient"}])
+        assert [(v.status, v.decided_by) for v in found] == [
+            ("pass", "strict"), ("fail", "lenient"),
+        ]  # fmt: skip
 
 
 @pytest.fixture(params=["evil.py", "math.py"])

@@ -272,6 +272,8 @@ def check(args: Namespace) -> int:
             bad.append(answer.title)
     lines.append("all is well" if not bad else f"{len(bad)} findings")
     tell(args, {"findings": bad}, lines, on_out=True)
+    if bad:  # standard output may go to a file
+        note(f"{len(bad)} findings; the first: {bad[0]}")
     return 1 if bad else 0
 
 

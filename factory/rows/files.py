@@ -25,18 +25,14 @@ import zstandard
 from factory import dialects
 from factory.errors import UsageError
 from factory.records.text import clean, clean_text
-from factory.rows import json_values, parquet, paths, tables
+from factory.rows import arrow, json_values, parquet, paths, tables
+from factory.rows.bounds import SMALL_BYTES, Unpacked
 from factory.store.durable import replacing
 
 Row = dict[str, Any]
 BATCH_ROWS = 1024
 BATCH_CHARS = 16 << 20
 MAX_ROW_BYTES = json_values.MAX_BYTES
-FREE_BYTES = 16 << 20
-MAX_RATIO = 200
-"""What is unpacked beyond ``FREE_BYTES`` is at most so many times what was packed."""
-_SMALL_BYTES = 4 << 20
-"""Packed, an archive is unpacked once before any of its rows is worked on: it may be a bomb."""
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
 """What can be written, and read."""
 READ_ENDINGS = (
@@ -148,7 +144,7 @@ def read_rows(path: str) -> Iterator[Row | Malformed]:
             yield Malformed(number, row) if isinstance(row, str) else row
         return
     if name.endswith((".arrow", ".feather")):
-        yield from tables.arrow_rows(path)
+        yield from arrow.rows(path)
         return
     try:
         with _open_read(path) as handle:
@@ -270,7 +266,7 @@ def _open_read(path: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
     elif path.lower().endswith((".gz", ".zst")):
         size = Path(path).stat().st_size
-        for is_rehearsal in (True, False) if size < _SMALL_BYTES else (False,):
+        for is_rehearsal in (True, False) if size < SMALL_BYTES else (False,):
             with Path(path).open("rb") as raw:
                 is_gzip = path.lower().endswith(".gz")
                 inner: Any = gzip.GzipFile(fileobj=raw) if is_gzip else _Zstd(raw)
@@ -290,7 +286,7 @@ class _Bounded(io.RawIOBase):
     """What is unpacked, up to what a text may be packed to; beyond that it is a bomb."""
 
     def __init__(self, inner: Any, packed_bytes: int) -> None:
-        self._inner, self._packed, self._n = inner, packed_bytes, 0
+        self._inner, self._unpacked = inner, Unpacked(packed_bytes)
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -303,12 +299,7 @@ class _Bounded(io.RawIOBase):
             UsageError: far more comes out than ever was a text.
         """
         n = int(self._inner.readinto(buffer))
-        self._n += n
-        if self._n > max(FREE_BYTES, MAX_RATIO * self._packed):
-            raise UsageError(
-                f"{self._packed:,} bytes unpack to more than {MAX_RATIO} times as many",
-                "unpack it yourself if it is what you want to read",
-            )
+        self._unpacked.add(n)
         return n
 
 

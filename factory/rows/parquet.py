@@ -18,6 +18,7 @@ import orjson
 
 from factory.errors import UsageError
 from factory.records.schemas import arrow_type
+from factory.rows.bounds import SMALL_BYTES, Unpacked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,7 @@ _BATCH_ROWS = 1024
 _GROUP_BYTES = 64 << 20
 FREE_BYTES = 256 << 20
 MAX_RATIO = 1000
-FREE_ROWS = 1 << 24
+FREE_VALUES = 1 << 24
 """What a row group holds beyond these is bounded by its own size."""
 _BATCH_BYTES = 256 << 20
 _BATCH_VALUES = 1 << 22
@@ -250,22 +251,34 @@ def read(path: str, *, n_rows: int, groups: Sequence[int] | None = None) -> Iter
         UsageError: it is no Parquet file, or a damaged one.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        # Without pre_buffer a whole row group's bytes are not held at once.
-        with _file(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
-            at_once = min(n_rows, _rows_at_once(file, path))
-            for batch in file.iter_batches(batch_size=at_once, row_groups=groups):
-                try:
-                    yield from batch.to_pylist()
-                except UnicodeDecodeError:
-                    yield from (_one(batch, i) for i in range(batch.num_rows))
+        if Path(path).stat().st_size < SMALL_BYTES:
+            for _ in _batches(path, n_rows, groups):
+                pass
+        for batch in _batches(path, n_rows, groups):
+            try:
+                yield from batch.to_pylist()
+            except UnicodeDecodeError:
+                yield from (_one(batch, i) for i in range(batch.num_rows))
     except MemoryError:
         raise UsageError(f"a row of {path} needs more memory than there is", "check it") from None
     except (pa.ArrowException, OSError, RecursionError) as error:
         detail = " ".join(str(error).split())[:160]
         raise UsageError(f"{path} is not readable Parquet ({detail})", "check the file") from None
+
+
+def _batches(path: str, n_rows: int, groups: Sequence[int] | None) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    unpacked = Unpacked.of(path)
+    # Without pre_buffer a whole row group's bytes are not held at once.
+    with _file(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
+        unpacked.add(0, file.metadata.num_rows)
+        at_once = min(n_rows, _rows_at_once(file, path))
+        for batch in file.iter_batches(batch_size=at_once, row_groups=groups):
+            unpacked.add(batch.nbytes)
+            yield batch
 
 
 def _file(path: str | Path, mode: str) -> Any:
@@ -295,8 +308,8 @@ def _rows_at_once(file: pq.ParquetFile, path: str) -> int:
             n_values = max((c.num_values for c in chunks), default=0)
             if (
                 not 0 <= unpacked <= max(FREE_BYTES, MAX_RATIO * min(packed, size))
-                or not 0 <= n_values <= max(FREE_ROWS, 8 * min(packed, size))
-                or not 0 <= group.num_rows <= max(FREE_ROWS, 8 * size)
+                or not 0 <= n_values <= max(FREE_VALUES, 8 * min(packed, size))
+                or not 0 <= group.num_rows <= max(FREE_VALUES, 8 * size)
             ):
                 raise UsageError(
                     f"{path}: {size:,} bytes unpack to {unpacked:,} bytes and {n_values:,} values",

@@ -1,17 +1,14 @@
-"""CSV and Arrow files as plain rows."""
+"""CSV files as plain rows."""
 
 from __future__ import annotations
 
 import csv
-import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from factory.errors import UsageError
 from factory.rows.json_values import MAX_BYTES
-from factory.rows.parquet import FREE_ROWS
 
 Row = dict[str, Any]
 _RETURN = re.compile(r"(?<=\r)(?!\n|$)")
@@ -57,29 +54,3 @@ class _Texts:
             text = line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace")
             # A carriage return alone ends a line as well; most files have none.
             yield from _RETURN.split(text) if "\r" in text[:-2] else (text,)
-
-
-def arrow_rows(path: str) -> Iterator[Row]:
-    """Yield the rows of an Arrow file, with or without a footer.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    import pyarrow as pa
-
-    try:
-        with pa.memory_map(os.fsencode(path)) as source:
-            try:
-                file = pa.ipc.open_file(source)
-                batches = (file.get_batch(i) for i in range(file.num_record_batches))
-            except pa.ArrowInvalid:
-                source.seek(0)
-                batches = iter(pa.ipc.open_stream(source))
-            for batch in batches:
-                if batch.num_rows > max(FREE_ROWS, 8 * batch.nbytes):
-                    raise UsageError(f"{path} holds {batch.num_rows:,} rows of nothing", "check it")
-                for start in range(0, batch.num_rows, 256):
-                    yield from itertools.chain(batch.slice(start, 256).to_pylist())
-    except (pa.ArrowException, OSError) as error:
-        detail = " ".join(str(error).split())[:160]
-        raise UsageError(f"{path} is not readable Arrow ({detail})", "check the file") from None

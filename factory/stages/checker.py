@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from factory import plugins
@@ -42,6 +43,8 @@ class Checker:
         self, name: str, options: Mapping[str, Any] | None = None, *, n_workers: int | None = None
     ) -> None:
         self.name = name
+        # Workers stand in the folder that they were started in, and a caller may go elsewhere.
+        self._where = str(Path(name).resolve()) if name.endswith(".py") else name
         self.options = dict(options or {})
         self.module = plugins.load("verifiers", name)
         self.label = plugins.label("verifiers", name)
@@ -96,10 +99,10 @@ class Checker:
     def _merged(self, own: Mapping[str, Any]) -> dict[str, Any]:
         if not own:
             return self.options
-        return {**self.options, **plugins.bounded(self.name, own, self.options)}
+        return {**self.options, **plugins.bounded(self._where, own, self.options)}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name, "options": self.options, "n_workers": self.n_workers}
+        return {"name": self._where, "options": self.options, "n_workers": self.n_workers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         plugins.allow(state["name"])  # the checker that was pickled has been allowed
@@ -121,7 +124,7 @@ class Checker:
         pool = shared_pool(self.n_workers, getattr(self.module, "MEMORY_BYTES", 1 << 30))
         outcomes = pool.map(
             _TARGET,
-            [[self.name, _plain(item), dict(options)] for item, options in work],
+            [[self._where, _plain(item), dict(options)] for item, options in work],
             deadline_s=float(getattr(self.module, "DEADLINE_S", 10.0)),
         )
         return [verdict_of(outcome) for outcome in outcomes]

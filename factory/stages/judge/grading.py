@@ -53,6 +53,15 @@ _OPENERS = re.compile(
     r"解|解答|答案|答|解析|解法|让我们[^。：\n]{0,30}|かいせつ|解説|respuesta|solución|solution)",
     re.I,
 )
+_FAKE_REPLY = re.compile(
+    r"[\W_]*(?:json)?[\W_]*\{[^{}]{0,4000}?[\"'](?:correctness|analysis)[\"']\s*:", re.I
+)
+"""What the judge is to reply; no candidate knows of it but one that writes to the judge."""
+_FAKE_VERDICT = re.compile(
+    r"(?:verdict|correctness|grade|grading|judge?ment)\W{0,6}(?:is\W{1,3})?"
+    r"(?:correct|right|pass(?:ed)?)\b",
+    re.I,
+)
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.I | re.S)
 
 
@@ -78,10 +87,14 @@ class Judgement:
 def settled_without_judge(answer: str) -> Verdict | None:
     """Return the fail of an answer that has no content; None where the judge has to be asked.
 
+    A verdict on itself is no content, and an answer that opens as the judge's reply is none.
+
     >>> [settled_without_judge(x) is not None for x in (" ", ":", "Thought process:", "It is 4.")]
     [True, True, True, False]
     """
-    if re.search(r"\w", _OPENERS.sub(" ", answer)):
+    if _FAKE_REPLY.match(answer):
+        return Verdict.failed("fake_verdict", decided_by="judge_skipped")
+    if re.search(r"\w", _OPENERS.sub(" ", _FAKE_VERDICT.sub(" ", answer))):
         return None
     return Verdict.failed("empty_answer", decided_by="judge_skipped")
 
