@@ -31,22 +31,28 @@ _PLAIN = (
     r"|\bodpowied(?:ź|zią)|\bcevap|\bответ(?:ом)?\b|उत्तर|जवाब|คำตอบ"
     r"|উত্তর|விடை|பதில்|సమాధానం|జవాబు|ಉತ್ತರ|ഉത്തരം|જવાબ|ਉੱਤਰ|ਜਵਾਬ"
     r"|(?:ال)?(?:إجابة|اجابة|جواب)|پاسخ|תשובה|התשובה"
+    # Hungarian has no verb there, but an article: "a válasz a C".
+    r"|\bválasz(?:om)? (?-i:az?)(?= [\"'*_`(]*(?-i:[A-Z])(?![A-Za-z]))"
     r"|\bвідповідь|\bотговор(?:ът)?\b|\bодговор|απάντηση|\bjawabannya"
 )
 # Words that other sentences hold, too: they announce an answer where a link follows.
 _LINKED = (
     r"\b(?:jibu|đáp án|câu trả lời|svar(?:et)?|antwoord|vastaus|jawab(?:an)?(?:nya)?"
     r"|jawapan(?:nya)?|sagutan|sagot|odpověď|odpoveď|válasz|megoldás|răspuns(?:ul)?|odgovor|vastus|atbilde"
-    r"|atsakymas|resposta|resultado|ergebnis|résultat|risultato)\b"
+    r"|atsakymas|resposta|resultado|ergebnis|résultat|risultato|erantzuna?|svarið|përgjigjj?[ae]"
+    r"|ateb|freagra|cavab|javob|jawaab|idahun|ìdáhùn|amsa|impendulo|respondo|responsum"
+    r"|valiny|repons|tweġiba|äntwert|жауап|жауабы|жооп|ҷавоб|адказ|хариулт|պատասխան(?:ը)?|პასუხი"
+    r"|መልስ|መልሱ|ចម្លើយ|ຄຳຕອບ|පිළිතුර|ଉତ୍ତର|উত্তৰ|ځواب)\b"
 )
 _CORRECT = (
     r"correct[ae]|corretta|correta|corec(?:t|tă)|finale?|definitiva|esatta|giusta|bonne|sahihi|đúng"
+    r"|e saktë|zuzena"
     r"|cuối cùng|chính xác|(?:yang )?(?:benar|tepat|betul)|dogru|doğru|الصحيحة?|النهائية?|הנכונה"
     r"|הסופית|نهایی|صحیح|درست|ที่ถูกต้อง|ที่ถูก|สุดท้าย|सही|সঠিক"
 )
 _LINK = (
     r"\b(?:is|are|est|es|ist|é|è|sería|serait|wäre|lautet|это|является|ni|là|er|är|on|adalah|ialah"
-    r"|ay|je|este|είναι|је|jest|to|е|olur|donc|also|daher|folglich|entonces|quindi|então)\b"
+    r"|ay|je|este|είναι|је|jest|to|е|olur|ir|yra|és|është|yw|estas|donc|also|daher|folglich|entonces|quindi|então)\b"
     r"|(?:应该|應該|应当|應當|应|應|就|即)?(?:为|為|是|[选選](?![项項擇]))|は|은|는|คือ|है|হল|হলো|হচ্ছে|ہے"
     r"|(?:هي|هو|هى|היא|הוא|הינה)\b|[–—](?=\s)|(?:[-=]>|→|⇒)(?=\s)"
 )
@@ -62,6 +68,8 @@ ASCII_KEYS = (
     "ans", "result", "conclusion", "solution", "respuesta", "antwort", "risposta", "lautet",
     "resposta", "cevap", "jibu", "svar", "antwoord", "vastaus", "jawab", "jawapan", "sagot",
     "sagut", "odgovor", "vastus", "atbilde", "atsakymas", "ergebnis", "risultato",
+    "erantzun", "ateb", "freagra", "cavab", "javob", "jawaab", "idahun", "amsa", "impendulo",
+    "respondo", "responsum", "valiny", "repons",
 )  # fmt: skip
 KEYS = (
     *ASCII_KEYS, "答", "正解", "解答", "回答", "정답", "답", "réponse", "lösung", "solución",
@@ -69,7 +77,9 @@ KEYS = (
     "उत्तर", "जवाब", "คำตอบ", "উত্তর", "விடை", "பதில்", "సమాధానం", "జవాబు", "ಉತ್ತರ", "ഉത്തരം", "જવાબ",
     "ਉੱਤਰ", "ਜਵਾਬ", "إجابة", "اجابة", "جواب", "پاسخ", "תשובה", "відповідь", "отговор", "одговор",
     "απάντηση", "đáp án", "câu trả lời", "odpověď", "odpoveď", "válasz", "megoldás", "răspuns",
-    "résultat",
+    "résultat", "svarið", "përgjigj", "ìdáhùn", "tweġiba", "äntwert", "жауа", "жооп", "ҷавоб",
+    "адказ", "хариулт", "պատասխան", "პასუხი", "መልስ", "መልሱ", "ចម្លើយ", "ຄຳຕອບ", "පිළිතුර", "ଉତ୍ତର",
+    "উত্তৰ", "ځواب",
 )  # fmt: skip
 """Some part of each word, in small letters: a text that holds none of them holds no cue."""
 

@@ -16,7 +16,7 @@ from factory.records import Item, Verdict
 from factory.verifiers.choice import reading as read
 from factory.verifiers.choice.said import answered, said_without_box
 
-VERSION = 3
+VERSION = 4
 OPTIONS = ("mode", "options")
 FILE_OPTIONS = {"mode": "auto"}
 

@@ -102,6 +102,8 @@ _CHOOSES = re.compile(
     rf"|(?:^|[.!?]\s+|\n)[*_]*(?:so|thus|hence|therefore|by elimination|probably"
     rf"|definitely|mark|go with),?\s+{_AN_OPTION}"
     rf"|{_ELSEWHERE}"
+    r"|\b(?:elimination|this|that|which)\s+(?:only\s+)?leaves\s+(?:us\s+)?(?:with\s+)?"
+    r"(?:only\s+|just\s+)?(?=[\"'*_`$({\[]*(?-i:[A-Z])(?![A-Za-z]))"
     r"|\banswers?\s+(?=isn['’]?t|can['’]?t|cannot)"
     r"|\b(?:correct|right|best|final|only|appropriate|true|valid)\s+"
     r"(?:option|choice|letter|statement|selection|one)\b(?: here| in this case| for this question)?"
@@ -149,13 +151,21 @@ _NO_CLAIM = re.compile(
 )
 
 
+_QUOTED = re.compile(
+    r"^([^'\n]{0,200})'((?:the |my )?(?:final |correct )?answer(?: is)?\s*[:：]?\s*[^'\n]{1,80})'"
+    r"([\s.!]*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""The one quotation of a line, with the answer in it: its last quote is no prime of the letter."""
+
+
 def said_without_box(answer: str, texts: Mapping[str, str]) -> Reading | None:
     """Return the option that a text without a box says; None where it says none.
 
     The last thing said counts: a tag, JSON or ``####`` where there is one, else the last phrase
     that announces an answer, else a line that is nothing but an option.
     """
-    text = answer[-_SAID_CHARS:].strip()
+    text = _QUOTED.sub(r"\1\2\3", answer[-_SAID_CHARS:].strip())
     for told in (answers.tagged(text), answers.in_json(text)):
         if told is not None:
             inner = option_of(told, texts)

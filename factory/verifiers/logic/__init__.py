@@ -21,7 +21,7 @@ from factory.verifiers import answers
 from factory.verifiers.choice.said import answered
 from factory.verifiers.logic import extract, knights, tasks
 
-VERSION = 3
+VERSION = 4
 DEADLINE_S = 20.0
 OPTIONS = ("mode",)
 FILE_OPTIONS = {"mode": "auto"}

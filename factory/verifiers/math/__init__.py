@@ -34,7 +34,7 @@ from factory.verifiers.math.results import result_of
 from factory.verifiers.math.same import same
 from factory.verifiers.math.value import is_huge, is_undefined
 
-VERSION = 5
+VERSION = 6
 OPTIONS = ("mode", "truncated", "second_opinion")
 FILE_OPTIONS = {"mode": "auto"}
 FITS_ANY_GOLD = True
