@@ -106,6 +106,43 @@ def test_a_relative_path_is_that_of_the_folder_where_it_was_named(
         ]  # fmt: skip
 
 
+LENIENT = """
+from factory.records import Verdict
+
+VERSION = 1
+
+
+def verify(item):
+    right = item.gold in ("all", item.text) or (item.gold == "some" and bool(item.text))
+    return Verdict.passed(decided_by="x") if right else Verdict.failed("wrong", decided_by="x")
+
+
+def as_completion(gold):
+    return gold
+"""
+
+
+def test_a_gold_that_passes_everything_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "lenient_check.py"
+    path.write_text(LENIENT)
+    plugins.allow(str(path))
+    store = Store(tmp_path / "s")
+    golds = {
+        "all": str(path), "some": str(path), "7": str(path), "1/2": "math", "B": "choice",
+        "anything": "format",
+    }  # fmt: skip
+    import_rows(store, [
+        ("x", i, {"id": g, "prompt": g, "completion": "c", "gold": g, "verifier": verifier})
+        for i, (g, verifier) in enumerate(golds.items())
+    ])  # fmt: skip
+    n, failing = check_golds(store)
+    assert n == len(golds)
+    assert {f["item"]: f["reason"] for f in failing} == {
+        "all": "bad_gold: it passes an empty answer",
+        "some": "bad_gold: it passes all 2 wrong answers",
+    }
+
+
 @pytest.fixture(params=["evil.py", "math.py"])
 def evil(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     path = tmp_path / str(request.param)

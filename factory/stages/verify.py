@@ -5,8 +5,9 @@ Verdicts can be computed again at any time, so an interrupted run loses at most 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import polars as pl
 
 from factory import plugins
 from factory.errors import FactoryError, UsageError
-from factory.records import Prompt, PromptSource
+from factory.records import Item, Prompt, PromptSource, Verdict
 from factory.stages.checker import Checker, is_no_fact, item_of, verdict_key, verdict_row
 from factory.stages.reading import OnCount, batches_of_texts, prompt_messages, read_pairs
 from factory.store import Store, Table
@@ -240,8 +241,9 @@ def diff_verdicts(store: Store, verifier: str) -> tuple[str, list[dict[str, Any]
 def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
     """Demand that every gold can be read, and, written as a completion, passes its own verifier.
 
-    A verifier that defines ``gold_fault(gold, **options)`` is then asked about those that pass:
-    ``code`` names tests that most mutants of their reference pass, too.
+    Those that pass themselves must not pass everything: the empty answer, and every one of a few
+    wrong ones (``_passes_too_much``). A verifier that defines ``gold_fault(gold, **options)`` is
+    asked as well: ``code`` names tests that most mutants of their reference pass, too.
 
     Returns:
         Number of golds checked, and those that do not pass: source, item, verifier, reason.
@@ -278,6 +280,7 @@ def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
             options.append(own)
         verdicts = checker.check(items, options)
         n += len(sources)
+        failing += _passes_too_much(checker, sources, options, verdicts, make)
         passed = []
         for source, own, verdict, is_own in zip(sources, options, verdicts, can_pass, strict=True):
             if verdict.status == "unscored" or (is_own and verdict.status != "pass"):
@@ -286,6 +289,68 @@ def check_golds(store: Store) -> tuple[int, list[dict[str, Any]]]:
                 passed.append((source, own))
         failing += _faults(checker, passed)
     return n, failing
+
+
+def _passes_too_much(
+    checker: Checker,
+    sources: Sequence[PromptSource],
+    options: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[Verdict],
+    make: Callable[..., str] | None,
+) -> list[dict[str, Any]]:
+    """Name golds that pass an empty answer, or every wrong one that is tried.
+
+    Wrong ones are written from the gold with its last digit or letter changed, and from two other
+    golds of the verifier. A verifier that defines ``gold_fault`` knows better ones, and one that
+    passes without any gold, such as ``format``, has no wrong answers.
+    """
+    golds = list(dict.fromkeys(str(s.gold) for s in sources))
+    tries: list[tuple[int, str, Item, Mapping[str, Any]]] = []
+    for at, (source, own, verdict) in enumerate(zip(sources, options, verdicts, strict=True)):
+        if verdict.status == "unscored":
+            continue
+        tries.append((at, "empty", Item(text="", gold=source.gold), own))
+        if make is None or hasattr(checker.module, "gold_fault"):
+            continue
+        right = make(source.gold, **own)
+        tries.append((at, "free", Item(text=right), own))
+        others = [_changed(str(source.gold)), *[g for g in golds[:3] if g != str(source.gold)][:2]]
+        wrong = {_made(make, other, own) for other in others if other} - {right, ""}
+        tries += [(at, "wrong", Item(text=text, gold=source.gold), own) for text in wrong]
+    found = checker.check([t[2] for t in tries], [t[3] for t in tries])
+    passes: dict[tuple[int, str], list[bool]] = {}
+    for (at, kind, _, _), verdict in zip(tries, found, strict=True):
+        passes.setdefault((at, kind), []).append(verdict.status == "pass")
+    faults = []
+    for at, source in enumerate(sources):
+        wrongs = passes.get((at, "wrong"), [])
+        if any(passes.get((at, "empty"), [])):
+            faults.append(_failing(source, "bad_gold: it passes an empty answer"))
+        elif wrongs and all(wrongs) and not any(passes[at, "free"]):
+            faults.append(_failing(source, f"bad_gold: it passes all {len(wrongs)} wrong answers"))
+    return faults
+
+
+def _made(make: Callable[..., str], gold: str, own: Mapping[str, Any]) -> str:
+    try:
+        return make(gold, **own)
+    except Exception:  # noqa: BLE001 - the gold is one that we made up
+        return ""
+
+
+def _changed(gold: str) -> str:
+    """Return another gold: the last digit, or an option's letter, is the next but two.
+
+    >>> _changed("x = 15"), _changed("B"), _changed("yes")
+    ('x = 18', 'E', '')
+    """
+    if re.fullmatch("[A-J]", gold.strip()):
+        return chr(ord("A") + (ord(gold.strip()) - ord("A") + 3) % 10)
+    digits = list(re.finditer("[0-9]", gold))
+    if not digits:
+        return ""
+    at = digits[-1].start()
+    return f"{gold[:at]}{(int(gold[at]) + 3) % 10}{gold[at + 1 :]}"
 
 
 def _faults(
