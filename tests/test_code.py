@@ -413,5 +413,7 @@ def test_model_programs_agree_on_a_sample() -> None:
 
 @pytest.mark.slow
 def test_model_programs_agree() -> None:
+    """All of them, whose verdicts others found with a fresh interpreter each: two may differ."""
     n, differ = disagreements(1)
-    assert len(differ) <= 0.01 * n, differ
+    print(f"{n} programs, {len(differ)} differ: {differ}")
+    assert len(differ) <= 2, differ
