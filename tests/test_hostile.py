@@ -56,6 +56,7 @@ CASES: list[tuple[str, object, dict[str, Any]]] = [
     ("constraints", LONG, {"loose": True}),
     ("format", None, {"box": True}),
     ("format", None, {"dialect": "harmony"}),
+    ("spans", [["zebra"]], {}),
     ("math", "17", {"mode": "auto"}),
     ("math", r"\frac{\sqrt{17}}{3}", {"mode": "boxed"}),
     ("math", r"x < 2 \text{ and } y > 2", {"mode": "auto"}),
