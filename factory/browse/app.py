@@ -164,7 +164,11 @@ class Browser:
             return {"row": row, "reviews": traces.reviews(self.db, keys[0]), "oob": False}
 
         many = len(keys) != 1 or form.get("in_list")
-        return self.answer(request, "marked.html.j2" if many else "review.html.j2", make)
+        answer = self.answer(request, "marked.html.j2" if many else "review.html.j2", make)
+        if not many and answer.status_code == 200 and "hx-request" not in request.headers:
+            # A key pressed before htmx has seen a new form sends the form as browsers do.
+            return RedirectResponse(f"{self.base}/trace/{keys[0]}", 303)
+        return answer
 
     def _export(self, request: Request) -> Response:
         with tempfile.TemporaryDirectory() as folder:
