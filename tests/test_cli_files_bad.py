@@ -270,10 +270,10 @@ def test_a_text_beyond_the_limit_has_nulls_and_is_counted(
 @pytest.mark.parametrize(
     "unit", ["x", "so we add two and two again. ", "我们再检查一遍。", "\\boxed{"]
 )
-def test_a_hundred_megabytes_in_one_row_do_not_stop_the_rest(
+def test_fifty_megabytes_in_one_row_do_not_stop_the_rest(
     tmp_path: Path, verb: str, unit: str
 ) -> None:
-    size = 100_000_000
+    size = 50_000_000
     texts = ["so \\boxed{4}", unit * (size // len(unit.encode())), "so \\boxed{4}"]
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     with source.open("w") as handle:
@@ -289,6 +289,23 @@ def test_a_hundred_megabytes_in_one_row_do_not_stop_the_rest(
         assert [r["status"] for r in found] == ["pass", "fail", "pass"]
     else:
         assert status == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_row_over_the_bound_is_named_and_the_rest_goes_on(
+    tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    with source.open("w") as handle:
+        for text in ("so \\boxed{4}", "x" * 100_000_000, "or \\boxed{4}"):
+            handle.write(json.dumps({"completion": text, "gold": "4"}) + "\n")
+    assert call(verb, str(source), str(out), tmp_path) == 1
+    assert "line 2: longer than 64 MiB" in capsys.readouterr().err
+    found = [r for r in read_rows(str(out)) if isinstance(r, dict)]
+    assert [r.get("completion") for r in found if "completion" in r] == [
+        "so \\boxed{4}", "or \\boxed{4}"
+    ]  # fmt: skip
 
 
 # ---- the store
