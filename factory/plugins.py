@@ -19,6 +19,7 @@ can have it, too; nothing here or elsewhere depends on a plug-in's name. A verif
 A score may declare:
 
 - ``BY_DEFAULT = False``: it is measured only where it is named.
+- ``ready(**params)``: called once before any work, refuses what cannot be measured.
 - ``identify(params)``: what names its parameters in the store, where that is not their text, such
   as the digest of a folder of weights. Such a score is measured in one process.
 """

@@ -153,6 +153,7 @@ FORMS: list[tuple[str, Any, bool]] = [
     ("MBPP", {"test_list": ["assert f(1) == 2", "assert f(2) == 3"]}, False),
     ("assertions alone", ["assert f(1) == 2"], False),
     ("KodCode", {"test": "from solution import f\n\ndef test_a():\n    assert f(1) == 2\n"}, False),
+    ("GURU", {"functional": "def check(candidate):\n    assert candidate(1) == 2\n\ncheck(f)"}, False),
     ("a test file alone", "from solution import f\n\ndef test_a():\n    assert f(1) == 2\n", False),
 ]  # fmt: skip
 

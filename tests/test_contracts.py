@@ -56,7 +56,11 @@ def test_a_verifier_never_raises_and_is_deterministic(name: str) -> None:
                 assert verdict == first, "verify repeats the steps of quick"
 
 
-@pytest.mark.parametrize("name", plugins.names("scores"))
+# What needs a file of one's own (it has a ``ready``) has a test file of its own.
+SCORES = [n for n in plugins.names("scores") if not hasattr(plugins.load("scores", n), "ready")]
+
+
+@pytest.mark.parametrize("name", SCORES)
 class TestScoreContract:
     texts = (
         "<think>\nI add 2 and 3. Wait, check: 5.\n</think>\n\nThe answer is \\boxed{5}.",
@@ -100,5 +104,5 @@ class TestScoreContract:
 
 
 def test_column_names_are_unique_over_all_scores_and_free_of_the_traces_own() -> None:
-    scorer = Scorer(plugins.names("scores"))
+    scorer = Scorer(SCORES)
     assert not set(scorer.columns) & set(TABLES["traces"].columns)

@@ -269,3 +269,29 @@ def of_completion(text: str) -> float:
     value = score((text, None, None, None))["readability"][0]
     assert isinstance(value, float)
     return value
+
+
+SHORT_LINES = "\n".join(f"add the number {n} to all" for n in range(20))
+WRAPPED = (
+    "This is one long sentence of running text that some editor has wrapped after\n"
+    "seventy bytes, so that a line ends where no sentence does and the next one is\n"
+    "begun by a small letter\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        (SHORT_LINES, 20),
+        (SHORT_LINES.replace("\n", "\n\n"), 20),
+        (SHORT_LINES.replace("\n", ".\n"), 20),
+        ("\n".join(f"- {line}" for line in SHORT_LINES.splitlines()), 20),
+        (WRAPPED, 1),
+        (WRAPPED + "\n" + WRAPPED, 2),
+        ("A heading of four words\nand the text of it. It has two sentences.", 3),
+        ("\n".join(120 * "word " for _ in range(3)), 3),
+    ],
+)
+def test_a_line_without_a_stop_is_read_as_a_sentence(text: str, n: int) -> None:
+    prose = measure(pl.Series([text]))
+    assert prose.sentences[0] == n

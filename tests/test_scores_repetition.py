@@ -42,6 +42,28 @@ def test_a_built_loop_is_found_where_it_starts(unit: str, copies: int, tail: str
     assert row["loop_chars"] == pytest.approx(len(unit) * copies, abs=2 * len(unit) + 80)
 
 
+STEPS = [
+    f"In step {n} I look at the number {n * n} and subtract {n % 7} from it." for n in range(60)
+]
+
+
+def test_a_sentence_that_comes_back_again_and_again_is_a_loop() -> None:
+    said = " ".join(f"{step} Therefore, the answer is B." for step in STEPS[:43])
+    lines = "\n".join(line for step in STEPS[:20] for line in (step, STEPS[40], STEPS[41], step))
+    thrice = "\n\n".join(" ".join(STEPS) for _ in range(3))
+    out = measure(said, lines, thrice, " ".join(STEPS), "\n".join(STEPS[:30] + STEPS[:12]))
+    assert out["has_loop"].to_list() == [True, True, True, False, False]
+    assert out["top_sentence_copies"].to_list() == [43, 20, 3, 1, 2]
+    assert out["loop_start"][0] is None
+
+
+def test_no_share_is_over_one() -> None:
+    out = measure("a a a a a a a", "我我我我我我", "ab" * 300, "the the the " * 90)
+    for name in out.columns:
+        if name.endswith("_fraction"):
+            assert out[name].drop_nulls().max() <= 1, name
+
+
 def test_a_counter_inside_the_loop_does_not_hide_it() -> None:
     step = "Step {}: we add one to the total and go on as before. "
     text = PROSE + "".join(step.format(n) for n in range(40))
@@ -120,12 +142,14 @@ def shares_of(text: str) -> dict[str, float]:
         if n <= 4:
             count = collections.Counter(grams)
             spans = [
-                (count[gram], tokens[p + n - 1][1] - tokens[p][0])
+                (count[gram], tokens[p + n - 1][1] - tokens[p][0], -p)
                 for p, gram in enumerate(grams)
                 if grams.index(gram) == p
             ]
-            times, span = max(spans, default=(0, 0))
-            out[f"top_{n}gram_fraction"] = times * span / size
+            best = grams[-max(spans)[2]] if spans else ()
+            here = [p for p, gram in enumerate(grams) if gram == best]
+            inside = {b for p in here for b in range(tokens[p][0], tokens[p + n - 1][1])}
+            out[f"top_{n}gram_fraction"] = len(inside) / size
         if n >= 5:
             again = [p for p, gram in enumerate(grams) if grams.index(gram) < p]
             inside = {q for p in again for q in range(p, p + n)}

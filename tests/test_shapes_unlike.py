@@ -39,12 +39,19 @@ TRACES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
         THINK, "response (content)": ANSWER}, [BASE]),
     ("an answer that is the reply, as its marks say", {"question": ASK, "answer": REPLY},
      [BASE | {"gold": None}]),
+    ("MegaScience", {"question": ASK, "answer": "He has 84 rolls. He sells 30 of them, so that "
+        "54 are left.\n\n\\boxed{54}", "subject": "math", "reference_answer": "54"},
+     [{"user": ASK, "thinking": "", "answer": "He has 84 rolls. He sells 30 of them, so that "
+       "54 are left.\n\n\\boxed{54}", "gold": "54", "domain": "math"}]),
     ("an answer that is a gold beside the reply", {"question": ASK, "answer": "54", "response":
         REPLY}, [BASE | {"gold": "54"}]),
 ]  # fmt: skip
 
 PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
     ("an answer that is a gold", {"question": ASK, "answer": "54"}, "54", "math"),
+    ("GURU, LeetCode", {"prompt": [USER], "data_source": "codegen__leetcode2k", "reward_model":
+        {"ground_truth": '{"functional": "def check(f):\\n    assert f(1) == 2\\n\\ncheck(f)"}'}},
+     '{"functional": "def check(f):\\n    assert f(1) == 2\\n\\ncheck(f)"}', "code"),
     ("APPS", {"question": ASK, "solutions": '["print(1)"]', "starter_code": "",
               "input_output": '{"inputs": ["1"], "outputs": ["2"]}'},
      '{"inputs": ["1"], "outputs": ["2"]}', "code"),
@@ -64,6 +71,8 @@ PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
 ]  # fmt: skip
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("two keys beside a question", {"question": ASK, "answer": "54", "reference_answer": "54",
+        "subject": "math"}, "question and answer key"),
     ("test cases in columns", {"question": ASK, "inputs": '["1"]', "outputs": '["2"]'},
      "outputs beside inputs"),
     ("steps of one reply", {"prompt": ASK, "completions": ["First.", "Then."],

@@ -216,23 +216,28 @@ def top_bytes(
     n: int, n_tokens: int, places: Places, n_places: int, cls: Places, count: Places,
     start: Places, stop: Places,
 ) -> int:  # fmt: skip
-    """Return the bytes in the most frequent n-gram: its length with spaces × its count.
+    """Return the bytes in the most frequent n-gram, with spaces, none counted twice.
 
     Among equally frequent ones the longest. Where none stands twice, it is the longest of all.
     """
-    most, longest = 1, 0
+    most, longest, best = 1, 0, -1
     for a in range(n_places):
         p = places[a]
         if cls[p] == p and count[p] > 1:
             span = stop[p + n - 1] - start[p]
-            if count[p] > most:
-                most, longest = count[p], span
-            elif count[p] == most:
-                longest = max(longest, span)
-    if most == 1:
+            if count[p] > most or (count[p] == most and span > longest):
+                most, longest, best = count[p], span, p
+    if best < 0:
         for p in range(n_tokens - n + 1):
             longest = max(longest, stop[p + n - 1] - start[p])
-    return most * longest
+        return longest
+    n_bytes, until = 0, 0
+    for a in range(n_places):
+        p = places[a]
+        if cls[p] == best:
+            n_bytes += stop[p + n - 1] - max(start[p], until)
+            until = stop[p + n - 1]
+    return n_bytes
 
 
 @inlined

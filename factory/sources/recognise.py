@@ -85,6 +85,8 @@ class Sample:
             return False
         if one.gold_form and not one.has_completions and not self._have_form(one):
             return False
+        if not all(self.written(c) for c in one.written):
+            return False
         return all(self.are_keys(c) for c in one.keys) and all(self.marked(c) for c in one.marked)
 
     def _have_form(self, one: Shape) -> bool:
@@ -96,6 +98,11 @@ class Sample:
         """Tell whether the column (the first there is of ``a|b``) holds answer keys alone."""
         found = next((v for n in name.split("|") if (v := self.values(n))), [])
         return bool(found) and all(golds.is_key(v) for v in found)
+
+    def written(self, name: str) -> bool:
+        """Tell whether most values of the column are more than an answer key."""
+        found = self.values(name)
+        return bool(found) and sum(golds.is_key(v) for v in found) < len(found) / 2
 
     def marked(self, name: str) -> bool:
         """Tell whether most texts of the column hold marked thinking."""
@@ -295,7 +302,7 @@ def with_mapping(
         base = base or Shape(name="mapped", has=())
         changes = {**own_fields, **changes}
     return dataclasses.replace(base, name=f"{base.name} with --map", has=(), lacks=(), keys=(),
-                               marked=(), **changes)  # fmt: skip
+                               marked=(), written=(), **changes)  # fmt: skip
 
 
 def _refuse_absent(sample: Sample, name: str, text: str, label: str) -> None:

@@ -54,7 +54,8 @@ class Shape:
         has: paths that must hold something in most rows; ``a|b`` means either.
         lacks: columns that no row may have.
         keys: columns that must hold answer keys only (``golds.is_key``); ``marked``: columns whose
-            texts must hold marked thinking. Both decide by the rows looked at.
+            texts must hold marked thinking; ``written``: columns that mostly hold more than an
+            answer key. They decide by the rows looked at.
         rank: of two shapes that fit, the higher one is taken, then the one that asks for more.
         prompt: text, a message, or messages; ``system``: a system text beside it.
         choices: options of a multiple-choice question; ``choice_columns``: one column each.
@@ -75,6 +76,7 @@ class Shape:
     lacks: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     marked: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
     rank: int = 1
     prompt: Names = ()
     system: Names = ("system", "system_prompt")

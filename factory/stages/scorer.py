@@ -85,6 +85,7 @@ class Scorer:
         PluginError: no such score, one that reads a column that no score writes, or scores that
             read each other.
         UsageError: a parameter that a score does not take, or two scores writing one column.
+        ConfigError: a score's ``ready`` refuses its parameters.
     """
 
     def __init__(
@@ -108,6 +109,8 @@ class Scorer:
                 raise UsageError(
                     f"score {name!r} has no parameter {', '.join(unknown)}", f"it takes: {takes}"
                 )
+            if ready := getattr(module, "ready", None):
+                ready(**self.params[name])
             for column in module.WRITES:
                 if column in owners:
                     raise UsageError(
@@ -147,7 +150,7 @@ class Scorer:
 
     def _found(self, name: str, column: str) -> str | None:
         """Find the score that writes or lends a column among those that come with the factory."""
-        for other in plugins.names("scores"):
+        for other in plugins.default_scores():
             module = plugins.load("scores", other)
             if column in module.WRITES:
                 self._along[other] = module

@@ -28,7 +28,7 @@ from factory.scores.language.mixing import Span
 from factory.scores.language.scripts import LATIN, SCRIPT_OF, Runs
 from factory.scores.language.word_counts import count_words
 
-VERSION = 4
+VERSION = 5
 READS = ("completion", "reasoning", "prompt", "target_language")
 PARAMS = ("model", "min_confidence", "min_words")
 WRITES = {

@@ -14,7 +14,7 @@ import importlib.resources
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -108,6 +108,13 @@ class Evidence(NamedTuple):
     certainty: float
 
 
+class Lead(NamedTuple):
+    """The language that explains a stretch best, None for an unknown one, and its lead."""
+
+    lang: str | None
+    by: float
+
+
 def weigh(
     words: list[str], is_name: list[bool], chances: npt.NDArray[np.float64], labels: dict[str, int]
 ) -> Evidence:
@@ -128,6 +135,58 @@ def weigh(
     if not labels.keys() & _known().keys():
         # A model with other names for languages than ISO 639-1 stands for itself.
         return Evidence(tuple(labels)[int(chances.argmax())], float(chances.max()))
+    values = _values(words, is_name, chances, labels)
+    best = max(values.of, key=lambda lang: (values.of[lang], lang))
+    if best[0] == "?":
+        return Evidence(None, 0.1)
+    n_hits = min(values.hits.get(best, 0), values.n_plain)
+    chance = float(chances[labels[best]])
+    letters = _n_letters(values.beyond, best)
+    return Evidence(best, _certainty(best, values.n_plain, n_hits, letters, chance))
+
+
+def lead(
+    words: list[str], is_name: list[bool], chances: npt.NDArray[np.float64],
+    labels: dict[str, int], own: Sequence[str],
+) -> Lead:  # fmt: skip
+    """Tell which language explains a stretch best, and by how much more than languages given.
+
+    Args:
+        words: the words of the stretch, W of them, as they stand there.
+        is_name: which of them are written like names, shape (W,).
+        chances: probabilities of the model's labels, shape (L,).
+        labels: the index of each label.
+        own: the languages that it is compared with.
+
+    >>> words, one = "Eg veit ikkje kva han meiner".split(), np.full(3, 1 / 3)
+    >>> labels = {"da": 0, "no": 1, "nn": 2}
+    >>> lead(words, [False] * 6, one, labels, ["da"]).lang
+    'nn'
+    >>> lead(words, [False] * 6, one, labels, ["nn"]).by < 0
+    True
+    """
+    values = _values(words, is_name, chances, labels, own).of
+    others = [lang for lang in values if lang not in own]
+    mine = max((values[lang] for lang in own if lang in values), default=-math.inf)
+    if not others:
+        return Lead(None, -math.inf)
+    best = max(others, key=lambda lang: (values[lang], lang))
+    return Lead(None if best[0] == "?" else best, values[best] - mine)
+
+
+class _Values(NamedTuple):
+    """What speaks for each language that may be meant, and what it was counted from."""
+
+    of: dict[str, float]
+    hits: dict[str, int]
+    n_plain: int
+    beyond: list[tuple[frozenset[str], int]]
+
+
+def _values(
+    words: list[str], is_name: list[bool], chances: npt.NDArray[np.float64],
+    labels: dict[str, int], asked: Sequence[str] = (),
+) -> _Values:  # fmt: skip
     lower = [word.lower().replace("’", "'") for word in words[:WORDS_READ]]
     found, hits = _found(lower)
     plain = [w for k, w in enumerate(lower) if not k or not is_name[k]]
@@ -138,7 +197,7 @@ def weigh(
     rivals = {names[int(i)] for i in likely if chances[i] > 0.1} | {names[int(chances.argmax())]}
     rivals |= {lang for lang, n in hits.items() if n >= 2 or n >= 0.2 * n_plain}
     value: dict[str, float] = {}
-    for lang in rivals:
+    for lang in rivals | set(asked):
         if lang[0] == "?" and lang[1:] not in labels:
             value[lang] = math.log(_UNKNOWN) + found[lang]
         elif lang in labels:
@@ -146,12 +205,7 @@ def weigh(
             doubt += _PER_SPELLING * min(_n_unlike(count_of, lang), 6)
             chance = max(float(chances[labels[lang]]), _FLOOR)
             value[lang] = math.log(chance) + found.get(lang, 0.0) - doubt
-    best = max(value, key=lambda lang: (value[lang], lang))
-    if best[0] == "?":
-        return Evidence(None, 0.1)
-    n_hits = min(hits.get(best, 0), n_plain)
-    chance = float(chances[labels[best]])
-    return Evidence(best, _certainty(best, n_plain, n_hits, _n_letters(beyond, best), chance))
+    return _Values(value, hits, n_plain, beyond)
 
 
 def is_unknown(text: str, lang: str | None) -> bool:

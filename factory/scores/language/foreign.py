@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factory.scores._byte_arrays import Bools
+from factory.scores.language import evidence
 from factory.scores.language.arrays import Labels, Rule
 from factory.scores.language.fasttext_model import Floats, LanguageModel
 from factory.scores.language.function_words import lists
@@ -21,12 +23,17 @@ from factory.scores.language.identify import (
     Sentences,
     chinese_or_japanese,
     family,
+    index_of,
+    words_of,
 )
 from factory.scores.language.mixing import MOST_SPANS, Span, is_gloss
 from factory.scores.language.scripts import CJK, Runs
 
 Hashes = npt.NDArray[np.uint64]
 _FLOOR = -8.0  # log probabilities below are noise
+# So much more speaks for another language than for the text's own and its varieties.
+LEAD = 6.0
+_LEAST_KNOWN = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +100,43 @@ def sentence_spans(
         begin, end = int(runs.edge_R[ends[0]]), int(runs.edge_R[ends[1] + 1])
         if is_gloss(runs, text, begin, end, around=True):
             continue
+        own, chance = named.lang_D[text], named.chance_D[text]
+        lang = _agreed(runs, parts, model, (first, last), model.label_L[label], own, chance)
+        if lang is None:
+            continue
         if _is_in(runs, begin, end, prompts[text]):
             spared.add(text)
             continue
-        span = Span(begin, end, model.label_L[label], float(last + 1 - first))
+        span = Span(begin, end, lang, float(last + 1 - first))
         found.setdefault(text, []).append(span)
     return found
+
+
+def _agreed(
+    runs: Runs, parts: Sentences, model: LanguageModel, ends: tuple[int, int], label: str,
+    own: str | None, chance: float,
+) -> str | None:  # fmt: skip
+    """Name a stretch by what names a text; None where that speaks for the text's own language.
+
+    The model alone knows many languages badly (Nynorsk, Irish, Afrikaans, Catalan): their sentences
+    would count as foreign in a text that is rightly named by its words, letters and spellings.
+    """
+    first, last = ends
+    codes = parts.code_M[first : last + 1]
+    counted = parts.table.count_C[codes].sum()
+    if own is None or not counted:
+        return label
+    hidden_E = parts.table.sum_CE[codes].sum(axis=0) / np.float32(counted)
+    words = words_of(runs, parts.member_M[first : last + 1])
+    close = [lang for lang in index_of(model) if family(lang) == family(own)]
+    found = evidence.lead(
+        words, parts.table.is_name_C[codes].tolist(), model.probabilities(hidden_E),
+        index_of(model), close,
+    )  # fmt: skip
+    # Where the model names the whole text something else, it knows the language badly.
+    if found.by + math.log(max(chance, _LEAST_KNOWN)) < LEAD:
+        return None
+    return found.lang or label
 
 
 def _is_in(runs: Runs, begin: int, end: int, prompt: str | None) -> bool:

@@ -284,12 +284,10 @@ def _weighed(
     bit = _bit_of().get(label, 0)
     if sure >= _SURE and bit and (parts.table.bits_C[codes] & bit != 0).mean() >= _PLAIN:
         return _Name(label, min(sure, 1.0), sure)
-    edges, members = runs.edge_R, parts.member_M[begin : begin + len(codes)]
-    ends = zip(edges[members].tolist(), edges[members + 1].tolist(), strict=True)
-    words = [runs.text(first, min(last, first + _LONGEST)) for first, last in ends]
+    words = words_of(runs, parts.member_M[begin : begin + len(codes)])
     is_name = parts.table.is_name_C[codes].tolist()
     chances = model.probabilities(parts.hidden_DE[text])
-    index = _index(model)
+    index = index_of(model)
     found = evidence.weigh(words, is_name, chances, index)
     chance = float(chances[index[found.lang]]) if found.lang else sure
     return _Name(found.lang, found.certainty, chance)
@@ -300,8 +298,16 @@ def _bit_of() -> dict[str, int]:
     return {lang: 1 << k for k, lang in enumerate(alike())}
 
 
+def words_of(runs: Runs, member_W: Ints) -> list[str]:
+    """Return words by their run numbers; of an endless one the beginning."""
+    edges = runs.edge_R
+    ends = zip(edges[member_W].tolist(), edges[member_W + 1].tolist(), strict=True)
+    return [runs.text(first, min(last, first + _LONGEST)) for first, last in ends]
+
+
 @functools.lru_cache(maxsize=4)
-def _index(model: LanguageModel) -> dict[str, int]:
+def index_of(model: LanguageModel) -> dict[str, int]:
+    """Return the index of each label of a model."""
     return {label: i for i, label in enumerate(model.label_L)}
 
 

@@ -37,7 +37,7 @@ from factory.scores.language import fasttext_model
 from factory.scores.language.measure import foreign_word_fraction
 from factory.scores.readability import prose as prose_module
 
-VERSION = 2
+VERSION = 3
 READS = ("completion", "reasoning", "answer", "extracted", "foreign_word_fraction")
 PARAMS = ("weights", "same_script")
 WEIGHTS: Mapping[str, float] = {

@@ -21,6 +21,9 @@ LETTER, EASTERN, DIGIT, BROKEN = 1, 2, 4, 8
     N_EASTERN,
 ) = range(10)  # fmt: skip
 N_COUNTS = 10
+LINE, PARAGRAPH, SENTENCE = range(3)
+# Shorter sentences ("So 3.") are said again without being a repetition.
+SENTENCE_BYTES = 12
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 _P1 = np.uint64(0x9E3779B97F4A7C15)
@@ -88,41 +91,76 @@ def trim(data: Bytes, begin: int, end: int) -> tuple[int, int]:
     return begin, end
 
 
+@inlined
+def stop_width(data: Bytes, i: int, end: int) -> int:
+    """Return the bytes of the full stop, ``!`` or ``?`` that begins here; 0 where there is none."""
+    byte = data[i]
+    if byte == 0x2E or byte == 0x21 or byte == 0x3F:
+        # A point inside a number or a name ends nothing.
+        return 1 if i + 1 == end or white_width(data, i + 1, end) else 0
+    if i + 2 >= end:
+        return 0
+    if byte == 0xE3:
+        return 3 if data[i + 1] == 0x80 and data[i + 2] == 0x82 else 0
+    if byte == 0xEF and data[i + 1] == 0xBC:
+        return 3 if data[i + 2] == 0x81 or data[i + 2] == 0x9F else 0
+    return 0
+
+
+@inlined
+def piece_end(data: Bytes, i: int, end: int, unit: int) -> tuple[int, int]:
+    """Return where the line, paragraph or sentence that begins here ends, and how wide that is."""
+    j = i
+    while j < end:
+        if data[j] == 0x0A:
+            if unit != PARAGRAPH:
+                return j, 1
+            if j + 1 < end and data[j + 1] == 0x0A:
+                return j, 2
+        elif unit == SENTENCE:
+            width = stop_width(data, j, end)
+            if width:
+                return j, width
+        j += 1
+    return j, 1
+
+
 @kernel
 def measure_lines(data: Bytes, loads: Hashes, bounds: Ints, out: Ints) -> None:
-    """Count lines and paragraphs of D texts that stood before; blank ones are left out.
+    """Count lines, paragraphs and sentences of D texts that stood before; blank ones are left out.
+
+    A sentence ends at a line break or behind ``.``, ``!``, ``?`` and their full-width forms; those
+    of fewer than ``SENTENCE_BYTES`` are left out.
 
     Args:
         data: the texts one after another in UTF-8.
         loads: of ``eights``.
         bounds: D + 1 byte offsets.
-        out: shape (D, 2, 3), written: for lines and for what an empty line parts, how many there
-            are, how many stood before, and the bytes of those.
+        out: shape (D, 3, 5), written: for lines, for what an empty line parts and for sentences,
+            how many there are, how many stood before, the bytes of those, how often the most
+            frequent one stands there, and its bytes.
     """
-    key = np.empty(64, dtype=np.uint64)
+    key, count = np.empty(64, dtype=np.uint64), np.empty(64, dtype=np.int64)
     for d in range(len(bounds) - 1):
         begin, end = bounds[d], bounds[d + 1]
         n_breaks = 1
         for i in range(begin, end):
-            n_breaks += data[i] == 0x0A
+            n_breaks += data[i] == 0x0A or stop_width(data, i, end) > 0
         slots = 16
         while 2 * slots < 3 * n_breaks:
             slots *= 2
         if slots > len(key):
-            key = np.empty(slots, dtype=np.uint64)
+            key, count = np.empty(slots, dtype=np.uint64), np.empty(slots, dtype=np.int64)
         mask = np.uint64(slots - 1)
-        for unit in range(2):
+        for unit in range(3):
             for k in range(slots):
                 key[k] = _EMPTY
             n_pieces, n_again, n_bytes, i = 0, 0, 0, begin
+            most, longest = 0, 0
             while i <= end:
-                j = i
-                while j < end and not (
-                    data[j] == 0x0A and (unit == 0 or (j + 1 < end and data[j + 1] == 0x0A))
-                ):
-                    j += 1
-                a, b = trim(data, i, j)
-                if a < b:
+                j, width = piece_end(data, i, end, unit)
+                a, b = trim(data, i, min(j + width, end) if unit == SENTENCE else j)
+                if a < b and (unit != SENTENCE or b - a >= SENTENCE_BYTES):
                     n_pieces += 1
                     h = hash_bytes(data, loads, a, b)
                     slot = h & mask
@@ -131,9 +169,14 @@ def measure_lines(data: Bytes, loads: Hashes, bounds: Ints, out: Ints) -> None:
                     if key[slot] == h:
                         n_again += 1
                         n_bytes += b - a
-                    key[slot] = h
-                i = j + 1 + unit
+                        count[slot] += 1
+                    else:
+                        key[slot], count[slot] = h, 1
+                    if count[slot] > most:
+                        most, longest = count[slot], b - a
+                i = j + width
             out[d, unit, 0], out[d, unit, 1], out[d, unit, 2] = n_pieces, n_again, n_bytes
+            out[d, unit, 3], out[d, unit, 4] = most, longest
 
 
 @inlined

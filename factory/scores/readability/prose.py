@@ -2,7 +2,9 @@
 
 The rules of counting are those of textstat 0.7.8, so that values can be compared: a word is what
 white space parts, punctuation removed; a sentence ends at ``.``, ``!`` or ``?``, and one of fewer
-than three words is not counted. Syllables are found once for each distinct word.
+than three words is not counted. Beyond textstat, the end of a line ends a sentence, too, unless the
+text was wrapped there: a list of steps without stops is no single sentence. Syllables are found
+once for each distinct word.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ _KIND[list(b"0123456789_")] = _DIGIT
 _KIND[list(b" \t\n\r\x0b\x0c")] = _BLANK
 _KIND[list(b".!?")] = _STOP
 _KIND[128:] = _WIDE
+# Bytes of a line at whose end running text may have been wrapped.
+WRAPPED = (60, 100)
 _P1 = np.uint64(0x9E3779B97F4A7C15)
 _P2 = np.uint64(0xBF58476D1CE4E5B9)
 _SEED = np.uint64(0xCBF29CE484222325)
@@ -93,6 +95,19 @@ def number_of(h: np.uint64, key: Hashes, number: Places) -> tuple[int, np.uint64
     return (number[slot] if key[slot] == h else -1), slot
 
 
+@inlined
+def ends_line(data: Bytes, begin: int, i: int, end: int) -> bool:
+    """Say whether the line break at ``i`` ends a sentence that has no stop.
+
+    It does not where running text was wrapped: a line of ``WRAPPED`` bytes, and a small letter (or
+    one beyond ASCII) at the beginning of the next.
+    """
+    if not WRAPPED[0] <= i - begin <= WRAPPED[1] or i + 1 >= end:
+        return True
+    following = data[i + 1]
+    return not (0x61 <= following <= 0x7A or following >= 0xC2)
+
+
 @kernel
 def grow(key: Hashes, number: Places, new_key: Hashes, new_number: Places) -> None:
     """Copy a table of words into a larger, empty one."""
@@ -134,6 +149,7 @@ def read_prose(
         has_word, has_spelled, has_piece, n_pieces = False, False, False, 0
         end = bounds[d + 1]
         i = bounds[d]
+        line = i
         while i <= end:
             begin = i
             kind, width = _BLANK, 1  # the end parts words as a blank does
@@ -169,9 +185,12 @@ def read_prose(
                 n_pieces += has_piece
                 has_word |= has_piece
                 has_piece = False
-                if kind == _STOP or i == end:
+                is_break = i < end and data[i] == 0x0A
+                if kind == _STOP or i == end or (is_break and ends_line(data, line, i, end)):
                     n_sentences += n_pieces > 2
                     n_pieces = 0
+                if is_break:
+                    line = i + 1
                 if kind == _BLANK:
                     n_words += has_word
                     n_spelled += has_spelled

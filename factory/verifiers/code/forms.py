@@ -24,7 +24,7 @@ _CODE = re.compile(
     r"|import (?:pytest|unittest))",
     re.MULTILINE,
 )
-_CODE_KEYS = ("test", "tests", "test_code", "unit_tests")
+_CODE_KEYS = ("test", "tests", "test_code", "unit_tests", "functional")
 _LIST_KEYS = ("test_list", "assertions", "asserts")
 _IO_KEYS = (("inputs", "outputs"), ("input", "output"))
 _CASES_KEYS = ("public_test_cases", "private_test_cases")
