@@ -48,13 +48,16 @@ STEPS = [
 
 
 def test_a_sentence_that_comes_back_again_and_again_is_a_loop() -> None:
-    said = " ".join(f"{step} Therefore, the answer is B." for step in STEPS[:43])
+    rng = random.Random(0)
+    between = [" ".join(rng.choices(PROSE.split(), k=rng.randrange(9, 40))) for _ in range(43)]
+    said = "".join(f"{one}. Therefore, the answer is B. " for one in between)
     lines = "\n".join(line for step in STEPS[:20] for line in (step, STEPS[40], STEPS[41], step))
     thrice = "\n\n".join(" ".join(STEPS) for _ in range(3))
     out = measure(said, lines, thrice, " ".join(STEPS), "\n".join(STEPS[:30] + STEPS[:12]))
     assert out["has_loop"].to_list() == [True, True, True, False, False]
     assert out["top_sentence_copies"].to_list() == [43, 20, 3, 1, 2]
     assert out["loop_start"][0] is None
+    assert measure(". ".join(between))["has_loop"].to_list() == [False]
 
 
 def test_no_share_is_over_one() -> None:

@@ -49,6 +49,8 @@ TRACES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
 
 PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
     ("an answer that is a gold", {"question": ASK, "answer": "54"}, "54", "math"),
+    ("two keys beside a question", {"question": ASK, "answer": "54", "reference_answer": "54",
+        "subject": "math"}, "54", "math"),
     ("GURU, LeetCode", {"prompt": [USER], "data_source": "codegen__leetcode2k", "reward_model":
         {"ground_truth": '{"functional": "def check(f):\\n    assert f(1) == 2\\n\\ncheck(f)"}'}},
      '{"functional": "def check(f):\\n    assert f(1) == 2\\n\\ncheck(f)"}', "code"),
@@ -71,8 +73,6 @@ PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
 ]  # fmt: skip
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("two keys beside a question", {"question": ASK, "answer": "54", "reference_answer": "54",
-        "subject": "math"}, "question and answer key"),
     ("test cases in columns", {"question": ASK, "inputs": '["1"]', "outputs": '["2"]'},
      "outputs beside inputs"),
     ("steps of one reply", {"prompt": ASK, "completions": ["First.", "Then."],
