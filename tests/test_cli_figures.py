@@ -13,6 +13,7 @@ import pytest
 from factory.cli import printing
 from factory.cli.main import build_parser, main
 from factory.rows.answers import Answer, width
+from factory.verifiers import math
 from tests import helpers_catalog as made
 
 
@@ -32,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 VERBS = [
     ("verify in.jsonl --out v.jsonl", "outcomes", {"pass": 1}),
     ("score in.jsonl --out s.jsonl --scores length", "rows", 1),
-    ("verify", "new", {"math@5": 24}),
+    ("verify", "new", {f"math@{math.VERSION}": 24}),
     ("score --scores repetition", "new", None),
     ("select select.yaml", "kept", 10),
     ("release right select.yaml", "rows", 10),

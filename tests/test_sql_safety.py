@@ -353,7 +353,7 @@ def test_a_signal_ends_the_query_and_its_process(store: Store, number: signal.Si
     start = time.monotonic()
     process.send_signal(number)
     said = process.communicate(timeout=10)[1]
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert "Traceback" not in said
     for _ in range(20):
         if not Path(f"/proc/{child}").exists():
