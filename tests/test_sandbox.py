@@ -46,11 +46,17 @@ def attempt(work):
         print("denied", type(e).__name__)
         return None
 """
-# Each of six children holds 200 MB and says so; the parent tells whether too many of these live on.
-HOLD = (
-    TRY
-    + """
+
+
+def holding(body: str) -> str:
+    """Each of six children holds what ``body`` returns, 200 MB, and says so.
+
+    The parent tells whether too many of these live on at once.
+    """
+    return f"""{TRY}
 import mmap,os,time
+def held():
+{textwrap.indent(body, "    ")}
 pids=[]
 r,w=os.pipe()
 def work():
@@ -58,19 +64,32 @@ def work():
         p=os.fork()
         if p==0:
             try:
-                {hold}
+                kept=held()
                 os.write(w,b'%d ' % os.getpid())
             except BaseException: os._exit(1)
             time.sleep(20)
+            os._exit(0)
         pids.append(p)
 attempt(work)
 time.sleep(1.5)
 os.write(w,b'0 ')
-hold=os.read(r,4096).split()
-alive=sum(b'%d' % p in hold and os.waitpid(p,os.WNOHANG)[0]==0 for p in pids)
+told=os.read(r,4096).split()
+alive=sum(b'%d' % p in told and os.waitpid(p,os.WNOHANG)[0]==0 for p in pids)
 print('ESCAPED' if alive*200>1.2*512 else alive)
 """
-)
+
+
+PAGES = "m=mmap.mmap(-1,200<<20)\nfor a in range(0,200<<20,4096): m[a]=1\nreturn m"
+PAGES_LEFT = """
+m=[]
+for _ in range(3):
+    m.append(mmap.mmap(-1,64<<20))
+    if os.fork()==0:
+        for a in range(0,64<<20,4096): m[-1][a]=1
+        os._exit(0)
+    os.wait()
+return m
+"""
 EXITED = ("exited",)
 ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-01 four threads", "import threading\nout=[]\nts=[threading.Thread(target=out.append,args=(i,)) for i in range(4)]\n[t.start() for t in ts];[t.join() for t in ts]\nassert len(out)==4\nimport json,heapq,re,decimal", EXITED),
@@ -93,9 +112,9 @@ ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-16 fork bomb", "import os,time\nn=0\ntry:\n    for _ in range(400):\n        if os.fork()==0:\n            time.sleep(20); os._exit(0)\n        n+=1\nexcept OSError: pass\nprint('ESCAPED' if n>64 else n)", EXITED),
     ("S-16 thread bomb", "import threading,time\nn=0\ntry:\n    for _ in range(400):\n        threading.Thread(target=time.sleep,args=(2,),daemon=True).start(); n+=1\nexcept BaseException: pass\nimport os; os._exit(0)", EXITED),
     ("S-18 memory bomb", "x=[]\nwhile True: x.append(bytearray(64<<20))", ("memory_limit",)),
-    ("S-18 memory bomb of many", HOLD.format(hold="x=bytearray(200<<20)"), ("memory_limit", "exited")),
-    ("S-18 shared pages of many", HOLD.format(hold="m=mmap.mmap(-1,200<<20)\n        for a in range(0,200<<20,4096): m[a]=1"), ("memory_limit", "exited")),
-    ("S-18 shared pages that a child leaves behind", HOLD.format(hold="m=[]\n        for _ in range(3):\n            m.append(mmap.mmap(-1,64<<20))\n            if os.fork()==0:\n                for a in range(0,64<<20,4096): m[-1][a]=1\n                os._exit(0)\n            os.wait()"), ("memory_limit", "exited")),
+    ("S-18 memory bomb of many", holding("return bytearray(200<<20)"), ("memory_limit", "exited")),
+    ("S-18 shared pages of many", holding(PAGES), ("memory_limit", "exited")),
+    ("S-18 shared pages that a child leaves behind", holding(PAGES_LEFT), ("memory_limit", "exited")),
     ("S-18 memory files", TRY + "import os\nn=0\nfor _ in range(60):\n    f=attempt(lambda: os.memfd_create('x'))\n    if f is None: break\n    n+=attempt(lambda: os.write(f,bytes(15<<20))) or 0\nprint('ESCAPED' if n>600<<20 else n)", ("memory_limit", "exited")),
     ("S-18 written into what it reads", TRY + "import os\nfor f in (0,):\n    if attempt(lambda: os.write(f,b'x'*4096)): print('ESCAPED')\n    if attempt(lambda: os.ftruncate(f,1<<20) is None): print('ESCAPED')", EXITED),
     ("S-20 one huge file", TRY + "def w():\n    f=open('/tmp/big','wb')\n    n=0\n    while n<(1<<30): n+=f.write(b'x'*(1<<20)); f.flush()\n    print('ESCAPED')\nattempt(w)", ("exited", "output_limit")),
