@@ -1,4 +1,4 @@
-"""The last stage with everything real and little of it."""
+"""The last stage with everything real and little of it; a planted reward model is caught."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.errors import UsageError
+from distill.grpo import GrpoConfig, grpo
+from distill.reward_model import RewardModelConfig, reward_model
+from factory.errors import ConfigError, UsageError
+from factory.records import Prompt, PromptSource
 from factory.store import Store
 from pipelines.all_scenarios_rl import section_of
+from pipelines.common import write_pairs
 from tests.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +116,84 @@ def test_the_last_stage_from_its_reward_models_to_its_gain(tmp_path: Path) -> No
     again = r1(sets, "reward_models,all_scenarios")
     assert again.returncode == 0, again.stderr[-3000:]
     assert before == {n: (folder / n / "run.json").stat().st_mtime for n in runs}
+
+
+def short_spoken(folder: Path) -> str:
+    """A model that says a few letters and ends: what a reward for length can make longer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)  # two that share a busy core wait for each other
+    path = make_tiny_model(folder)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(path),
+        AutoTokenizer.from_pretrained(path),
+    )
+    optimiser, rng = torch.optim.AdamW(model.parameters(), lr=3e-3), random.Random(0)
+    for _ in range(100):
+        texts = ["".join(rng.choices("abcd", k=min(30, 1 + int(rng.expovariate(0.2)))))
+                 for _ in range(16)]  # fmt: skip
+        rows = [tokenizer(f"<|user|>Say x{i}.<|end|><|assistant|>{t}<|end|>")["input_ids"]
+                for i, t in enumerate(texts)]  # fmt: skip
+        longest = max(map(len, rows))
+        ids = torch.tensor([r + [0] * (longest - len(r)) for r in rows])
+        labels = torch.tensor([r + [-100] * (longest - len(r)) for r in rows])
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    model.save_pretrained(path)
+    return path
+
+
+@pytest.mark.slow
+def test_a_reward_model_that_loves_length_is_caught_and_the_run_stopped(tmp_path: Path) -> None:
+    base, rng = short_spoken(tmp_path / "base"), random.Random(1)
+    rows = []
+    for i in range(200):
+        short, more = rng.randint(1, 12), rng.randint(3, 14)
+        short_, long_ = ("".join(rng.choices("abcd", k=n)) for n in (short, short + more))
+        rows.append({"prompt": f"Say x{i % 20}.", "chosen": long_, "rejected": short_})
+    settings = RewardModelConfig.make(
+        {"kind": "helpful", "base": base, "data": write(tmp_path / "pairs.jsonl", rows),
+         "out": tmp_path / "planted", "template": "own", "batch_size": 16, "balance": None,
+         "trl": {"per_device_train_batch_size": 16, "num_train_epochs": 4, "learning_rate": 2e-3}}
+    )  # fmt: skip
+    planted = reward_model(settings, say=lambda _: None)
+    pairs = []
+    for i in range(16):
+        prompt = Prompt.of(f"Say x{i}.")
+        source = PromptSource(
+            prompt_id=prompt.prompt_id, source="g", item=str(i), domain="qa", language="en"
+        )
+        pairs.append((prompt, source))
+    values = {
+        "base": base, "out": tmp_path / "out", "preset": "r1_all_scenarios", "template": "own",
+        "rewards": {"helpful": 1.0}, "preference_steps": 0, "on_alarm": "stop", "per_device": 16,
+        "outputs_per_update": 64, "outputs_per_rollout": 64, "length_caps": {0: 40},
+        "max_prompt_tokens": 100, "n_workers": 1,
+        "trl": {"max_steps": 60, "num_generations": 8, "learning_rate": 1e-3, "beta": 0.0,
+                "sync_ref_model": False, "temperature": 1.0},
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="16 prompts have no gold and need the helpful model"):
+        grpo(GrpoConfig.make(values), pairs, Store(tmp_path / "data"), say=lambda _: None)
+    write_pairs(pairs, tmp_path / "prompts.jsonl")
+    config = GrpoConfig.make({**values, "reward_models": {"helpful": str(planted)}})
+    (tmp_path / "run.json").write_text(config.model_dump_json())
+    command = [sys.executable, "-W", "ignore", "-m", "distill.cli", "grpo",
+               str(tmp_path / "run.json"), "--prompts", str(tmp_path / "prompts.jsonl"),
+               "--store", str(tmp_path / "data")]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "the reward rises with the length of answers alone" in done.stderr
+    assert "ALARM at step" in done.stdout + done.stderr
+    assert not (tmp_path / "out" / "run.json").exists()
+    steps = Store(tmp_path / "data").table("rl_steps").read().sort("step")
+    logged = [json.loads(text) for text in steps["logged"]]
+    assert logged[-1]["parts/helpful_chars"] > 1.2 * logged[0]["parts/helpful_chars"]
+    assert steps["is_alarm"].to_list()[-1]
 
 
 def test_a_stage_without_its_reward_model_is_refused(tmp_path: Path) -> None:
