@@ -158,6 +158,18 @@ def test_the_monitor_knows_two_signs(
     assert said[:9] == [None] * 9, "two windows are needed"
 
 
+def test_the_monitor_sees_a_planted_run_that_reached_its_cap() -> None:
+    # Reward, length and tie of a run with a model that loves length, as recorded; cap 40.
+    reward = [-3.2, -2.2, -0.8, 0.6, 1.5, 1.8, 2.2, 3.1, 3.0, 2.8, 3.2, 2.4, 2.6]
+    length = [3.2, 5.6, 8.8, 14.3, 19.3, 22.2, 25.0, 33.6, 35.0, 38.9, 38.2, 40.0, 40.2]
+    tie = [0.91, 0.95, 0.94, 0.86, 0.71, 0.71, 0.63, -0.08, 0.63, 0.03, 0.31, 0.17, -0.09]
+    monitor = HackingMonitor(window=5, patience=3)
+    rows = zip(reward, length, tie, strict=True)
+    said = [monitor.add(r, None, length=n, correlation=c) for r, n, c in rows]
+    assert said[:11] == [None] * 11
+    assert "length" in str(said[11])
+
+
 def test_the_monitor_takes_evaluations() -> None:
     monitor = HackingMonitor(window=2, patience=1)
     monitor.add(0.1, None)

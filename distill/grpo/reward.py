@@ -295,7 +295,8 @@ class HackingMonitor:
         rises = (self._gain("reward") or 0.0) > self.margin
         falls = (self._gain("accuracy") or 0.0) < -self.margin
         before, now = self._windows("length") or (1.0, 0.0)
-        tied = (self._windows("tie") or (0.0, 0.0))[1] >= self.correlation
+        # The tie makes answers grow; once all reach the cap their lengths say nothing any more.
+        tied = max(self._windows("tie") or (0.0,)) >= self.correlation
         signs = {
             "the reward rises while the rule's accuracy falls": rises and falls,
             "the reward rises with the length of answers alone": (
