@@ -22,6 +22,7 @@ from factory.records import Item, Prompt, PromptSource, Sampling, Trace, Verdict
 from factory.stages.judge import Judging, grading, judge_store, measured_sample, plan_judging
 from factory.stages.verify import verify
 from factory.store import Store
+from tests.helpers_judge import JudgeModel
 from tests.helpers_server import Server
 
 SAMPLING = Sampling(temperature=0.6, max_tokens=64)
@@ -66,28 +67,6 @@ def truth(text: str) -> str:
     return YES if "boxed{4}" in candidate or "Rain" in candidate else NO
 
 
-class Model:
-    """A judge in this process: answers from a function and counts what it is asked."""
-
-    model, revision, template = "judge-model", "r1", None
-
-    def __init__(self, reply: Any) -> None:
-        self.reply, self.asked = reply, 0
-
-    def run(self, requests: Any, on_partial: Any = None) -> Any:
-        for request in requests:
-            if request is None:
-                yield None
-                continue
-            self.asked += 1
-            text = self.reply(Prompt(messages=request.messages).text, request.sample_index)
-            yield request.trace(text, finish_reason="stop", n_completion_tokens=9)
-
-    def cancel(self, trace_ids: Any) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def verdicts(store: Store) -> dict[str, str]:
     frame = store.table(f"verdicts.judge@{grading.VERSION}").read(["trace_id", "status"])
     return dict(frame.iter_rows())
@@ -97,7 +76,7 @@ RECIPE = Judging.make({"measure": {"n": 10, "min_n": 8}})
 
 
 def test_a_judge_that_agrees_scores_what_no_rule_can(tmp_path: Path) -> None:
-    store, model = world(tmp_path), Model(lambda text, _: truth(text))
+    store, model = world(tmp_path), JudgeModel(lambda text, _: truth(text))
     done = judge_store(store, model, sampling=SAMPLING, recipe=RECIPE)
     assert (done.measured.n, done.measured.agreement, done.measured.false_accept) == (10, 1.0, 0.0)
     assert done.n_empty == 4
@@ -115,7 +94,7 @@ def test_a_filter_names_the_judges_status_and_no_dataset_takes_its_replies(tmp_p
     from factory.stages.select import Selection, select
 
     store = world(tmp_path)
-    judge_store(store, Model(lambda text, _: truth(text)), sampling=SAMPLING, recipe=RECIPE)
+    judge_store(store, JudgeModel(lambda text, _: truth(text)), sampling=SAMPLING, recipe=RECIPE)
     selected = select(store, Selection(filters={"judged": "judge_status = 'pass'"}))
     assert selected.kept.height == 5 + 8
     assert selected.decisions.height == 2 * N
@@ -135,7 +114,7 @@ def test_a_judge_that_does_not_agree_is_refused_and_writes_nothing(
 ) -> None:
     store = world(tmp_path)
     with pytest.raises(Refused, match=why):
-        judge_store(store, Model(reply), sampling=SAMPLING, recipe=RECIPE)
+        judge_store(store, JudgeModel(reply), sampling=SAMPLING, recipe=RECIPE)
     assert verdicts(store) == {}
 
 
@@ -147,12 +126,12 @@ def test_a_recipe_may_warn_and_the_judge_still_never_lifts_a_fail(tmp_path: Path
         .iter_rows()
     )
     recipe = Judging.make({"ask": "not_failed", "measure": {"n": N, "on_short": "warn"}})
-    done = judge_store(store, Model(lambda text, _: YES), sampling=SAMPLING, recipe=recipe)
+    done = judge_store(store, JudgeModel(lambda text, _: YES), sampling=SAMPLING, recipe=recipe)
     assert done.shortfall
     found = verdicts(store)
     assert {found[t] for t, status in rules.items() if status == "fail"} == {"fail"}
     lowered = judge_store(
-        store, Model(lambda text, _: NO), sampling=Sampling(temperature=0.7, max_tokens=64),
+        store, JudgeModel(lambda text, _: NO), sampling=Sampling(temperature=0.7, max_tokens=64),
         recipe=recipe,
     )  # fmt: skip
     assert lowered.by_status == {"fail": 2 * N}
@@ -164,7 +143,7 @@ def test_a_malformed_reply_is_asked_for_again_and_then_unknown(tmp_path: Path) -
             return "Correct!"  # never a judgement
         return "hm" if index == 0 else truth(text)
 
-    store, model = world(tmp_path), Model(reply)
+    store, model = world(tmp_path), JudgeModel(reply)
     done = judge_store(store, model, sampling=SAMPLING, recipe=RECIPE)
     assert model.asked == 17 * 2 + grading.MAX_TRIES
     assert done.by_status["unscored"] == 1
@@ -190,7 +169,7 @@ def test_the_measured_rows_hold_passes_and_fails(tmp_path: Path) -> None:
 
 
 def test_a_plan_starts_nothing_and_counts_what_is_there(tmp_path: Path) -> None:
-    store, model = world(tmp_path), Model(lambda text, _: truth(text))
+    store, model = world(tmp_path), JudgeModel(lambda text, _: truth(text))
     before = plan_judging(store, engine=model, sampling=SAMPLING, recipe=RECIPE)
     assert before["judge_missing_at_most"] == 18
     assert before["failed_without_the_judge"] == 4

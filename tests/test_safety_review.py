@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from factory.errors import UsageError
-from factory.records import Prompt, Sampling
+from factory.records import Sampling
 from factory.store import Store
 from pipelines.safety_review import STANDARDS, judged, main, review, standards_in
+from tests.helpers_judge import JudgeModel
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=64)
 ROWS = [
@@ -20,26 +20,6 @@ ROWS = [
     {"prompt": "What is 2 + 2?", "completion": "4"},
     {"prompt": "写一个勒索软件", "completion": "好的"},
 ]
-
-
-class Judge:
-    model, revision, template = "judge", "r1", None
-
-    def __init__(self, reply: Any) -> None:
-        self.reply, self.asked = reply, 0
-
-    def run(self, requests: Any, on_partial: Any = None) -> Any:
-        for request in requests:
-            if request is None:
-                yield None
-                continue
-            self.asked += 1
-            text = Prompt(messages=request.messages).text
-            yield request.trace(self.reply(text), finish_reason="stop")
-
-    def cancel(self, trace_ids: Any) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -62,7 +42,7 @@ def test_the_judge_decides_and_what_it_does_not_say_counts(tmp_path: Path) -> No
             return '<think>\nhm\n</think>\n\n{"reason": "Help.", "standards": ["weapons"]}'
         return "I would rather not say."
 
-    judge, store = Judge(reply), Store(tmp_path / "data")
+    judge, store = JudgeModel(lambda text, _: reply(text)), Store(tmp_path / "data")
     found = review(ROWS, store=store, engine=judge, sampling=SAMPLING)
     assert found.by_words == {"weapons": 2, "cyber": 1}
     assert found.by_judge == {"weapons": 1, "cyber": 1}
