@@ -363,7 +363,8 @@ def test_the_command_plans_samples_and_prints_counts(tmp_path: Path, capsys: Any
 def test_a_judged_benchmark_is_counted_by_its_judge(tmp_path: Path, capsys: Any) -> None:
     from distill.cli import main
     from factory.stages.judge import Judging, judge_store
-    from tests.test_judge_store import NO, YES, Model
+    from tests.helpers_judge import JudgeModel
+    from tests.test_judge_store import NO, YES
 
     rows = [{"problem": f"Who was number {i}?", "answer": "Ann"} for i in range(4)]
     path = tmp_path / "rows.jsonl"
@@ -379,7 +380,7 @@ def test_a_judged_benchmark_is_counted_by_its_judge(tmp_path: Path, capsys: Any)
                "--store", str(folder)]  # fmt: skip
     assert main(command) == 1
     assert "8 of 8 samples wait for a judge: run `factory judge`" in capsys.readouterr().err
-    reader = Model(lambda text, _: YES if "Ann." in text.rpartition("<candidate ")[2] else NO)
+    reader = JudgeModel(lambda text, _: YES if "Ann." in text.rpartition("<candidate ")[2] else NO)
     asked = Sampling(temperature=0.6, max_tokens=64)
     recipe = Judging.make({"measure": {"n": 0, "min_n": 0, "on_short": "warn"}})
     judge_store(Store(folder), reader, sampling=asked, recipe=recipe)
