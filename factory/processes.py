@@ -10,12 +10,14 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 MOST = 20
 """How many times its seconds a clock can be stretched before it ends anyway."""
+_LOOK_S = 0.012
+"""Longer than a tick of the kernel's clock, after which a running thread shows that it ran."""
 
 
 def below(pid: int) -> Iterator[int]:
@@ -65,6 +67,32 @@ def waited_s(pid: int) -> float:
     return total / 1e9
 
 
+def wait_for_a_core(pids: Iterable[int]) -> bool:
+    """Tell whether a thread of these processes is ready to run and has no core at this moment.
+
+    What a thread has waited is counted when it gets a core, so that ``waited_s`` does not know of
+    the waiting that still goes on. Takes a moment where a thread is ready to run.
+    """
+    ready = _ready(pids)
+    if not ready:
+        return False
+    time.sleep(_LOOK_S)
+    return bool(ready.items() & _ready(pids).items())
+
+
+def _ready(pids: Iterable[int]) -> dict[tuple[int, str], str]:
+    """Return what each thread that is running or could run has used of a core."""
+    ready = {}
+    for pid in pids:
+        try:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                if (thread / "stat").read_text().rpartition(")")[2].split()[0] == "R":
+                    ready[pid, thread.name] = (thread / "schedstat").read_text().split()[0]
+        except (OSError, IndexError):
+            pass  # it has just ended
+    return ready
+
+
 @functools.cache
 def counts_waiting() -> bool:
     """Tell whether this kernel says how long a thread waited for a core."""
@@ -79,18 +107,19 @@ class Clock:
 
     Args:
         seconds: what it may take.
-        waited: returns how long its processes have waited for a core so far; asked only when the
-            seconds have passed.
+        pids: returns the processes that do the work, asked again at each look: what these have
+            waited before the clock was made does not count.
 
-    >>> Clock(5.0, lambda: 0.0).left() > 4.9
+    >>> Clock(5.0, lambda: [os.getpid()]).left() > 4.9
     True
     """
 
-    def __init__(self, seconds: float, waited: Callable[[], float]) -> None:
+    def __init__(self, seconds: float, pids: Callable[[], Iterable[int]]) -> None:
         self.begun = time.monotonic()
         self._seconds = seconds
-        self._waited = waited
-        self._most_waited = 0.0
+        self._pids = pids
+        self._before = {pid: waited_s(pid) for pid in pids()}
+        self._waited: dict[int, float] = {}
         self.stretched = False
 
     def left(self) -> float:
@@ -99,9 +128,14 @@ class Clock:
         left = self._seconds - passed
         if left > 0:
             return left
-        # a process that has just ended says nothing any more of what it waited for
-        self._most_waited = max(self._most_waited, self._waited())
-        left = min(left + self._most_waited, MOST * self._seconds - passed)
+        pids = list(self._pids())
+        for pid in pids:  # one that has ended says nothing any more of what it waited for
+            waited = waited_s(pid) - self._before.get(pid, 0.0)
+            self._waited[pid] = max(self._waited.get(pid, 0.0), waited)
+        most = MOST * self._seconds - passed
+        left = min(left + sum(self._waited.values()), most)
+        if left <= 0 < most and wait_for_a_core(pids):
+            return min(_LOOK_S, most)
         # what the clock was stretched to in vain may still be the machine's doing
-        self.stretched = not counts_waiting() or passed >= MOST * self._seconds
+        self.stretched = not counts_waiting() or most <= 0
         return left

@@ -35,7 +35,7 @@ from typing import Any, Literal
 import orjson
 
 from factory.errors import FactoryError
-from factory.processes import Clock, below, cpu_s, waited_s
+from factory.processes import Clock, below, cpu_s
 
 _LENGTH = struct.Struct("<I")
 START_DEADLINE_S = 120.0
@@ -230,13 +230,13 @@ class _Worker:
     def run(self, job: _Job) -> Outcome:
         """Run one job; the deadline counts from the moment the worker has it."""
         if not self._ready:
-            if self._receive(Clock(START_DEADLINE_S, self._waited_s)) is None:
+            if self._receive(Clock(START_DEADLINE_S, self._pids)) is None:
                 return Outcome("dead_worker", detail="the worker did not start")
             self._ready = True
         message = orjson.dumps([job.target, job.payload, dict(job.options)])
-        pid, waited_before = self._process.pid, self._waited_s()
+        pid = self._process.pid
         cpu_before = cpu_s(pid)
-        clock = Clock(job.deadline_s, lambda: self._waited_s() - waited_before)
+        clock = Clock(job.deadline_s, self._pids)
         if not self._send(message, time.monotonic() + job.deadline_s + 5):
             return Outcome("crashed", detail="the worker closed its pipe")
         reply = self._receive(clock)
@@ -253,9 +253,8 @@ class _Worker:
         detail = None if fate == "done" else str(value)
         return Outcome(fate, value if fate == "done" else None, detail, seconds)
 
-    def _waited_s(self) -> float:
-        pid = self._process.pid
-        return sum(map(waited_s, (pid, *below(pid))))
+    def _pids(self) -> list[int]:
+        return [self._process.pid, *below(self._process.pid)]
 
     def _send(self, message: bytes, deadline: float) -> bool:
         assert self._process.stdin is not None

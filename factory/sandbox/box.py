@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from factory.processes import MOST, Clock, below, cpu_s, waited_s
+from factory.processes import MOST, Clock, below, cpu_s
 from factory.sandbox.inside.crossing import MAX_LINE
 from factory.sandbox.inside.harness import EXIT_MEMORY
 from factory.sandbox.tiers import Launched, Tier, TierError, launch
@@ -167,11 +167,11 @@ class Box:
 
     def clock(self, limits: Limits) -> Clock:
         """Return a clock for the sample that runs now."""
-        return Clock(limits.wall_s, self.waited_s)
+        return Clock(limits.wall_s, self.pids)
 
-    def waited_s(self) -> float:
-        """Return for how long the processes of the sample waited for a core."""
-        return sum(map(waited_s, below(self.launched.server)))
+    def pids(self) -> list[int]:
+        """Return the processes of the box: who starts a sample, and the sample's own."""
+        return [self.launched.server, *below(self.launched.server)]
 
     def _send(self, mode: str, limits: Limits, files: list[int]) -> None:
         job = json.dumps({"mode": mode, "limits": limits.to_dict()}).encode()

@@ -230,7 +230,7 @@ def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tup
     shown = gold.libraries
     with borrow(tier, libraries=shown) as theirs, borrow(tier, libraries=shown) as ours:
         # one works while the other waits: one clock, and what either waited for a core is left out
-        clock = Clock(limits.wall_s, lambda: theirs.waited_s() + ours.waited_s())
+        clock = Clock(limits.wall_s, lambda: theirs.pids() + ours.pids())
         with theirs.talk("calls", sample, limits) as program_box:
             first = _frame(program_box.line(clock))
             if first is not None and first != {"ready": True}:
