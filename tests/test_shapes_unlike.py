@@ -43,6 +43,25 @@ TRACES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
         "54 are left.\n\n\\boxed{54}", "subject": "math", "reference_answer": "54"},
      [{"user": ASK, "thinking": "", "answer": "He has 84 rolls. He sells 30 of them, so that "
        "54 are left.\n\n\\boxed{54}", "gold": "54", "domain": "math"}]),
+    ("GeneralThought", {"question": ASK, "reference_answer": "54", "model_name": "DeepSeek/R1",
+        "model_answer": ANSWER, "model_reasoning": THINK, "verifier_score": 1.0},
+     [BASE | {"gold": "54", "model": "DeepSeek/R1"}]),
+    ("AM-Thinking", {"system": "", "conversations": [{"from": "human", "value": ASK, "info": None},
+        {"from": "assistant", "value": REPLY, "info": {"category": "math", "ground_truth": "54",
+        "model_name": "Qwen3"}}]}, [BASE | {"gold": "54", "model": "Qwen3", "domain": "math"}]),
+    ("thinking beside an output", {"input": ASK, "cot": THINK, "output": ANSWER}, [BASE]),
+    ("the items of one reply", {"input": [USER], "output": [{"type": "reasoning", "summary": [
+        {"type": "summary_text", "text": THINK}]}, {"type": "message", "role": "assistant",
+        "content": [{"type": "output_text", "text": ANSWER}]}]}, [BASE]),
+    ("contents with parts", {"contents": [{"role": "user", "parts": [{"text": ASK}]},
+        {"role": "model", "parts": [{"text": THINK, "thought": True}, {"text": ANSWER}]}]}, [BASE]),
+    ("a batch's results by the Responses API", {"custom_id": "7", "request": {"body": {"input": ASK,
+        "instructions": "Be kind."}}, "response": {"body": {"model": "m", "output": [{"type":
+        "message", "content": [{"type": "output_text", "text": "54"}]}]}}},
+     [{"user": ASK, "answer": "54", "system": "Be kind.", "model": "m", "item": "7"}]),
+    ("responses beside columns of a shape of prompts", {"problem": ASK, "solution": "It is "
+        "\\boxed{54}.", "answer": "54", "responses": [REPLY, "It is seven, for he sold the rest."]},
+     [BASE | {"gold": "54"}, {"user": ASK, "answer": "It is seven, for he sold the rest."}]),
     ("an answer that is a gold beside the reply", {"question": ASK, "answer": "54", "response":
         REPLY}, [BASE | {"gold": "54"}]),
 ]  # fmt: skip
@@ -67,6 +86,27 @@ PROMPTS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
      '{"instruction_ids":["punctuation:no_comma"],"kwargs":[{}]}', "constraints"),
     ("SYNTHETIC-2, answers", {"prompt": ASK, "task_type": "reasoning_gym", "verification_info":
         '{"answer": "54"}'}, "54", "math"),
+    ("RLVR-GSM", {"messages": [USER], "ground_truth": "54", "dataset": "gsm8k"}, "54", "math"),
+    ("AceCode", {"id": "1", "question": ASK, "test_cases": ["assert f(1) == 2"], "inferences":
+        [{"model_name": "q", "completions": ["def f(x): return 2"], "pass_rate": 1.0}]},
+     '{"test_list":["assert f(1) == 2"]}', "code"),
+    ("DeepCoder", {"problem": ASK, "solutions": ["print(2)"], "tests":
+        '{"inputs": ["1"], "outputs": ["2"]}'},
+     '{"tests":"{\\"inputs\\": [\\"1\\"], \\"outputs\\": [\\"2\\"]}"}', "code"),
+    ("CodeContests", {"name": "A", "description": ASK, "public_tests": {"input": ["1"], "output":
+        ["2"]}, "private_tests": {"input": [], "output": []}, "generated_tests": {"input": ["2"],
+        "output": ["4"]}, "difficulty": 7, "solutions": {"language": [3], "solution": ["x"]}},
+     '{"public_tests":{"input":["1"],"output":["2"]},"private_tests":{"input":[],"output":[]},'
+     '"generated_tests":{"input":["2"],"output":["4"]}}', "code"),
+    ("LiveCodeBench", {"question_content": ASK, "starter_code": "", "public_test_cases":
+        '[{"input": "1", "output": "2", "testtype": "stdin"}]', "contest_date": "2024-01-01"},
+     '{"public_test_cases":"[{\\"input\\": \\"1\\", \\"output\\": \\"2\\", '
+     '\\"testtype\\": \\"stdin\\"}]"}', "code"),
+    ("LeetCodeDataset", {"task_id": "f", "problem_description": ASK, "starter_code": "", "prompt":
+        "import math", "completion": "def f(x): return 2", "entry_point": "f", "test":
+        "def check(candidate):\n    assert candidate(1) == 2", "query": "x", "response": "y"},
+     '{"test":"def check(candidate):\\n    assert candidate(1) == 2","entry_point":"f",'
+     '"setup":"import math"}', "code"),
     ("verl, tests of a form that no verifier here reads", {"prompt": [USER], "data_source": "kk",
         "reward_model": {"ground_truth": {"statements": "x"}, "style": "rule"}},
      '{"statements":"x"}', None),
@@ -81,6 +121,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "rejected": f"\n\nHuman: {ASK}\n\nAssistant: 7"}, "chosen, rejected"),
     ("a rationale beside the response", {"prompt": ASK, "rationale": THINK, "response": "54"},
      "rationale may be the thinking"),
+    ("a trace beside a question and its key", {"problem": ASK, "r1_solution": REPLY, "gold": "54"},
+     "r1_solution"),
+    ("a story beside its question", {"Body": "He has 84 rolls and sells 30.", "Question":
+        "How many are left?", "Answer": "54.0"}, "Body"),
+    ("tests of a form of their own", {"question": ASK, "unit_tests": {"a": 1}}, "unit_tests"),
     ("marked thinking under a name of its own", {"question": ASK, "qwq": REPLY},
      "qwq"),
     ("a whole text", {"question": ASK, "combined": REPLY, "domain": "x"}, "combined"),
@@ -117,6 +162,15 @@ def test_what_could_be_read_in_two_ways_is_refused(
     tmp_path: Path, name: str, row: dict[str, Any], said: str
 ) -> None:
     assert_refused(tmp_path, row, said)
+
+
+def test_code_to_complete_stands_in_the_prompt(tmp_path: Path) -> None:
+    """A test that calls a function by name is only fair where the prompt names it."""
+    row = {"question": "Double n.", "starter_code": "def double(n):\n    ", "input_output":
+           {"fn_name": "double", "inputs": [[2]], "outputs": [4]}}  # fmt: skip
+    ((prompt, source),) = file_source.prompts(str(write(tmp_path, [row], "jsonl")))
+    assert prompt.text.startswith("Double n.\n\nComplete this code:\n\n```python\ndef double(n):")
+    assert source.verifier == "code"
 
 
 def test_a_rendered_prompt_of_another_form_is_counted(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ _ROLES = {
 """Role as data sets write it, in lower case → role."""
 _TOOL_KEYS = ("name", "tool_calls", "tool_call_id")
 _THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")
 _THINKING_PARTS = ("thinking", "reasoning", "redacted_thinking")
+_ITEMS = {"message", "reasoning", "function_call", "web_search_call", "file_search_call"}
+"""Types of the items that the Responses API puts out for one reply."""
 
 
 class Unreadable(ValueError):
@@ -134,7 +136,7 @@ def _role_of(turn: Mapping[str, Any]) -> str | None:
 
 
 def _content_key(turn: Mapping[str, Any]) -> str | None:
-    return next((k for k in ("content", "value", "text") if k in turn), None)
+    return next((k for k in ("content", "value", "text", "parts") if k in turn), None)
 
 
 def _turn(turn: Any) -> Turn:
@@ -169,6 +171,8 @@ def _content(value: Any) -> tuple[str, str]:
             texts.append(part)
             continue
         kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        if kind == "text" and part.get("thought") is True:  # Gemini's
+            kind = "thinking"
         if kind in _TEXT_PARTS and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif kind in _THINKING_PARTS:
@@ -177,6 +181,42 @@ def _content(value: Any) -> tuple[str, str]:
         else:
             raise Unreadable("content_no_text")
     return "".join(texts), "\n\n".join(t for t in thinking if t)
+
+
+def ends_with_reply(value: Any) -> bool:
+    """Tell whether a value is messages whose last turn, but for system ones, is the assistant's."""
+    if not is_messages(value):
+        return False
+    try:
+        roles = [turn.role for turn in turns_of(value)]
+    except Unreadable:
+        return True  # its reason is counted row by row
+    return next((role == "assistant" for role in reversed(roles) if role != "system"), False)
+
+
+def is_items(value: Any) -> bool:
+    """Tell whether a value is the output of the Responses API: the items of one reply."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(v, Mapping) and v.get("type") in _ITEMS for v in value)
+        and any(v["type"] == "message" for v in value)
+    )
+
+
+def reply_of_items(items: list[Any]) -> tuple[str, str]:
+    """Return text and thinking of the items of one reply.
+
+    >>> thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Add."}]}
+    >>> said = {"type": "message", "content": [{"type": "output_text", "text": "4"}]}
+    >>> reply_of_items([thought, said])
+    ('4', 'Add.')
+    """
+    texts = [_content(v.get("content")) for v in items if v["type"] == "message"]
+    thoughts = [t for _, t in texts]
+    for item in items:
+        if item["type"] == "reasoning":
+            thoughts.append(_content(item.get("content"))[0] or _content(item.get("summary"))[0])
+    return "".join(text for text, _ in texts), "\n\n".join(t for t in thoughts if t)
 
 
 def without_thinking(turn: Turn) -> dict[str, Any]:

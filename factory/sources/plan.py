@@ -87,6 +87,7 @@ class Plan:
         self._answer = self._getter("answer", shape.answer)
         self._each = [(n, self._getter(n, n)) for n in shape.each]
         self._choices = self._choices_of(shape)
+        self._starter = self._getter("starter", shape.starter)
         texts = set(self._columns_read) | set(shape.copies)
         keyed = tuple(n for n in alternatives(shape.key_gold) if sample.are_keys(n))
         if shape.gold_form:
@@ -118,7 +119,7 @@ class Plan:
         values = [v for n in alternatives(names) if (v := self._sample.value(n)) is not None]
         present = tuple(v.text for v in values if self._sample.holds(v.text) or not v.columns)
         if present:
-            self.reads[name] = present
+            self.reads[name] = (*self.reads.get(name, ()), *present)
         getters = [v.of for v in values]
         if not getters:
             return lambda row: None
@@ -162,6 +163,8 @@ class Plan:
         options = golds.option_list(self._choices(row))
         if options:
             turns[-1] = _asked(turns[-1], golds.with_options(turns[-1].text, options))
+        if starter := str(self._starter(row) or "").strip():
+            turns[-1] = _asked(turns[-1], golds.with_starter(turns[-1].text, starter))
         if not any(c.isalnum() for c in turns[-1].text) and turns[-1].role != "tool":
             return Found(why="empty_prompt")
         system = self._system(row)
@@ -224,7 +227,8 @@ class Plan:
         value, answer, thinking = self._completion(row), self._answer(row), self._thinking(row)
         if isinstance(value, str) and self._is_plural and value.lstrip()[:1] == "[":
             value = opened(value)
-        if isinstance(value, list) and not messages.is_messages(value):
+        is_one = messages.is_messages(value) or messages.is_items(value)
+        if isinstance(value, list) and not is_one:
             thoughts = thinking if isinstance(thinking, list) else []
             for i, item in enumerate(value):
                 text, beside, own = reply_of(item)

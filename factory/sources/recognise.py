@@ -12,7 +12,14 @@ from factory.errors import UsageError
 from factory.rows.files import SWITCHES
 from factory.rows.paths import Value, columns_named, compiled, folded, opened
 from factory.sources import golds, messages, shape
-from factory.sources.shape import CHATS, COMPLETIONS, MAYBE_THINKINGS, Shape, alternatives
+from factory.sources.shape import (
+    CHATS,
+    COMPLETIONS,
+    MAYBE_THINKINGS,
+    THINKINGS,
+    Shape,
+    alternatives,
+)
 
 Row = Mapping[str, Any]
 SAMPLE_ROWS = 200
@@ -21,6 +28,7 @@ _MOST = 0.5
 _TELLING = ("answer", "solution", "gold", "truth", "target", "label", "reference", "correct",
             "response", "completion", "output", "rationale", "explanation", "expected", "reply",
             "chosen", "rejected", "thought", "cot")  # fmt: skip
+_TESTS = {"test", "tests", "testcases", "unittests", "asserts"}
 
 
 class Unknown(UsageError):
@@ -106,17 +114,18 @@ class Sample:
 
     def marked(self, name: str) -> bool:
         """Tell whether most texts of the column hold marked thinking."""
-        texts = [v for v in self.values(name) if isinstance(v, str)]
+        found = (v[0] if isinstance(v, list) and v else v for v in self.values(name))
+        texts = [v for v in found if isinstance(v, str)]
         n = sum(dialects.split(t).dialect is not None for t in texts)
         return bool(texts) and n >= _MOST * len(texts)
 
 
 def _test(one: Shape, has: str) -> Any:
     names = has.split("|")
-    if one.each and set(names) & set(alternatives(one.prompt)) & set(one.each):
+    if set(names) & set(alternatives(one.prompt)) & {*one.each, *CHATS}:
         return messages.is_messages  # chosen and rejected hold the prompt: only as messages
     if set(names) & set(alternatives(one.chat)):
-        return messages.is_messages
+        return messages.ends_with_reply
     if set(names) & set(alternatives(one.thinking)):
         return is_thinking
     if set(names) & set(alternatives(one.choices)):
@@ -154,6 +163,14 @@ def recognised(
             "name them with --map completion=COLUMN, or make some: `factory generate`",
         )
     for one in with_text if traces else fitting:
+        left = None if one.has_completions else _unread_reply(sample, one)
+        if left and with_text:
+            continue  # a shape of lower rank reads it
+        if left and not {"completion", "prompt"} & set(mapped):
+            raise Unknown(
+                f"{label}: {left} holds what a model wrote, and {one.name} would leave it out",
+                f"say it: --map completion={left}, or --map prompt=COLUMN for prompts alone",
+            )
         if one.rank <= 0:
             _refuse_rivals(sample, one, label, mapped)
         return one
@@ -187,7 +204,7 @@ def _refuse_rivals(sample: Sample, one: Shape, label: str, mapped: Collection[st
         telling = [
             c for c in sample.columns
             if folded(c) not in read and sample.holds(c)
-            and (any(t in folded(c) for t in _TELLING) or sample.marked(c))
+            and (any(t in folded(c) for t in _TELLING) or _TESTS & set(folded(c).split("_")))
         ]  # fmt: skip
         if telling:
             raise Unknown(
@@ -196,6 +213,18 @@ def _refuse_rivals(sample: Sample, one: Shape, label: str, mapped: Collection[st
                 f"say it: --map prompt=COLUMN and --map gold={telling[0]} or "
                 f"completion={telling[0]}",
             )
+
+
+def _unread_reply(sample: Sample, one: Shape) -> str | None:
+    """Return a column that holds what a model wrote, and that a shape of prompts does not read."""
+    read = {c for f in ("prompt", "gold", "copies") for n in alternatives(getattr(one, f))
+            for c in columns_named(n)}  # fmt: skip
+    names = {*map(folded, COMPLETIONS)}
+    written = (
+        c for c in sample.columns
+        if c not in read and (sample.marked(c) or (folded(c) in names and sample.written(c)))
+    )  # fmt: skip
+    return next(written, None)
 
 
 def _refuse_other_lists(sample: Sample, one: Shape, name: str, label: str) -> None:
@@ -214,8 +243,11 @@ def _refuse_other_lists(sample: Sample, one: Shape, name: str, label: str) -> No
 def _refuse_thinking(sample: Sample, one: Shape, name: str, label: str) -> None:
     """Refuse rows whose thinking may stand in a column that is not read."""
     read = {folded(n) for n in (*alternatives(one.thinking), *alternatives(one.completion))}
-    maybe = [c for c in MAYBE_THINKINGS if folded(c) not in read and sample.holds(c)]
-    if maybe and is_thinking(sample.values(maybe[0])) and not sample.marked(name):
+    maybe = [
+        c for c in (*MAYBE_THINKINGS, *THINKINGS)
+        if folded(c) not in read and sample.holds(c) and is_thinking(sample.values(c))
+    ]  # fmt: skip
+    if maybe and not sample.marked(name):
         raise Unknown(
             f"{label}: {maybe[0]} may be the thinking of {name}, and {one.name} would leave it out",
             f"say it: --map thinking={maybe[0]} --map answer={name}, or --map completion={name}",

@@ -37,13 +37,16 @@ class Reply:
 def reply_of(value: Any) -> tuple[str | None, str, dict[str, Any]]:
     """Return text, thinking and further facts of one completion in any of its forms.
 
-    Text; a message or messages; ``{text, finish_reason}`` and the like; a choice of an API.
+    Text; a message or messages; ``{text, finish_reason}`` and the like; a choice or the items of
+    an API.
     A value without text gives None: no Python notation ever becomes text.
     """
     if isinstance(value, str):
         return value, "", {}
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return value[0], "", {}
+    if isinstance(value, list) and messages.is_items(value):
+        return *messages.reply_of_items(value), {}
     if isinstance(value, list | dict) and messages.is_messages(value):
         turns = messages.turns_of(value)
         if turns and turns[-1].role == "assistant":

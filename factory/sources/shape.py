@@ -23,12 +23,13 @@ PROMPTS = ("prompt", "problem", "question", "instruction", "query")
 COMPLETIONS = (
     "completion", "completions", "response", "responses", "output", "outputs", "generation",
     "generations", "generated_solution", "generated_text", "model_output", "model_response",
-    "llm_response", "raw",
+    "llm_response", "model_answer", "raw",
 )  # fmt: skip
 """Columns that hold what a model wrote, and nothing else."""
 THINKINGS = (
     "reasoning", "thinking", "reasoning_content", "thinking_trajectory", "reasoning_trace",
     "thinking_content", "think_content", "thought", "thoughts", "chain_of_thought", "cot",
+    "model_reasoning",
 )  # fmt: skip
 MAYBE_THINKINGS = ("rationale", "analysis", "scratchpad", "thought_process", "inner_monologue")
 """Columns that may be a model's thinking, or a note of whoever made the data."""
@@ -39,10 +40,10 @@ GOLDS = (
 )  # fmt: skip
 CONTEXTS = (
     "context", "contexts", "passage", "passages", "document", "documents", "article", "background",
-    "input", "history", "image", "images", "audio", "video",
+    "body", "premise", "story", "input", "history", "image", "images", "audio", "video",
 )  # fmt: skip
 """Columns that belong to a prompt: where no shape says how, a row that has one is refused."""
-CHATS = ("messages", "conversations", "conversation", "dialogue", "turns")
+CHATS = ("messages", "conversations", "conversation", "dialogue", "turns", "contents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Shape:
             answer key. They decide by the rows looked at.
         rank: of two shapes that fit, the higher one is taken, then the one that asks for more.
         prompt: text, a message, or messages; ``system``: a system text beside it.
+        starter: code that the program has to complete, shown below the prompt.
         choices: options of a multiple-choice question; ``choice_columns``: one column each.
         completion: what a model wrote, one or a list; ``each``: columns of one completion each;
             ``thinking`` and ``answer``: its halves, where they stand apart.
@@ -80,6 +82,7 @@ class Shape:
     rank: int = 1
     prompt: Names = ()
     system: Names = ("system", "system_prompt")
+    starter: Names = ()
     choices: Names = ("options", "choices")
     choice_columns: tuple[str, ...] = ()
     completion: Names = ()

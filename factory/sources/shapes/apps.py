@@ -8,6 +8,7 @@ SHAPE = Shape(
     has=("question|problem|prompt", "input_output"),
     lacks=("response", "completion", "generation", "output"),
     prompt=("question", "problem", "prompt"),
+    starter="starter_code",
     gold="input_output",
     verifier="code",
 )

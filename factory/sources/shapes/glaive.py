@@ -1,6 +1,6 @@
 """glaive reasoning-v1-20m: prompt and response."""
 
-from factory.sources.shape import GOLDS, Shape
+from factory.sources.shape import GOLDS, THINKINGS, Shape
 
 SHAPE = Shape(
     name="glaive reasoning",
@@ -10,7 +10,7 @@ SHAPE = Shape(
     lacks=("completion", "output", "generation", "chosen"),
     prompt="prompt",
     completion="response",
-    thinking=("reasoning", "thinking", "reasoning_content"),
+    thinking=THINKINGS,
     gold=GOLDS,
     key_gold="answer",
 )

@@ -1,6 +1,6 @@
 """Input and output: AceReason-1.1-SFT, OpenCodeReasoning, OpenScience; input: text or messages."""
 
-from factory.sources.shape import Shape
+from factory.sources.shape import THINKINGS, Shape
 
 SHAPE = Shape(
     name="input and output",
@@ -15,6 +15,7 @@ SHAPE = Shape(
     rank=0,
     prompt="input",
     completion="output",
+    thinking=THINKINGS,
     gold=("expected_answer", "ground_truth", "metadata.expected_answer"),
     copies=("solution",),
 )

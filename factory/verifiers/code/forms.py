@@ -1,8 +1,9 @@
 """The forms in which public code sets hold their tests, read into the one form of this verifier.
 
-Read are: lists of inputs and outputs with or without a function's name (TACO, APPS), lists of
-cases with their type, and LiveCodeBench's private tests (base64, zlib, then JSON), lists of
-assertions (MBPP), and test files of pytest or unittest (KodCode, LeetCodeDataset).
+Read are: lists of inputs and outputs with or without a function's name (TACO, APPS), sets of such
+lists (CodeContests), lists of cases with their type, LiveCodeBench's private tests (base64, zlib,
+then JSON), lists of assertions (MBPP), and test files of pytest or unittest (KodCode,
+LeetCodeDataset).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _CODE_KEYS = ("test", "tests", "test_code", "unit_tests", "functional")
 _LIST_KEYS = ("test_list", "assertions", "asserts")
 _IO_KEYS = (("inputs", "outputs"), ("input", "output"))
 _CASES_KEYS = ("public_test_cases", "private_test_cases")
+_SETS_KEYS = ("public_tests", "private_tests", "generated_tests")
 _OWN_KEYS = ("language", "entry_point", "setup", "prefix", "solution", "libraries")
 # A pickled text has these opcodes and no others; nothing of a pickle is ever executed.
 _TEXT_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
@@ -114,6 +116,9 @@ def _form_of(gold: Mapping[str, Any]) -> list[dict[str, Any]] | None:
             if len(inputs) != len(outputs):
                 raise BadGold(f"{len(inputs)} inputs, {len(outputs)} outputs")
             return [_case(i, o, name) for i, o in zip(inputs, outputs, strict=True)]
+    sets = [_form_of(gold[key]) or [] for key in _SETS_KEYS if isinstance(gold.get(key), Mapping)]
+    if sets:
+        return [case for one in sets for case in one]
     cases = [c for key in _CASES_KEYS if gold.get(key) for c in _decoded(gold[key])]
     if cases:
         return _cases(cases, name)
@@ -122,6 +127,10 @@ def _form_of(gold: Mapping[str, Any]) -> list[dict[str, Any]] | None:
             return _cases(gold[key], name)
     for key in _CODE_KEYS:
         held = gold.get(key)
+        if isinstance(held, str) and held.lstrip()[:1] in ("{", "["):
+            held = _loaded(held)
+        if isinstance(held, Mapping):
+            return _form_of({**held, **{k: v for k, v in gold.items() if k != key}})
         if isinstance(held, str) and _CODE.search(held):
             return [{"type": "assert", "code": held}]
         if isinstance(held, (list, tuple)) and held:
