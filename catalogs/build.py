@@ -403,7 +403,9 @@ def _run_row(record: Mapping[str, Any], revoked: Sequence[str]) -> dict[str, Any
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
-    _insert_frame(con, table, pa.Table.from_pylist([dict(row) for row in rows]))
+    # Not by pyarrow's from_pylist: it loads pandas, half a second of every command's first catalog.
+    frame = pl.from_dicts([dict(row) for row in rows], infer_schema_length=None, strict=False)
+    _insert_frame(con, table, frame.to_arrow())
 
 
 def _insert_frame(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:

@@ -4,12 +4,28 @@ set -euo pipefail
 venv=$1
 device=${2:-auto}
 here=$(cd "$(dirname "$0")/.." && pwd)
+[ "${venv#/}" != "$venv" ] || venv=$PWD/$venv
 
 if [ "$device" = auto ]; then
   if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; then device=cuda; else device=cpu; fi
 fi
 stamp="$venv/.installed-$device"
+# Kernels of scores and sets are compiled by their first call and kept beside their sources, half a
+# minute for all: the examples call them here, so that nobody's first command and no test waits.
+compile_kernels() {
+  local done="$here/factory/scores/__pycache__/kernels.done"
+  if [ -e "$done" ] && [ -z "$(find "$here/factory" -name '*_kernels.py' -newer "$done")" ]; then return; fi
+  echo "compiling kernels, half a minute"
+  (
+    unset PYTHONDONTWRITEBYTECODE
+    cd "$here/docs/examples"
+    factory() { PYTHONPATH="$here" "$venv/bin/python" -m factory "$@" --out - -q >/dev/null 2>&1; }
+    factory score traces.jsonl && factory dedup traces.jsonl &&
+      factory decontaminate traces.jsonl --against prompts.jsonl && touch "$done"
+  ) || echo "kernels are not compiled: the first factory score will be slow" >&2
+}
 if [ -e "$stamp" ] && [ ! "$here/pyproject.toml" -nt "$stamp" ] && [ ! "$here/requirements/constraints.txt" -nt "$stamp" ]; then
+  compile_kernels
   exit 0
 fi
 
@@ -35,4 +51,5 @@ fi
 [ -z "$links" ] || export UV_FIND_LINKS=$links
 (cd "$here" && "$venv/bin/uv" pip install -q "${args[@]}" -e ".[$extras]")
 touch "$stamp"
+compile_kernels
 echo "installed: $(du -sh "$venv" | cut -f1) in $venv, device $device"

@@ -20,11 +20,13 @@ def twice(x):
 CALL = "import sys; sys.path.insert(0, sys.argv[1]); import some_kernels; some_kernels.twice(3)"
 
 
-def run(folder: Path, **env: str) -> None:
-    subprocess.run(
-        [sys.executable, "-c", CALL, str(folder)], check=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+def run(folder: Path, **env: str) -> str:
+    """Call the kernel in a process of its own and return what that said."""
+    done = subprocess.run(
+        [sys.executable, "-c", CALL, str(folder)], check=True, cwd=ROOT, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env}, text=True,
     )  # fmt: skip
+    return done.stderr
 
 
 @pytest.mark.parametrize("home", ["writable", "missing"])
@@ -41,10 +43,10 @@ def test_a_kernel_runs_where_its_folder_takes_no_cache(tmp_path: Path, home: str
     assert len(kept) == (1 if home == "writable" else 0)
 
 
-def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:
+def test_a_kernel_is_compiled_once_and_the_wait_is_told(tmp_path: Path) -> None:
     (tmp_path / "some_kernels.py").write_text(SOURCE)
-    run(tmp_path)
+    assert "compiling kernels" in run(tmp_path)
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")}
-    run(tmp_path)
+    assert run(tmp_path) == ""
     assert first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")} == first

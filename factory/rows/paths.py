@@ -9,6 +9,7 @@ spaces and hyphens as underscores.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Value:
     of: Callable[[Row], Any]
 
 
+@functools.lru_cache(4096)  # the same few names for every row
 def folded(name: str) -> str:
     """Return a column's name without case, spaces and hyphens.
 

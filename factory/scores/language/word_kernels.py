@@ -221,9 +221,9 @@ def gather(
         main = main_D[text]
         if not is_read[main]:
             continue
-        hidden_DE[text] = 0
+        for e in range(width):
+            hidden_DE[text, e] = sum_E[e] = 0.0
         features, n_here, opened = 0.0, 0.0, n_members
-        sum_E[:] = 0
         n_words = 0
         last = first_D[text + 1]
         for run in range(first_D[text], last + 1):
@@ -234,9 +234,9 @@ def gather(
                     for e in range(width):
                         hidden_SE[n_sentences, e] = sum_E[e] / max(n_here, 1.0)
                         hidden_DE[text, e] += sum_E[e]
+                        sum_E[e] = 0.0
                     features += n_here
                     n_sentences += 1
-                    sum_E[:] = 0
                     opened, n_here, n_words = n_members, 0.0, 0
                 continue
             if class_R[run] != main or not mark_R[run] & PROSE:
