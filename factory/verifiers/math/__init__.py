@@ -32,9 +32,10 @@ from factory.verifiers.math.parse import parse
 from factory.verifiers.math.plain import kind_of, simplify
 from factory.verifiers.math.results import result_of
 from factory.verifiers.math.same import same
+from factory.verifiers.math.same_conditions import UnsureError
 from factory.verifiers.math.value import is_huge, is_undefined
 
-VERSION = 6
+VERSION = 7
 OPTIONS = ("mode", "truncated", "second_opinion")
 FILE_OPTIONS = {"mode": "auto"}
 FITS_ANY_GOLD = True
@@ -270,10 +271,13 @@ def _by_value(gold: tuple[str, ...], parts: tuple[str, ...], shown: str) -> Verd
     ours, theirs = _parsed(gold), _parse_parts(parts)
     if ours is None or theirs is None:
         return None
-    equal = same(ours, theirs)
-    if equal is False and ours[0] != "rel":
-        result = result_of(theirs)
-        equal = same(ours, result) if result is not None else equal
+    try:
+        equal = same(ours, theirs)
+        if equal is False and ours[0] != "rel":
+            result = result_of(theirs)
+            equal = same(ours, result) if result is not None else equal
+    except UnsureError:
+        return Verdict.unscored("conditions_not_compared", decided_by="value", extracted=shown)
     step = "value"
     if equal is False:
         step = "value" if kind_of(simplify(ours)) == kind_of(simplify(theirs)) else "type"

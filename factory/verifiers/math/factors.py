@@ -17,6 +17,7 @@ from factory.verifiers.math.nodes import (
     function,
     multiply,
     negate,
+    of_builder,
     power,
     show,
     signed,
@@ -276,13 +277,14 @@ class Factors(Matrices):
             depth += (value in ("(", "[", "{", "\\{")) - (value in (")", "]", "}", "\\}"))
             if depth == 0 and kind in ("op", "cmd") and value in ("|", "mid", ":", "colon", "vert"):
                 head = self.tokens[self.at : at]
-                if not head or head[0][0] not in ("sym", "cmd") or len(head) > 6:
+                try:
+                    of = self.nested(head)
+                except ParseError:
                     return None
                 self.at = at + 1
-                items = self.items(("\\}",))
+                items = tuple(self.items(("\\}",)))
                 self.expect("\\}")
-                whole = next((v for _, v in head if v in ("bbZ", "bbN")), None)
-                return ("builder", tuple(items), whole) if whole else ("builder", tuple(items))
+                return of_builder(of, items)
         return None
 
     def command(self, value: str) -> Node:

@@ -8,7 +8,8 @@ Nodes are nested tuples::
     ("fn", name, a)          ("fn2", name, a, b)      ("pm", a)          ("deg", a)  ("pct", a)
     ("unit", a, text)        ("base", digits, base)   ("text", words)
     ("seq", open, close, items)  ("set", items)  ("list", items)  ("union", items)  ("mat", rows)
-    ("rel", sides, operators)    ("builder", condition)           ("ratio", items)  ("empty",)
+    ("rel", sides, operators)    ("builder", conditions)          ("ratio", items)  ("empty",)
+    ("where", a, conditions)     ("image", a, conditions)
 
 
 Nothing is evaluated but plain rational arithmetic below a bit cap.
@@ -177,6 +178,22 @@ def function(name: str, a: Node) -> Node:
     if name != "det":
         _check_scalars([a])
     return ("fn", name, a)
+
+
+def of_builder(head: Node, conditions: tuple[Node, ...]) -> Node:
+    r"""Return ``{head | conditions}``: what a name may be, or what an expression gives.
+
+    Raises:
+        ParseError: the head is no such thing.
+    """
+    if head[0] == "rel" and head[2] == ("in",):
+        conditions = (head, *conditions)
+        head = head[1][0]
+    if head[0] == "sym":
+        return ("builder", conditions)
+    if head[0] in SCALAR or (head[0] == "seq" and head[1] + head[2] == "()"):
+        return ("image", head, conditions)
+    raise ParseError("a set of what")
 
 
 def _check_scalars(nodes: list[Node]) -> None:

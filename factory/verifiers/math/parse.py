@@ -58,6 +58,9 @@ def parse(text: str, *, thousands: bool = True) -> Node:
         raise ParseError("empty")
     try:
         node = _read(tokens)
+        if node[0] == "where":
+            body = ("builder", node[1][1]) if _is_conjunction(text, node[1]) else node[1]
+            return ("where", body, node[2])
         return ("builder", node[1]) if _is_conjunction(text, node) else node
     except (RecursionError, ValueError, OverflowError) as error:
         # Python refuses to write integers of more than 4,300 digits, for one.
@@ -71,8 +74,9 @@ def _read(tokens: list[Token]) -> Node:
         plain = reading.without_label(tokens)
         if reading.says_another_number(plain):
             raise ParseError("two numbers")
-        plain = reading.without_qualifier(plain, lambda part: Parser(part).whole())
-        return Parser(plain).whole()
+        plain, conditions = reading.without_qualifier(plain, lambda part: Parser(part).whole())
+        node = Parser(plain).whole()
+        return ("where", node, conditions) if conditions else node
     except UndefinedError:
         raise
     except ParseError:
@@ -360,10 +364,17 @@ def _alternatives(items: list[Node], groups: list[int]) -> list[Node]:
     """Join what stands between "or"s: inequalities are a union, other alternatives a list."""
     ends = [*groups, len(items)]
     parts = [items[a:b] for a, b in zip([0, *groups], ends, strict=True) if b > a]
-    if not any(n[0] == "rel" and INEQUALITIES & set(n[2]) for n in items):
+    if not any(
+        n[0] == "rel" and (INEQUALITIES & set(n[2]) or n[1][1][0] in ("seq", "union"))
+        for n in items
+    ):
         solutions = [_solution(p) for p in parts]
         return items if None in solutions else [s for s in solutions if s is not None]
     if not all(n[0] in ("rel", "seq", "set", "builder", "union") for n in items):
+        told = [parts[0][-1], *(n for p in parts[1:] for n in p)]
+        is_told = all(n[0] == "rel" and set(n[2]) <= INEQUALITIES for n in told)
+        if is_told and len(parts) == len(told):
+            return [*parts[0][:-1], ("union", tuple(told))]  # f(x), x < 1 or x > 3
         return items
     return [("union", tuple(p[0] if len(p) == 1 else ("builder", tuple(p)) for p in parts))]
 

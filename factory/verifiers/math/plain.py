@@ -8,7 +8,7 @@ import math
 import re
 from fractions import Fraction
 
-from factory.verifiers.math.nodes import INEQUALITIES, Node, ParseError, add, negate
+from factory.verifiers.math.nodes import Node, ParseError, add, negate
 from factory.verifiers.math.numbers import Peak, Unsettled, approximate, symbols
 from factory.verifiers.math.words import NO_SOLUTION, REALS, number_in_words, word_form
 
@@ -28,6 +28,8 @@ STRUCTURES = frozenset(
         "text",
         "base",
         "cases",
+        "where",
+        "image",
     )
 )
 
@@ -54,6 +56,8 @@ def simplify(node: Node) -> Node:
         return ("mat", tuple(row[3] for row in node[3]))
     if kind in ("seq", "mat", "union", "builder", "empty", "base", "cases", "ratio"):
         return node
+    if kind == "where":
+        return simplify(node[1])
     if has_pm(node):
         return ("list", (choose(node, 1), choose(node, -1)))
     if kind == "unit" and re.fullmatch(r"\W*(?:and|or)?\W*", str(node[2])):
@@ -89,15 +93,13 @@ def _is_nested(node: Node) -> bool:
 
 def _simplify_list(node: Node) -> Node:
     out: list[Node] = []
-    items = _without_conditions(node[1]) if node[0] == "list" else node[1]
+    items = node[1]
     n_named = sum(_is_named_tuple(i) for i in items)
     if n_named > 1 or (n_named and len(items) > 1 and all(i[0] == "seq" for i in items[1:])):
         items = tuple(
             _in_order_of_names(i[1][0], i[1][1]) if _is_named_tuple(i) else i for i in items
         )
     for item in _in_short(items):
-        if _is_side_condition(item) and len(node[1]) > 1:
-            continue
         plain = simplify(item)
         if plain[0] == "list":
             out.extend(plain[1])
@@ -124,20 +126,6 @@ def _in_order_of_names(names: Node, values: Node) -> Node:
     return ("seq", "(", ")", tuple(value for _, value in pairs))
 
 
-def _without_conditions(items: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Leave out ``n >= 1`` behind the one answer in n that it goes with."""
-    answers = [i for i in items if not (i[0] == "rel" and INEQUALITIES & set(i[2]))]
-    if len(answers) != 1 or len(items) == 1 or kind_of(answers[0]) not in ("value", "rel"):
-        return items
-    if answers[0][0] == "rel" and set(answers[0][2]) != {"="}:
-        return items
-    names = symbols(answers[0])
-    conditions = [i for i in items if i is not answers[0]]
-    if all(any(s[0] == "sym" and s[1] in names for s in i[1]) for i in conditions):
-        return (answers[0],)
-    return items
-
-
 def _in_short(items: tuple[Node, ...]) -> tuple[Node, ...]:
     """Write ``1, 2, 3, …, 2024`` with two members before the dots."""
     dots = ("sym", "…")
@@ -151,20 +139,6 @@ def _in_short(items: tuple[Node, ...]) -> tuple[Node, ...]:
     if any(b[1] - a[1] != step for a, b in itertools.pairwise(head)):
         return items
     return (*head[:2], *items[at:])
-
-
-def _is_side_condition(item: Node) -> bool:
-    """Tell whether an item only says what a name stands for: ``k ∈ ℤ``."""
-    return bool(
-        item[0] == "rel"
-        and item[2] == ("in",)
-        and item[1][0][0] == "sym"
-        and (
-            item[1][1] == ALL_REALS
-            or str(item[1][1][-1]) in ("Z", "N", "R")
-            or str(item[1][1][-1]).startswith(("bbZ", "bbN", "bbR"))
-        )
-    )
 
 
 def _simplify_relation(node: Node) -> Node:
@@ -205,9 +179,25 @@ def choose(node: Node, sign: int) -> Node:
 
 def with_name(node: Node, old: str, new: str) -> Node:
     """Return the expression with a symbol renamed."""
-    if node == ("sym", old):
-        return ("sym", new)
-    return tuple(with_name(p, old, new) if isinstance(p, tuple) and p else p for p in node)
+    return substituted(node, old, ("sym", new))
+
+
+def substituted(node: Node, name: str, value: Node) -> Node:
+    """Return the expression with a symbol replaced."""
+    if node[0] == "sym":
+        return _renamed(node, name, value)
+    return tuple(substituted(p, name, value) if isinstance(p, tuple) and p else p for p in node)
+
+
+def _renamed(node: Node, name: str, value: Node) -> Node:
+    """Replace a symbol; in ``f(t)`` and ``a_n`` only by another symbol."""
+    if node[1] == name:
+        return value
+    if value[0] == "sym":
+        for before, after in ((f"({name})", f"({value[1]})"), (f"_{name}", f"_{value[1]}")):
+            if str(node[1]).endswith(before):
+                return ("sym", str(node[1]).removesuffix(before) + after)
+    return node
 
 
 def strip(node: Node) -> tuple[Node, str, str]:

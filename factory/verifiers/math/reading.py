@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from factory.verifiers.math.nodes import Node, ParseError
+from factory.verifiers.math.numbers import symbols
+from factory.verifiers.math.plain import ALL_REALS
 from factory.verifiers.math.tokens import RELATIONS, Token
 from factory.verifiers.math.units import measure
-from factory.verifiers.math.words import number_in_words
+from factory.verifiers.math.words import domain_said, number_in_words
 
 _LABEL = re.compile(
     r".*\b(?:is|are|be|equals?|equal to|was|were|has|have|had|gives?|yields?|gets?|got|needs?|total"
@@ -83,23 +85,76 @@ def _with_equals(tokens: list[Token]) -> Iterator[Token]:
         before = token
 
 
-def without_qualifier(tokens: list[Token], parse: Parse) -> list[Token]:
+def without_qualifier(tokens: list[Token], parse: Parse) -> tuple[list[Token], tuple[Node, ...]]:
     """Take off what only says where the answer holds or what it is.
 
     Args:
         tokens: of the whole answer.
         parse: reads tokens as an answer, or raises ``ParseError``.
+
+    Returns:
+        The answer's tokens, and the conditions on its names.
     """
     begin = _words_behind(tokens)
     if begin:
         rest = tokens[begin:]
         if _is_harmless(rest, parse):
-            return _without_comma(tokens[:begin])
-        return tokens
+            return _without_comma(tokens[:begin]), _conditions(rest, parse)
+        return tokens, ()
     begin = _bracket_behind(tokens)
-    if begin and _is_remark(tokens[begin + 1 : -1]):
-        return _without_comma(tokens[:begin])
-    return tokens
+    inside = tokens[begin + 1 : -1]
+    if begin and (_is_remark(inside) or _are_alternatives(inside, parse)):
+        return _without_comma(tokens[:begin]), _conditions(inside, parse)
+    return tokens, ()
+
+
+def _conditions(rest: list[Token], parse: Parse) -> tuple[Node, ...]:
+    r"""Read a qualifier: relations, and words that say what its names are.
+
+    ``\text{for all integers } n \ge 2``: n is an integer, and at least 2.
+    """
+    said = [v for k, v in rest if k == "text"]
+    sets = [s for s in map(domain_said, said) if s is not None]
+    body = _without_words(rest)
+    if not body:
+        return ()
+    try:
+        node = parse(body)
+    except ParseError:
+        return (("text", " ".join(v for _, v in rest)),) if len(body) > 1 else ()
+    items = node[1] if node[0] == "list" else (node,)
+    relations = [n for n in items if n[0] in ("rel", "union")]
+    names = {s for n in relations for s in symbols(n)} or {n[1] for n in items if n[0] == "sym"}
+    told = items if relations else ()  # what goes on behind n = 1, as in "n = 1, 2, 3, …", too
+    if len(sets) > 1 or (sets and len(names) > 1 and relations):
+        return (*told, ("text", " ".join(said)))
+    members = ALL_REALS if sets == ["bbR"] else ("sym", sets[0]) if sets else None
+    if members is not None:
+        told = (*told, *(("rel", (("sym", n), members), ("in",)) for n in sorted(names)))
+    return tuple(told)
+
+
+def _are_alternatives(tokens: list[Token], parse: Parse) -> bool:
+    """Tell whether a qualifier is ``x < 1 or x > 3`` and nothing else."""
+    if ("op", "or") not in tokens or any(k == "text" and denies(v) for k, v in tokens):
+        return False
+    try:
+        node = parse(_without_words(tokens))
+    except ParseError:
+        return False
+    return node[0] == "union" and all(n[0] == "rel" for n in node[1])
+
+
+def _without_words(rest: list[Token]) -> list[Token]:
+    body = [t for t in rest if t[0] != "text"]
+    depth = sum((v in "([") - (v in ")]") for k, v in body if k == "op")
+    while body and body[-1] in (("op", "."), ("op", ","), ("op", ")")):
+        if body[-1][1] == ")" and depth >= 0:
+            break
+        depth += body.pop()[1] == ")"
+    while body and body[0] in (("op", "("), ("op", ",")):
+        del body[0]
+    return body
 
 
 def _without_comma(tokens: list[Token]) -> list[Token]:
@@ -126,12 +181,8 @@ def _is_harmless(rest: list[Token], parse: Parse) -> bool:
                                        for k, v in rest) > 2:  # fmt: skip
         return False
     if any(t == ("op", "or") for t in rest):
-        return False
-    body = [t for t in rest if t[0] != "text"]
-    while body and body[-1] in (("op", "."), ("op", ")"), ("op", ",")):
-        body.pop()
-    while body and body[0] in (("op", "("), ("op", ",")):
-        del body[0]
+        return _are_alternatives(rest, parse)
+    body = _without_words(rest)
     if not body or all(kind == "sym" for kind, _ in body):
         return True
     if re.match(r"\W*(?:i\.?\s?e|that is|since|because|by)\b", rest[0][1], re.IGNORECASE):
@@ -166,12 +217,14 @@ def _is_remark(inside: list[Token]) -> bool:
         return False
     if any(t == ("op", "or") for t in inside):
         return False
+    if inside and domain_said(words) and all(k in ("sym", "text") for k, _ in inside):
+        return True
     if inside and inside[0][0] == "text":
         return len(inside) == 1 or bool(_QUALIFIER.fullmatch(inside[0][1]))
     signs = {RELATIONS.get(v) for k, v in inside if k in ("op", "cmd")}
     if "=" in signs and any(v in _DOTS for _, v in inside):
         return True  # n = 1, 2, 3, …
-    return bool(signs & {"in", "<", ">", "<=", ">=", "!="})
+    return bool(signs & {"in", "notin", "<", ">", "<=", ">=", "!="})
 
 
 def says_another_number(tokens: list[Token]) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import math
 from fractions import Fraction
 
-from factory.verifiers.math.nodes import INEQUALITIES, MAX_ITEMS, Node, negate
+from factory.verifiers.math.nodes import INEQUALITIES, Node, negate
 from factory.verifiers.math.numbers import NotRational, Unsettled, exact, point, symbols
 from factory.verifiers.math.plain import INF, difference, float_of, kind_of, simplify, strip
 from factory.verifiers.math.value import N_POINTS, equal
@@ -85,7 +85,7 @@ def _intervals(node: Node) -> list[Interval] | None:
     if kind == "union":
         return _union(node[1])
     if kind == "builder":
-        return _meet([n for n in node[1] if not (n[0] == "rel" and "in" in n[2])])
+        return _meet(list(node[1]))
     if kind == "rel":
         return _solved(node)
     if kind == "list":
@@ -104,7 +104,7 @@ def _union(items: tuple[Node, ...]) -> list[Interval] | None:
             holes = _intervals(simplify(item[1]) if item[1][0] != "set" else item[1])
             if holes is None or any(h[0] != h[2] for h in holes):
                 return None
-            out = [piece for i in out for piece in _without(i, [h[0] for h in holes])]
+            out = [piece for i in out for piece in without_points(i, [h[0] for h in holes])]
             continue
         found = _intervals(item)
         if found is None:
@@ -113,7 +113,8 @@ def _union(items: tuple[Node, ...]) -> list[Interval] | None:
     return out
 
 
-def _without(interval: Interval, holes: list[Node]) -> list[Interval]:
+def without_points(interval: Interval, holes: list[Node]) -> list[Interval]:
+    """Take single points out of an interval."""
     pieces = [interval]
     for hole in sorted(holes, key=lambda h: float_of(h) or 0.0):
         low, low_in, high, high_in = pieces.pop()
@@ -141,10 +142,13 @@ def _meet(items: list[Node]) -> list[Interval] | None:
         found = _intervals(simplify(item))
         if found is None:
             return None
-        result = found if result is None else [
-            both for x in result for y in found if (both := _section(x, y)) is not None
-        ]  # fmt: skip
+        result = found if result is None else met(result, found)
     return result
+
+
+def met(xs: list[Interval], ys: list[Interval]) -> list[Interval]:
+    """Return what two sets of intervals have in common."""
+    return [both for x in xs for y in ys if (both := _section(x, y)) is not None]
 
 
 def _section(x: Interval, y: Interval) -> Interval | None:
@@ -169,6 +173,8 @@ def variables(node: Node) -> frozenset[str]:
 def _solved(node: Node) -> list[Interval] | None:
     """Solve a chain of linear inequalities in one symbol."""
     sides, operators = node[1], node[2]
+    if operators == ("in",):
+        return _intervals(sides[1])
     if operators == ("=",) and sides[0][0] == "sym" and not symbols(sides[1]):
         return [(sides[1], True, sides[1], True)]
     if not set(operators) <= INEQUALITIES or len(variables(node)) != 1:
@@ -178,7 +184,7 @@ def _solved(node: Node) -> list[Interval] | None:
         part = _solved_one(left, operator, right)
         if part is None:
             return None
-        result = [both for x in result for y in part if (both := _section(x, y)) is not None]
+        result = met(result, part)
     return result
 
 
@@ -212,7 +218,7 @@ def _solved_distance(left: Node, operator: str, right: Node) -> list[Interval] |
         return None
     if operator[0] == ">":
         return sorted(above + below, key=lambda i: float_of(i[0]) or 0.0)
-    return [both for x in above for y in below if (both := _section(x, y)) is not None]
+    return met(above, below)
 
 
 def _ray(bound: Node, operator: str) -> list[Interval]:
@@ -265,20 +271,3 @@ def same_intervals(ours: list[Interval], theirs: list[Interval]) -> bool | None:
                 return False
             unknown = unknown or verdict is None
     return None if unknown else True
-
-
-def listed(node: Node) -> Node:
-    """Write a builder of whole numbers between two bounds as the set of them."""
-    if node[0] != "builder" or len(node) == 2:
-        return node
-    found = intervals(node[:2])
-    members: list[Node] = []
-    for low, low_in, high, high_in in found or []:
-        begin, end = float_of(low), float_of(high)
-        if begin is None or end is None or not end - begin <= MAX_ITEMS:
-            return ("builder", (*node[1], ("rel", (("sym", "?"), ("sym", node[2])), ("in",))))
-        first, last = math.ceil(begin), math.floor(end)
-        first += first == begin and not low_in
-        last -= last == end and not high_in
-        members += [("num", Fraction(n)) for n in range(first, last + 1)]
-    return ("set", tuple(members)) if members else ("empty",)

@@ -14,6 +14,9 @@ def result_of(node: Node) -> Node | None:
     ``a^2+b^2 = 42``, ``|z|^2 = 1/3``, ``3 \times 4 = 12``. An equation that is still to be solved
     (``2x = 42``) gives nothing.
     """
+    if node[0] == "where":
+        result = result_of(node[1])
+        return None if result is None else ("where", result, node[2])
     if node[0] != "rel" or set(node[2]) != {"="} or "~" in node[2]:
         return None
     left: Node = node[1][-2]

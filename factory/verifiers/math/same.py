@@ -11,14 +11,12 @@ import math
 import re
 from fractions import Fraction
 
+from factory.verifiers.math.conditions import split
+from factory.verifiers.math.inequalities import proportional, same_inequalities
 from factory.verifiers.math.named import canonical
-from factory.verifiers.math.nodes import UNREAD, Node, ParseError, divide, multiply
+from factory.verifiers.math.nodes import UNREAD, Node, ParseError, divide
 from factory.verifiers.math.numbers import (
-    NotRational,
-    Unsettled,
-    exact,
     has_constant,
-    precise,
     symbols,
 )
 from factory.verifiers.math.plain import (
@@ -42,12 +40,11 @@ from factory.verifiers.math.regions import (
     Interval,
     intervals,
     is_region,
-    listed,
     same_intervals,
-    variables,
 )
+from factory.verifiers.math.same_conditions import same_with_conditions
 from factory.verifiers.math.units import factor, measure
-from factory.verifiers.math.value import N_POINTS, equal
+from factory.verifiers.math.value import equal
 from factory.verifiers.math.words import word_form
 
 MAX_PAIRS = 1500
@@ -56,13 +53,19 @@ MAX_PAIRS = 1500
 def same(a: Node, b: Node) -> bool | None:
     """Tell whether two answers are the same; None where that is not settled.
 
+    Raises:
+        UnsureError: only their conditions are left, and those cannot be compared.
+
     >>> from factory.verifiers.math.parse import parse
     >>> same(parse("x > 2"), parse("(2, inf)")), same(parse("(1,2)"), parse("(2,1)"))
     (True, False)
     """
     if a == b:
         return True
-    a, b = (listed(simplify(n)) for n in (a, b))
+    first, second = split(a), split(b)
+    if first.body is None or second.body is None or first.conditions or second.conditions:
+        return same_with_conditions(first, second, same)
+    a, b = simplify(first.body), simplify(second.body)
     if a == b:
         return True
     a_kind, b_kind = kind_of(a), kind_of(b)
@@ -315,7 +318,7 @@ def _relations(a: Node, b: Node) -> bool | None:
             return _with_approximation(a, b)
         if ours and theirs:
             return _equations(_ends(a), _ends(b))
-        return _inequalities(a, b)
+        return same_inequalities(a, b)
     relation, other = (a, b) if a[0] == "rel" else (b, a)
     if "~" in relation[2]:
         return _with_approximation(relation, other)
@@ -392,7 +395,7 @@ def _equations(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> bool | Non
         return _all_same(list(ours), list(theirs))
     if symbols(f) != symbols(g):
         return False
-    return _proportional(f, g, positive=False)
+    return proportional(f, g, positive=False)
 
 
 def _renamed(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> tuple[Node, Node]:
@@ -404,46 +407,3 @@ def _renamed(ours: tuple[Node, Node], theirs: tuple[Node, Node]) -> tuple[Node, 
     if other[2] in symbols(ours[1]):
         return ours
     return theirs[0], with_name(ours[1], mine[2], other[2])
-
-
-def _proportional(f: Node, g: Node, *, positive: bool) -> bool | None:
-    """Tell whether f = c·g for one constant c ≠ 0 (c > 0 where ``positive``)."""
-    try:
-        c, d = exact(f, N_POINTS), exact(g, N_POINTS)
-        if c and d:
-            if positive and (c > 0) != (d > 0):
-                return False
-            return equal(multiply(("num", d), f), multiply(("num", c), g))
-    except (NotRational, Unsettled, ParseError):
-        pass
-    try:
-        ratios = [precise(f, k, 50) / precise(g, k, 50) for k in range(2)]
-    except (Unsettled, ZeroDivisionError):
-        return None
-    if not ratios[0] or (positive and not ratios[0].real > 0):
-        return False
-    return bool(abs(ratios[0] - ratios[1]) <= abs(ratios[0]) * 1e-30)
-
-
-def _inequalities(a: Node, b: Node) -> bool | None:
-    x, y = intervals(a), intervals(b)
-    if x is not None and y is not None:
-        return same_intervals(x, y) if variables(a) == variables(b) else False
-    if len(a[1]) != 2 or len(b[1]) != 2 or _is_equation(a) or _is_equation(b):
-        return None if len(a[1]) == len(b[1]) else False
-    f, g = _oriented(a), _oriented(b)
-    if f is None or g is None:
-        return None
-    if f[1] != g[1]:
-        return False
-    return _proportional(f[0], g[0], positive=f[1] != "!=")
-
-
-def _oriented(node: Node) -> tuple[Node, str] | None:
-    """Write a two-sided inequality as f < 0, f <= 0 or f != 0."""
-    left, right = node[1]
-    operator = node[2][0]
-    if operator in (">", ">="):
-        left, right, operator = right, left, operator.replace(">", "<")
-    f = difference(left, right)
-    return None if f is None else (f, operator)

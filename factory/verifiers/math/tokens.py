@@ -38,6 +38,10 @@ def _arc_form(found: re.Match[str]) -> str:
     return f" \\text{{degree}} {found[1]} \\text{{arcminute}}{seconds}"
 
 
+def _sign_of_set(sign: str | None) -> str:
+    return f"^{{{sign}}}" if sign else ""
+
+
 _PREPARE: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     ("begin",
      re.compile(r"\\\\\s*\[\s*-?[0-9.]+\s*[a-z]{2}\s*\]|\\(?:cr|newline|tabularnewline)(?![a-zA-Z])"),
@@ -52,6 +56,13 @@ _PREPARE: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]
     ("\\",
      re.compile(r"\\(?:tiny|small|[lL]arge|LARGE|[hH]uge|ensuremath|bfseries|rmfamily)(?![a-zA-Z])"),
      " "),
+    ("not", re.compile(r"\\not\s*\\in(?![a-zA-Z])"), r"\\notin "),
+    ("not", re.compile(r"\\not\s*="), r"\\ne "),
+    ("\\in",
+     re.compile(r"(\\(?:not)?in)\s*(?:\\(?:math(?:bf|rm)|boldsymbol|bm|text(?:bf)?)\s*"
+                r"\{\s*([ZNRQC])\s*\}|([ZNRQC])(?![a-zA-Z(]))"
+                r"(?:\s*[_^]?\s*(?:\{\s*([+*])\s*\}|([+*]))(?=\s*(?:[),;.}]|$)))?"),
+     lambda m: f"{m[1]} \\mathbb{{{m[2] or m[3]}}}" + _sign_of_set(m[4] or m[5])),
     ("n", re.compile(r"\\lnot(?![a-zA-Z])|\\neg(?![a-zA-Z])"), r"\\not "),
     ("^", re.compile(r"\\(?:mathrm|text|rm)\s*\{([^{}]*\^\{?[^{}]*\}?[^{}]*)\}"),
      lambda m: _unit_form(m[1])),
@@ -104,7 +115,8 @@ _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])(?!,
 RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "lt": "<", "gt": ">",
     "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
-    "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "in": "in", "equiv": "=", ":=": "=",
+    "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "in": "in", "notin": "notin",
+    "equiv": "=", ":=": "=",
     "to": "->", "rightarrow": "->", "implies": "->", "Rightarrow": "->", "mapsto": "->",
 }  # fmt: skip
 _OPENING = frozenset(

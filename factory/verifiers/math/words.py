@@ -105,6 +105,46 @@ def number_in_words(form: str) -> int | None:
     return sign * (total + part)
 
 
+_DOMAINS = tuple(
+    (re.compile(pattern), members)
+    for pattern, members in (
+        (r"positive (?:integer|whole number|natural number)s?|正整数", "bbN*"),
+        (r"negative integers?|负整数", "bbZ-"),
+        (r"(?:non-?negative|not negative) (?:integer|whole number)s?|非负整数", "bbN_0"),
+        (r"(?:non-?zero) (?:integer|whole number)s?|非零整数", "bbZ*"),
+        (r"natural(?: number)?s?|自然数", "bbN"),
+        (r"(?:integer|whole number)s?|整数", "bbZ"),
+        (r"positive(?: real(?: number)?s?| numbers?)?|正(?:实)?数", "bbR>0"),
+        (r"negative(?: real(?: number)?s?| numbers?)?|负(?:实)?数", "bbR-"),
+        (r"non-?negative(?: real(?: number)?s?| numbers?)?|非负(?:实)?数", "bbR>=0"),
+        (r"non-?zero(?: real(?: number)?s?| numbers?)?|非零(?:实)?数", "bbR*"),
+        (r"rational(?: number)?s?|有理数", "bbQ"),
+        (r"real(?: number)?s?|实数", "bbR"),
+        (r"complex(?: number)?s?|复数", "bbC"),
+    )
+)
+_AROUND_DOMAIN = re.compile(
+    r"\b(?:for|where|with|when|whenever|such that|provided|given|as|is|are|being|be|an?|the|any"
+    r"|every|each|all|some|arbitrary|of|that|belongs? to|can|set)\b|[\s.,:()]+"
+    r"|其中|当|因为|为|是|任意|的|一个"
+)
+
+
+def domain_said(words: str) -> str | None:
+    """Return the set of numbers that words name, and nothing else; None where they do not.
+
+    >>> domain_said("where"), domain_said("is a positive integer"), domain_said("is odd integer")
+    (None, 'bbN*', None)
+    """
+    if len(words) > 120:
+        return None
+    plain = " ".join(_AROUND_DOMAIN.sub(" ", words.casefold()).split())
+    for pattern, members in _DOMAINS if plain else ():
+        if pattern.fullmatch(plain):
+            return members
+    return None
+
+
 def _without_spaces(pattern: re.Pattern[str]) -> re.Pattern[str]:
     return re.compile(pattern.pattern.replace(" ?", "").replace(" ", ""))
 
