@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.measure import LOSS, PHASES, Work
+from distill.measure import PHASES, Work
+from distill.measure.training import LOSS
 from distill.presets import preset
 from distill.runs import device_s_of, device_time, write_run
 from factory.errors import ConfigError
