@@ -22,6 +22,7 @@ def make_tiny_model(
         PreTrainedTokenizerFast,
         Qwen2Config,
         Qwen3Config,
+        Qwen3MoeConfig,
     )
 
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -36,8 +37,11 @@ def make_tiny_model(
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>", chat_template=TEMPLATE
     )
-    kinds = {"qwen3": Qwen3Config, "qwen2": Qwen2Config, "llama": LlamaConfig}
+    kinds = {"qwen3": Qwen3Config, "qwen2": Qwen2Config, "llama": LlamaConfig,
+             "qwen3_moe": Qwen3MoeConfig}  # fmt: skip
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
     config = kinds[family](
+        **(experts if family == "qwen3_moe" else {}),
         vocab_size=len(fast), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=512,
         tie_word_embeddings=tied, eos_token_id=fast.eos_token_id, bos_token_id=None,

@@ -8,7 +8,9 @@ probabilities of a text are compared, since vLLM has kept an old output head bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +26,8 @@ from factory.records import Message, Sampling, ids
 T = TypeVar("T")
 # float32 on both sides agrees to 1e-3; stale weights are off by more than 2 nats.
 TOLERANCE_NATS = 0.02
+# A weight's name up to the number of its layer; empty outside of layers.
+_LAYER = re.compile(r"(?:.*?\.\d+\.)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,7 @@ class CpuSampler:
             EngineError: they disagree: the engine still samples from other weights.
         """
         # All of them first: where they are sharded each needs all processes at the same time.
-        self.engine.reload(list(whole_weights(model)))
+        self.engine.reload(list(under_file_names(model, whole_weights(model))))
         apart = self.difference(model, probe)
         self.worst_nats = max(self.worst_nats or 0.0, apart)
         if not apart <= TOLERANCE_NATS:
@@ -319,13 +323,34 @@ def whole_weights(model: Any) -> Iterator[tuple[str, Any]]:
             model.unmerge_adapter()
 
 
+def under_file_names(model: Any, weights: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield weights under the names of the model's files, the only ones that vLLM knows for sure.
+
+    transformers 5 keeps the experts of a layer in two tensors; in files each has its own.
+
+    Args:
+        model: a transformers model, or one of peft around it.
+        weights: name in the model, tensor; layer by layer, since one is converted at a time.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(base, "_weight_conversions", None) == []:
+        # It was loaded from files as it is.
+        yield from weights
+        return
+    for _, layer in itertools.groupby(weights, key=lambda pair: _LAYER.match(pair[0])[0]):  # type: ignore[index]
+        yield from revert_weight_conversion(base, dict(layer)).items()
+
+
 class ColocatedSampler:
     """TRL's own vLLM beside the trainer, on a GPU; its cap and seeds are TRL's."""
 
     worst_nats: float | None = None
 
     def follow(self, trainer: Any) -> None:
-        """Nothing: TRL itself hands the weights over."""
+        """Let TRL hand the weights over under the names of files."""
+        trainer.vllm_generation = with_file_names(trainer.vllm_generation)
 
     def sample(
         self,
@@ -358,6 +383,20 @@ class ColocatedSampler:
 
     def close(self) -> None:
         """Nothing: TRL frees it."""
+
+
+def with_file_names(generation: Any) -> Any:
+    """Return TRL's ``VLLMGeneration`` as one that hands weights over under the names of files."""
+    from trl.generation.vllm_generation import VLLMGeneration
+
+    class _FileNames(VLLMGeneration):  # type: ignore[misc]
+        def _iter_named_params(self) -> Iterator[tuple[str, Any]]:
+            return under_file_names(self.model, super()._iter_named_params())
+
+    made = object.__new__(_FileNames)
+    # The same engine and settings: TRL makes the object itself, and takes no class for it.
+    made.__dict__ = generation.__dict__
+    return made
 
 
 def policy_tokenizer(config: GrpoConfig) -> Any:

@@ -19,7 +19,7 @@ from factory import model_files
 from factory.engines import base
 from factory.engines._vllm_params import Parameters
 from factory.engines.base import Failure, Incoming, OnPartial, Request
-from factory.engines.vllm_cpu import SLOTS, cpu_settings, sequence_tokens
+from factory.engines.vllm_cpu import SLOTS, cpu_settings, pack_experts, sequence_tokens
 from factory.engines.vllm_start import has_cuda, prepare_environment, start
 from factory.errors import EngineError
 from factory.records import Message, Sampling, Trace
@@ -207,6 +207,8 @@ class Engine(base.Engine):
         """
         pairs = _with_head(weights) if isinstance(weights, str) else weights
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(pairs)})
+        if self.device == "cpu":
+            self.llm.apply_model(pack_experts)
         self.llm.reset_prefix_cache()
         if isinstance(weights, str):
             self.model, self.revision = (

@@ -194,3 +194,15 @@ def sequence_tokens(
     # What the chat template adds: a few tokens per message, and often a system prompt.
     turns = max((len(m) for m in prompts), default=0)
     return n + 64 + 8 * turns + sampling.max_tokens
+
+
+def pack_experts(model: Any) -> None:
+    """Lay the experts of a reloaded model out as the CPU's kernel reads them.
+
+    vLLM 0.31 does so when a model is loaded first, and leaves it out at a reload: the experts'
+    answers are then those of weights in a wrong order.
+    """
+    for layer in model.modules():
+        kernel = getattr(getattr(layer, "quant_method", None), "moe_kernel", None)
+        if kernel is not None:
+            kernel.fused_experts.process_weights_after_loading(layer)
