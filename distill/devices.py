@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from factory.engines.vllm_start import has_cuda
 
-__all__ = ["has_cuda", "settle", "trl_settings", "world"]
+__all__ = ["cores", "has_cuda", "of_main", "settle", "trl_settings", "world"]
 
 
 def trl_settings(*, cuda: bool) -> dict[str, Any]:
@@ -48,3 +49,18 @@ def world() -> Any:
     from accelerate import PartialState
 
     return PartialState(cpu=not has_cuda())
+
+
+def of_main(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return ``say`` in the first of several processes, and what says nothing in the others."""
+    return say if world().is_main_process else lambda _: None
+
+
+def cores() -> int:
+    """Return this process's part of the cores that it may run on.
+
+    Trainers of one machine verify at the same time: each with a worker per core would start eight
+    times as many as there are.
+    """
+    together = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return max(1, len(os.sched_getaffinity(0)) // together)

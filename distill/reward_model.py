@@ -16,29 +16,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from distill.devices import has_cuda, settle, trl_settings, world
-from distill.launch import wrapper_of
+from distill.devices import has_cuda, of_main, settle, trl_settings, world
 from distill.preferences import Pair, balanced, length_ratio, messages_of, rows_of, text_of
 from distill.prepare import data_digests
-from distill.runs import Spent, finished, write_run
+from distill.runs import device_time, finished, write_run
 from distill.student import Lora, local_folder, peft_config, split_revision, unloadable
 from distill.templates import adopt, template_for
 from distill.training import (
-    Progress,
-    last_checkpoint,
+    accumulated,
     mark_of,
     quiet,
     remove_checkpoints,
-    save_trained,
+    require_free,
+    resumable,
+    train,
+    trl_config,
 )
 from factory import model_files
 from factory.config import Config
-from factory.errors import ConfigError, UsageError
+from factory.errors import UsageError
 from factory.metrics import mean_interval
 from factory.records import Message, Prompt, ids
 from factory.scores.reward_model import CARD, RewardModel, tokens_of
@@ -147,7 +149,22 @@ def reward_model(
     quiet()
     cuda, processes = has_cuda(), world()
     settle(cuda=cuda)
-    say = say if processes.is_main_process else _silent
+    say, is_main = of_main(say), processes.is_main_process
+    with device_time(config.out, processes.num_processes, writes=is_main) as devices:
+        metrics = _attempt(config, inputs, cuda=cuda, restart=restart, say=say)
+        metrics["device_s"] = devices.total_s
+    if is_main:
+        settings = config.model_dump(mode="json") | {"data_digests": data_digests(config.data)}
+        write_run(config.out, kind="reward_model", inputs=inputs, config=settings, metrics=metrics)
+        remove_checkpoints(config.out)
+    return config.out
+
+
+def _attempt(
+    config: RewardModelConfig, inputs: str, *, cuda: bool, restart: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Train, measure on what was held out, and return the figures."""
     arguments = _arguments(config, cuda=cuda)
     rows = read_rows(config)
     trained, measured = _split(rows, config)
@@ -159,21 +176,19 @@ def reward_model(
         f"{config.max_length} tokens left out, {len(measured)} held out"
     )
     mark = mark_of(inputs, config.model_dump(mode="json", exclude={"out"}))
-    with processes.main_process_first():
-        first = restart and processes.is_main_process
-        resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
-    metrics = _train(config, tokenizer, dataset, arguments, mark=mark, resume=resume, say=say)
-    if not processes.is_main_process:
-        return config.out
+    resume = resumable(config.out, mark=mark, restart=restart)
+    metrics = train(
+        partial(_trainer, config, tokenizer, dataset, arguments), tokenizer, config.out,
+        what="reward model", mark=mark, resume=resume, say=say,
+    )  # fmt: skip
+    if not world().is_main_process:
+        return metrics
     # The card comes before the measurement, which loads the folder as its users will.
     write_json(config.out / CARD, {"kind": config.kind, "reads": config.reading})
     found = measure(RewardModel.load(str(config.out)), measured)
     metrics |= {"n_rows": len(dataset), "n_over": n_over, "n_held_out": len(measured), **found}
     say(f"reward model {config.out.name}: {_said(found)}")
-    settings = config.model_dump(mode="json") | {"data_digests": data_digests(config.data)}
-    write_run(config.out, kind="reward_model", inputs=inputs, config=settings, metrics=metrics)
-    remove_checkpoints(config.out)
-    return config.out
+    return metrics
 
 
 def read_rows(config: RewardModelConfig) -> list[Row]:
@@ -250,10 +265,6 @@ def _said(found: Mapping[str, Any]) -> str:
     )
 
 
-def _silent(_: str) -> None:
-    pass
-
-
 def _inputs(config: RewardModelConfig) -> str:
     """Return the hash of everything that shapes the result."""
     name, revision = split_revision(config.base)
@@ -317,10 +328,12 @@ def _tokenizer(config: RewardModelConfig) -> Any:
 
 def _dataset(tokenizer: Any, rows: Sequence[Row], config: RewardModelConfig) -> tuple[Any, int]:
     """Return the tokens of rows, and how many are left out since they are too long."""
+    import numpy as np
     from datasets import Dataset
 
-    def tokens(messages: Sequence[Message], text: str) -> list[int]:
-        return tokens_of(tokenizer, messages, text, reads=config.reading)
+    def tokens(messages: Sequence[Message], text: str) -> Any:
+        # Every process holds all rows: as Python's numbers they would take nine times as much.
+        return np.asarray(tokens_of(tokenizer, messages, text, reads=config.reading), np.int32)
 
     made: list[dict[str, Any]] = []
     for row in rows:
@@ -349,34 +362,13 @@ def _arguments(config: RewardModelConfig, *, cuda: bool) -> Any:
     """
     from trl import RewardConfig
 
-    known = {f.name for f in dataclasses.fields(RewardConfig)}
-    stray = sorted((config.trl.keys() - known) | (config.trl.keys() & _OURS))
-    if stray:
-        raise ConfigError(
-            f"trl block: {', '.join(stray)} is unknown, or set by the factory",
-            "keys are those of trl.RewardConfig",
-        )
+    require_free(config.trl, _OURS)
     values = {**DEFAULTS, **trl_settings(cuda=cuda), **config.trl}
-    at_once = int(values["per_device_train_batch_size"]) * int(world().num_processes)
-    if config.batch_size % at_once:
-        raise ConfigError(
-            f"batch_size {config.batch_size} does not divide by {at_once} at once",
-            "change batch_size or trl.per_device_train_batch_size",
-        )
-    try:
-        return RewardConfig(
-            **values,
-            output_dir=str(config.out / "checkpoints"),
-            seed=config.seed,
-            max_length=None,
-            gradient_accumulation_steps=config.batch_size // at_once,
-            disable_tqdm=True,
-            logging_nan_inf_filter=False,
-            remove_unused_columns=False,
-        )
-    except (TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"trl block: {detail}", "correct the recipe") from None
+    n = accumulated(config.batch_size, values)
+    return trl_config(
+        RewardConfig, values, out=config.out, seed=config.seed, max_length=None,
+        gradient_accumulation_steps=n,
+    )  # fmt: skip
 
 
 def _model(config: RewardModelConfig, tokenizer: Any) -> Any:
@@ -398,51 +390,21 @@ def _model(config: RewardModelConfig, tokenizer: Any) -> Any:
     return model
 
 
-def _train(
-    config: RewardModelConfig,
-    tokenizer: Any,
-    dataset: Any,
-    arguments: Any,
-    *,
-    mark: str,
-    resume: Path | None,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    spent, model = Spent(), _model(config, tokenizer)
-    progress = Progress.callback(name=config.out.name, mark=mark, say=say)
-    adapters = peft_config(config.lora, task="SEQ_CLS")
+def _trainer(
+    config: RewardModelConfig, tokenizer: Any, dataset: Any, arguments: Any, callback: Any
+) -> Any:
+    """Return TRL's trainer of pairs, or transformers' of labels."""
+    model, adapters = _model(config, tokenizer), peft_config(config.lora, task="SEQ_CLS")
+    given = {"args": arguments, "train_dataset": dataset, "processing_class": tokenizer,
+             "callbacks": [callback]}  # fmt: skip
     if config.kind == "helpful":
         from trl import RewardTrainer
 
-        trainer = RewardTrainer(
-            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer,
-            peft_config=adapters, callbacks=[progress],
-        )  # fmt: skip
-    else:
-        from transformers import DataCollatorWithPadding, Trainer
+        return RewardTrainer(model=model, peft_config=adapters, **given)
+    from transformers import DataCollatorWithPadding, Trainer
 
-        if adapters is not None:
-            from peft import get_peft_model
+    if adapters is not None:
+        from peft import get_peft_model
 
-            model = get_peft_model(model, adapters)
-        trainer = Trainer(
-            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer,
-            data_collator=DataCollatorWithPadding(tokenizer), callbacks=[progress],
-        )  # fmt: skip
-    progress.trainer = trainer
-    Progress.only(trainer)
-    if resume is not None:
-        say(f"reward model {config.out.name}: going on from {resume.name}")
-    spent.begin()
-    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    save_trained(trainer, tokenizer, config.out)
-    return {
-        "steps": trainer.state.global_step,
-        "train_loss": result.training_loss,
-        "wrapper": wrapper_of(trainer),
-        "processes": world().num_processes,
-        "resumed_from": resume.name if resume else None,
-        "cpu_s": round(spent.cpu_s, 2),
-        "wall_s": round(spent.wall_s, 2),
-        "log": trainer.state.log_history,
-    }
+        model = get_peft_model(model, adapters)
+    return Trainer(model=model, data_collator=DataCollatorWithPadding(tokenizer), **given)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from distill.devices import cores
 from factory import plugins
 from factory.dialects import join_reasoning
 from factory.errors import FactoryError, UsageError
@@ -102,7 +103,7 @@ class RuleReward:
         prefill: text that the chat template has already written of each completion (such as
             ``<think>\\n``); a column ``prefill`` of the dataset goes over it.
         name: under which TRL logs the reward.
-        n_workers: processes for what is not cheap; default: the machine's cores.
+        n_workers: processes for what is not cheap; default: this process's part of the cores.
 
     Completions are text or messages, whose content may be parts and whose thinking may stand in a
     field of its own. Columns of the dataset that are read, where present: ``gold``, ``verifier``,
@@ -127,7 +128,7 @@ class RuleReward:
             raise UsageError("a reward needs parts of different names", "name each part once")
         self.parts = tuple(parts)
         self.prefill = prefill
-        self.n_workers = n_workers
+        self.n_workers = n_workers or cores()
         self.__name__ = name  # TRL names its metrics by it
         self._checkers: dict[tuple[str, str], Checker | str] = {}
         self._scorers: dict[str, Scorer] = {}

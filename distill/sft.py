@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from distill.devices import has_cuda, settle, trl_settings, world
-from distill.launch import wrapper_of
+from distill.devices import has_cuda, of_main, settle, trl_settings, world
 from distill.preflight import Preflight, preflight
 from distill.prepare import data_digests, lines_of, prepare, usable, wait_for, wanted_of
-from distill.runs import cpu_s, device_time, file_digest, finished, write_run
+from distill.runs import device_time, file_digest, finished, write_run
 from distill.student import (
     SftConfig,
     Student,
@@ -33,12 +31,13 @@ from distill.student import (
     unloadable,
 )
 from distill.training import (
-    Progress,
-    last_checkpoint,
+    accumulated,
     mark_of,
     quiet,
     remove_checkpoints,
-    save_trained,
+    resumable,
+    train,
+    trl_config,
 )
 from distill.training_rows import TokenRows, is_prepared, read_rows
 from factory.config import apply_override
@@ -106,7 +105,7 @@ def _attempt(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train; returns the figures and the settings of the run."""
     processes = world()
-    say = say if processes.is_main_process else _silent
+    say = of_main(say)
     arguments = trl_arguments(config, student, cuda=has_cuda())
     tokenizer, template = load_tokenizer(student)
     folder, prepared = _prepared(config, student, writes=processes.is_main_process, say=say)
@@ -115,9 +114,7 @@ def _attempt(
     rows = TokenRows(folder, packed=bool(arguments.packing))
     arguments.eos_token = template.end_of_turn
     mark = mark_of(inputs, _settings(config, student))
-    with processes.main_process_first():
-        first = restart and processes.is_main_process
-        resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
+    resume = resumable(config.out, mark=mark, restart=restart)
     if prepared["over"]:
         say(f"sft {config.out.name}: {prepared['over']} rows over max_length left out")
     attention = attention_for(student, packed=rows.packed, cuda=has_cuda())
@@ -126,9 +123,17 @@ def _attempt(
         say(f"sft {config.out.name}: {masks_of(attention_of(model))}")
     if raise_context(model.config, student.max_length):
         say(f"sft {config.out.name}: context of the base raised to {student.max_length} tokens")
-    metrics = _train(
-        model, tokenizer, rows.dataset(), arguments, config=config, student=student, mark=mark,
-        resume=resume, say=say,
+
+    def trainer(callback: Any) -> Any:
+        from trl import SFTTrainer
+
+        return SFTTrainer(
+            model=model, args=arguments, train_dataset=rows.dataset(), processing_class=tokenizer,
+            peft_config=peft_config(student.lora), callbacks=[callback],
+        )  # fmt: skip
+
+    metrics = train(
+        trainer, tokenizer, config.out, what="sft", mark=mark, resume=resume, say=say
     )  # fmt: skip
     metrics |= {f"n_{name}": prepared[name] for name in ("rows", "bad", "over", "packs", "tokens")}
     metrics |= {"n_rows_kept": prepared["kept"], "attention": attention_of(model)}
@@ -185,50 +190,19 @@ def trl_arguments(config: SftConfig, student: Student, *, cuda: bool) -> Any:
     Raises:
         ConfigError: TRL does not know a key, or refuses a value.
     """
-    import dataclasses
-
     from trl import SFTConfig
 
-    known = {f.name for f in dataclasses.fields(SFTConfig)}
-    unknown = sorted(student.trl.keys() - known)
-    if unknown:
-        raise ConfigError(
-            f"trl block of {config.student}: unknown key {', '.join(map(repr, unknown))}",
-            "keys are those of trl.SFTConfig",
-        )
     if student.trl.get("packing_strategy", "bfd") != "bfd":
         raise ConfigError("trl.packing_strategy is not bfd", "rows are packed whole, or not at all")
     values = {**TRL_DEFAULTS, **trl_settings(cuda=cuda), **student.trl}
     if student.batch_size is not None:
-        values["gradient_accumulation_steps"] = _accumulated(student, values)
-    try:
-        return SFTConfig(
-            **values,
-            output_dir=str(config.out / "checkpoints"),
-            seed=config.seed,
-            max_length=student.max_length,
-            completion_only_loss=True,
-            disable_tqdm=True,
-            logging_nan_inf_filter=False,
-            # Rows come as tokens and labels, in packs: there is nothing to prepare.
-            dataset_kwargs={"skip_prepare_dataset": True},
-            remove_unused_columns=False,
-        )
-    except (TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"trl block of {config.student}: {detail}", "correct the file") from None
-
-
-def _accumulated(student: Student, values: Mapping[str, Any]) -> int:
-    """Return how many forward passes of each device stand behind an update."""
-    at_once = int(values.get("per_device_train_batch_size", 8)) * int(world().num_processes)
-    if (student.batch_size or 0) % at_once:
-        raise ConfigError(
-            f"batch_size {student.batch_size} does not divide by {at_once} at once "
-            f"({world().num_processes} processes)",
-            "change batch_size or trl.per_device_train_batch_size",
-        )
-    return (student.batch_size or 0) // at_once
+        values["gradient_accumulation_steps"] = accumulated(student.batch_size, values)
+    return trl_config(
+        SFTConfig, values, out=config.out, seed=config.seed, what=f"trl block of {config.student}",
+        max_length=student.max_length, completion_only_loss=True,
+        # Rows come as tokens and labels, in packs: there is nothing to prepare.
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )  # fmt: skip
 
 
 def _load_model(student: Student, *, attention: str | None) -> Any:
@@ -293,10 +267,6 @@ def _settings(config: SftConfig, student: Student) -> dict[str, Any]:
     return {**own, **student.model_dump(mode="json")}
 
 
-def _silent(_: str) -> None:
-    pass
-
-
 def check(student: Student, data: Path, *, max_rows: int | None = None) -> Preflight:
     """Check what training ``student`` on ``data`` would see; no weights are loaded.
 
@@ -313,51 +283,6 @@ def check(student: Student, data: Path, *, max_rows: int | None = None) -> Prefl
         max_length=student.max_length,
         max_over_fraction=student.max_over_fraction,
     )
-
-
-def _train(
-    model: Any,
-    tokenizer: Any,
-    dataset: Any,
-    arguments: Any,
-    *,
-    config: SftConfig,
-    student: Student,
-    mark: str,
-    resume: Path | None,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    from trl import SFTTrainer
-
-    progress = Progress.callback(name=config.out.name, mark=mark, say=say)
-    trainer = SFTTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=peft_config(student.lora),
-        callbacks=[progress],
-    )
-    progress.trainer = trainer
-    Progress.only(trainer)
-    if resume is not None:
-        say(f"sft {config.out.name}: going on from {resume.name}")
-    began, cpu = time.monotonic(), cpu_s()
-    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    save_trained(trainer, tokenizer, config.out)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {
-        "steps": trainer.state.global_step,
-        "first_loss": losses[0] if losses else None,
-        "last_loss": losses[-1] if losses else None,
-        "train_loss": result.training_loss,
-        "wrapper": wrapper_of(trainer),
-        "processes": world().num_processes,
-        "resumed_from": resume.name if resume else None,
-        "cpu_s": round(cpu_s() - cpu, 2),
-        "wall_s": round(time.monotonic() - began, 2),
-        "log": trainer.state.log_history,
-    }
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from distill.devices import world
 from distill.launch import require_wrapper, wrapper_of
-from factory.errors import FactoryError, UsageError
+from distill.runs import Spent
+from factory.errors import ConfigError, FactoryError, UsageError
 
 # Written into a checkpoint's folder when all of it is on disk; holds ``mark_of``.
 _WHOLE = "whole"
@@ -25,6 +27,77 @@ def quiet() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+
+
+def require_free(block: Collection[str], ours: Collection[str]) -> None:
+    """Make sure that a ``trl`` block leaves the keys alone that we set.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if taken := sorted(set(ours) & set(block)):
+        raise ConfigError(f"{', '.join(taken)} in the trl block", "the factory sets it")
+
+
+def trl_config(
+    kind: type, values: Mapping[str, Any], *, out: Path, seed: int, what: str = "trl block",
+    **own: Any,
+) -> Any:  # fmt: skip
+    """Return a configuration of TRL with what all our runs set.
+
+    Args:
+        kind: class of the configuration, such as ``trl.SFTConfig``.
+        values: its keys.
+        out: folder of the run.
+        seed: of the run.
+        what: where the keys stand, for errors.
+        own: keys that this kind of run sets itself.
+
+    Raises:
+        ConfigError: TRL does not know a key, or refuses a value.
+    """
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := sorted(values.keys() - known):
+        raise ConfigError(
+            f"{what}: unknown key {', '.join(map(repr, unknown))}",
+            f"keys are those of trl.{kind.__name__}",
+        )
+    try:
+        return kind(
+            **values, **own, output_dir=str(out / "checkpoints"), seed=seed, disable_tqdm=True,
+            logging_nan_inf_filter=False, remove_unused_columns=False,
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"{what}: {detail}", "correct the file") from None
+
+
+def accumulated(batch_size: int, values: Mapping[str, Any]) -> int:
+    """Return how many forward passes of each device stand behind an update.
+
+    Args:
+        batch_size: of an update, over all devices.
+        values: keys of TRL.
+
+    Raises:
+        ConfigError: it does not divide.
+    """
+    processes = int(world().num_processes)
+    at_once = int(values.get("per_device_train_batch_size", 8)) * processes
+    if batch_size % at_once:
+        raise ConfigError(
+            f"batch_size {batch_size} does not divide by {at_once} at once ({processes} processes)",
+            "change batch_size or trl.per_device_train_batch_size",
+        )
+    return batch_size // at_once
+
+
+def resumable(out: Path, *, mark: str, restart: bool) -> Path | None:
+    """Return where a run goes on, the same in all processes; see ``last_checkpoint``."""
+    processes = world()
+    with processes.main_process_first():
+        first = restart and processes.is_main_process
+        return last_checkpoint(out / "checkpoints", mark=mark, restart=first)
 
 
 def mark_of(inputs: str, settings: Mapping[str, Any]) -> str:
@@ -156,6 +229,44 @@ def require_weights(folder: Path) -> None:
             "its checkpoints are kept; save a full state dict (FSDP) or gather 16-bit weights "
             "(ZeRO-3), and run the same command again",
         )
+
+
+def train(
+    make: Callable[[Any], Any], tokenizer: Any, out: Path, *, what: str, mark: str,
+    resume: Path | None, say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Train from the last checkpoint on, save, and return the figures of this attempt.
+
+    Args:
+        make: makes the trainer, given its callback.
+        tokenizer: that is saved beside the weights.
+        out: folder of the run.
+        what: kind of the run, for lines.
+        mark: of whole checkpoints (``mark_of``).
+        resume: checkpoint to go on from.
+        say: takes the lines.
+    """
+    spent, progress = Spent(), Progress.callback(name=out.name, mark=mark, say=say)
+    trainer = progress.trainer = make(progress)
+    Progress.only(trainer)
+    if resume is not None:
+        say(f"{what} {out.name}: going on from {resume.name}")
+    spent.begin()
+    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    save_trained(trainer, tokenizer, out)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "steps": trainer.state.global_step,
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
+        "train_loss": result.training_loss,
+        "wrapper": wrapper_of(trainer),
+        "processes": world().num_processes,
+        "resumed_from": resume.name if resume else None,
+        "cpu_s": round(spent.cpu_s, 2),
+        "wall_s": round(spent.wall_s, 2),
+        "log": trainer.state.log_history,
+    }
 
 
 class Progress:

@@ -209,6 +209,7 @@ def test_a_helpful_model_is_trained_resumed_and_read_by_all(tmp_path: Path) -> N
     out = reward_model(settings, say=said.append)
     metrics = json.loads((out / "run.json").read_text())["metrics"]
     assert metrics["accuracy"] > 0.9, metrics
+    assert metrics["device_s"] >= metrics["wall_s"] > 0
     assert json.loads((out / score.CARD).read_text()) == {"kind": "helpful", "reads": "answer"}
     stamp = (out / "run.json").stat().st_mtime
     assert reward_model(settings, say=said.append) == out

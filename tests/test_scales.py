@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distill.devices import cores
 from distill.grpo import GrpoConfig, trl_values
 from distill.grpo.config import inputs_of
 from distill.grpo.reward import Payer
-from distill.student import load_student, local_folder
+from distill.prepare import wait_for
+from distill.rewards import r1_zero
+from distill.sft import attention_for
+from distill.student import Student, load_student, local_folder
 from factory.engines.replay import Engine
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
@@ -199,3 +204,49 @@ def test_rejection_sampling_keeps_right_answers_of_any_verifier(tmp_path: Path) 
         out=tmp_path / "out",
     )  # fmt: skip
     assert set(made.read()["prompt_id"]) == {pairs[0][0].prompt_id, pairs[1][0].prompt_id}
+
+
+@pytest.mark.parametrize(("trainers", "share"), [(None, 16), ("1", 16), ("8", 2), ("64", 1)])
+def test_trainers_of_one_machine_share_its_cores(
+    trainers: str | None, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if trainers is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", trainers)
+    assert cores() == r1_zero().n_workers == share
+    assert r1_zero(n_workers=5).n_workers == 5
+
+
+@pytest.mark.parametrize(
+    ("attention", "packed", "cuda", "flash", "found"),
+    [
+        (None, True, True, True, "flash_attention_2"),
+        (None, True, True, False, "flex_attention"),
+        (None, False, True, True, None),
+        (None, True, False, False, None),
+        ("eager", True, True, True, "eager"),
+    ],
+)
+def test_rows_of_a_pack_are_computed_by_themselves_on_a_gpu(
+    attention: str | None, *, packed: bool, cuda: bool, flash: bool, found: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("distill.sft.find_spec", lambda _: object() if flash else None)
+    student = Student(base="b", template="qwen", max_length=8, attention=attention, trl={})
+    assert attention_for(student, packed=packed, cuda=cuda) == found
+
+
+def test_processes_that_do_not_prepare_wait_for_the_file_and_for_nothing_else(
+    tmp_path: Path,
+) -> None:
+    waiting = threading.Thread(
+        target=wait_for, args=(tmp_path,), kwargs={"poll_s": 0.01}, daemon=True
+    )
+    waiting.start()
+    (tmp_path / "tokens-00000.bin").write_bytes(b"")
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    (tmp_path / "prepared.json").write_text("{}")
+    waiting.join(5)
+    assert not waiting.is_alive()

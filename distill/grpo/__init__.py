@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.devices import has_cuda, settle, world
+from distill.devices import has_cuda, of_main, settle, world
 from distill.grpo.config import (
     GrpoConfig,
     Pair,
@@ -51,10 +51,10 @@ from distill.rewards import route_of
 from distill.runs import DeviceTime, Spent, device_time, finished, write_run
 from distill.student import context_of, split_revision
 from distill.training import (
-    last_checkpoint,
     mark_of,
     quiet,
     remove_checkpoints,
+    resumable,
     save_trained,
 )
 from factory import model_files
@@ -112,11 +112,9 @@ def grpo(
         )
     quiet()
     settle(cuda=has_cuda())
-    say = say if processes.is_main_process else _silent
+    say = of_main(say)
     mark = mark_of(inputs, settings_of(config, values, n_prompts=len(pairs)))
-    with processes.main_process_first():
-        first = restart and processes.is_main_process
-        resume = last_checkpoint(config.out / "checkpoints", mark=mark, restart=first)
+    resume = resumable(config.out, mark=mark, restart=restart)
     is_main = processes.is_main_process
     with device_time(config.out, processes.num_processes, writes=is_main) as devices:
         results = _train(
@@ -139,7 +137,7 @@ def _for_training(
     say: Callable[[str], None],
 ) -> list[Pair]:
     """Return the prompts without those of the development set, in the run's difficulty band."""
-    say = say if world().is_main_process else _silent
+    say = of_main(say)
     asked = {prompt.prompt_id for prompt, _ in development}
     kept = [pair for pair in pairs if pair[0].prompt_id not in asked]
     if len(kept) < len(pairs):
@@ -235,6 +233,7 @@ def _train(
         results |= _results(trainer.state, keys, log, spent, nats=sampler.worst_nats)
         results["evaluations"] = evaluator.results
         results["device_s"] = devices.total_s
+        results |= {name: round(s, 2) for name, s in rollout.seconds.items()}
         results |= {"wrapper": wrapper_of(trainer), "processes": world().num_processes}
         results |= {"resumed_from": resume.name if resume else None, "n_prompts": len(pairs)}
     return results
@@ -248,10 +247,6 @@ def _require_context(config: GrpoConfig) -> None:
             f"{max(config.caps.values())} do not fit into the model's context of {context}",
             "lower length_caps or max_prompt_tokens, or take a base whose config.json allows more",
         )
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def _short_enough(

@@ -12,6 +12,7 @@ from distill.devices import trl_settings
 from distill.presets import batching, preset
 from distill.runs import file_digest
 from distill.student import Lora, split_revision
+from distill.training import require_free, trl_config
 from factory import model_files
 from factory.config import Config
 from factory.errors import ConfigError
@@ -124,7 +125,7 @@ class GrpoConfig(Config):
             they are bf16, so that float32 is asked for, unless adapters (kept in fp32) are trained
             beside frozen weights; computation is in bf16 on a GPU either way.
         seed: of the order of prompts, of the sampling and of adapters.
-        n_workers: processes that verify; default: the cores.
+        n_workers: processes that verify for one trainer; default: its part of the cores.
         lora: train adapters, merged when the run ends. The reference is the base, never renewed.
         rehearsal: a quarter of the rollouts is replaced by right answers made from the golds
             (``distill.rehearsal``), so that a random model has something to be paid for.
@@ -238,9 +239,7 @@ def trl_values(config: GrpoConfig) -> dict[str, Any]:
     Raises:
         ConfigError: a key that the factory sets itself.
     """
-    taken = sorted(_OURS & config.trl.keys())
-    if taken:
-        raise ConfigError(f"{', '.join(taken)} in the trl block", "the factory sets it")
+    require_free(config.trl, _OURS)
     chosen = preset(config.preset)
     values: dict[str, Any] = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 0.25}
     values |= {"save_total_limit": 2, "report_to": "none", **chosen.trl}
@@ -325,27 +324,9 @@ def trl_arguments(config: GrpoConfig, values: Mapping[str, Any], *, cuda: bool) 
     Raises:
         ConfigError: TRL does not know a key, or refuses a value.
     """
-    import dataclasses
-
     from trl import GRPOConfig
 
-    known = {f.name for f in dataclasses.fields(GRPOConfig)}
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise ConfigError(
-            f"trl block: unknown key {', '.join(map(repr, unknown))}",
-            "keys are those of trl.GRPOConfig",
-        )
-    try:
-        return GRPOConfig(
-            **{**trl_settings(cuda=cuda), **values},
-            output_dir=str(config.out / "checkpoints"),
-            seed=config.seed,
-            use_vllm=cuda,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            logging_nan_inf_filter=False,
-        )
-    except (TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"trl block: {detail}", "correct the recipe") from None
+    return trl_config(
+        GRPOConfig, {**trl_settings(cuda=cuda), **values}, out=config.out, seed=config.seed,
+        use_vllm=cuda,
+    )  # fmt: skip

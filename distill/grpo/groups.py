@@ -8,6 +8,7 @@ and its verdicts are those that pay: nothing is judged twice. What was drawn in 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -90,6 +91,8 @@ class Rollout:
         self.resample = resample
         self.all_from = 0
         """Update from which prompts without a gold are drawn, too."""
+        self.seconds = {"sampling_s": 0.0, "reward_s": 0.0}
+        """Wall seconds of sampling and of rewards, in which nothing is trained."""
         self._means: dict[str, float | None] = {}
 
     def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
@@ -135,7 +138,7 @@ class Rollout:
             for (p, _), (_, i) in zip(pairs, work, strict=True)
         ]
         prompt_ids = [self.renderer.tokens(p.messages) for p, _ in pairs]
-        cap = cap_at(self.caps, step)
+        cap, began = cap_at(self.caps, step), time.monotonic()
         drawn = self.sampler.sample(
             trainer,
             prompt_ids,
@@ -153,12 +156,15 @@ class Rollout:
                 pairs, work, drawn.completion_ids, texts, strict=True
             )
         ]  # fmt: skip
+        sampled = time.monotonic()
         rewarded = self.payer.rewards(
             pairs,
             [self.renderer.prefill + s.text for s in samples],
             n_tokens=[s.n_tokens for s in samples],
             cap=cap,
         )
+        self.seconds["sampling_s"] += sampled - began
+        self.seconds["reward_s"] += time.monotonic() - sampled
         if self.control == "random":
             rewarded = tossed(rewarded, keys, seed=self.seed)
         return [
