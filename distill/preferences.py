@@ -34,6 +34,8 @@ from factory.stages.reading import texts_of
 from factory.store import Store
 
 FOLDER = "preferences"
+VERDICT = "End with your verdict."
+"""What ends each question to the judge."""
 _SCALE = {"A>>B": 2.0, "A>B": 1.0, "A=B": 0.0, "B>A": -1.0, "B>>A": -2.0}
 _LABEL = re.compile(r"\[\[(A>>B|A>B|A=B|B>A|B>>A)\]\]")
 _SYSTEM = """\
@@ -321,7 +323,7 @@ def _question(candidates: Candidates, *, swapped: bool) -> Prompt:
     asked = "\n\n".join(f"{m['role']}: {m['content']}" for m in candidates.messages)
     parts = [("prompt", asked), ("answer-A", answers[0]), ("answer-B", answers[1])]
     body = "\n\n".join(grading.quoted(name, text) for name, text in parts)
-    return Prompt.of(body + "\n\nEnd with your verdict.", system=_SYSTEM)
+    return Prompt.of(f"{body}\n\n{VERDICT}", system=_SYSTEM)
 
 
 def _answer(text: str) -> str:

@@ -204,12 +204,19 @@ class RuleReward:
         return out
 
     def _modelled(self, part: Part, batch: _Batch) -> list[float | None]:
-        """Return what a reward model says; it is loaded with the first rows that it is for."""
+        """Return what a reward model says; it is loaded with the first rows that it is for.
+
+        Between two rollouts it lies in main memory: one model at a time is beside the policy.
+        """
         from factory.scores.reward_model import RewardModel
 
         if part.name not in self._models:
             self._models[part.name] = RewardModel.load(str(part.model))
-        return list(self._models[part.name].rewards(batch.prompts, batch.texts))
+        model = self._models[part.name]
+        try:
+            return list(model.rewards(batch.prompts, batch.texts))
+        finally:
+            model.rest()
 
     def _verified(self, part: Part, batch: _Batch) -> list[float | None]:
         """Return the rewards of the verdicts; rows of one verifier are checked together."""

@@ -44,18 +44,10 @@ def jobs(students: Sequence[str]) -> list[Job]:
     teacher = Job(
         "teacher",
         (
-            "bases",
-            "zero",
-            "cold_start",
-            "sft1",
-            "reasoning",
-            "rejection_sampling",
-            "general",
-            "sft2",
-            "reward_models",
-            "all_scenarios",
+            "bases", "zero", "cold_start", "sft1", "reasoning", "rejection_sampling", "general",
+            "mixture", "safety_review", "sft2", "preferences", "reward_models", "all_scenarios",
         ),
-    )
+    )  # fmt: skip
     controls = Job("controls", ("control", "zero_language"))
     each = [
         Job(f"student {name}", ("distill", "direct_rl"), name, ("teacher",)) for name in students

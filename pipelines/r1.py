@@ -83,12 +83,22 @@ def main(
         step("general data")
         run.make_general_rows()
 
+    if "mixture" in only and recipe.general is not None:
+        step("mixture of reasoning and general rows")
+        run.mixed_rows(base)
+    if "safety_review" in only and recipe.safety is not None:
+        step("safety review of the second SFT set")
+        run.training_rows(base)
+
     # Both from their bases: the teacher once more (Dev3), and the students.
     if "sft2" in only:
         step("dev3: SFT of the base on the rejection-sampled traces and the general rows")
         run.fine_tune("dev3", recipe.sft2, base, run.training_rows(base))
 
     # The last stage, from Dev3: rules where there is a gold, reward models where there is none.
+    if "preferences" in only and recipe.preferences is not None:
+        step("preferences: the judge compares answers of dev3")
+        run.make_preferences(str(run.folder / "dev3"))
     if "reward_models" in only and recipe.reward_models is not None:
         step("reward models")
         run.train_reward_models(str(run.folder / "dev3"))

@@ -174,17 +174,44 @@ def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
 
 
 def mixture_lines(folder: Path) -> Iterator[str]:
-    """Yield the composition of the second SFT set and the last stage's gain, where they are."""
+    """Yield the second SFT set's composition and review, pairs, and the last stage's gain."""
     mixed, gain = read_run(folder / "mixture"), read_run(folder / "preference-gain")
     if mixed is not None:
         yield from ("", "## Composition of the second SFT set", "")
         yield from composition_lines(mixed["metrics"]["composition"])
+    yield from _review_lines(folder)
     if gain is not None and gain["metrics"]["gain"] is not None:
         found = gain["metrics"]
         yield from ("", "## Preference reward on general prompts", "")
         yield (
             f"R1 over Dev3: {found['gain']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], "
             f"{found['n']} prompts"
+        )
+
+
+def _review_lines(folder: Path) -> Iterator[str]:
+    reviewed, judged = read_run(folder / "safety-review"), read_run(folder / "preferences")
+    if reviewed is not None:
+        found = reviewed["metrics"]
+        yield from ("", "## Safety review of the second SFT set", "")
+        yield (
+            f"{found['n_dropped']} of {found['n_sampled']} rows left out; {found['n_unknown']} "
+            "without a readable judgement count as violating."
+        )
+        yield from ("", "| standard | rows with its words | violate it by the judge |")
+        yield "|---|---:|---:|"
+        for name, n in sorted(found["by_words"].items(), key=lambda item: -item[1]):
+            judge = found["by_judge"].get(name, 0) if reviewed["config"]["judge"] else "-"
+            yield f"| {name} | {n} | {judge} |"
+    if judged is not None:
+        found = judged["metrics"]
+        share = found["first_share"]
+        first = "-" if share is None else f"{100 * share:.1f} %"
+        yield from ("", "## Preference pairs", "")
+        yield (
+            f"{found['rows']} kept; {found['n_close']} too close, {found['n_missing']} without "
+            f"judgements in both orders, {found['n_for_length']} for length; the answer shown "
+            f"first was preferred in {first}."
         )
 
 

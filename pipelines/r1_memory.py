@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.grpo import GrpoConfig, trl_values
 from distill.memory import LIBRARIES, Memory, Shape, Training, fits_engine, shape_of, training
+from distill.reward_model import DEFAULTS, RewardModelConfig
 from distill.student import load_student
 
 _OF_ZERO = ("zero", "control", "zero_language")
@@ -53,6 +54,9 @@ def needs(recipe: Any, only: tuple[str, ...]) -> Iterator[Need]:
         for stage in ("sft1", "sft2"):
             if stage in only:
                 yield _sft(recipe, stage, getattr(recipe, stage), base)
+        if "reward_models" in only and recipe.reward_models is not None:
+            for kind, section in recipe.reward_models.sections.items():
+                yield _reward_model(recipe, kind, section, base)
     for name, student in recipe.students.items():
         shape = shape_of(student.base.model or "")
         if shape is None:
@@ -87,6 +91,21 @@ def _sft(recipe: Any, stage: str, how: Any, shape: Shape) -> Need:
     return Need(stage, memory, 0.0, peak, _change(recipe, memory, peak))
 
 
+def _reward_model(recipe: Any, kind: str, section: dict[str, Any], shape: Shape) -> Need:
+    """Count a reward model as SFT of its texts: its head of one output is less than is counted."""
+    config = RewardModelConfig.make({"data": "plan", **section, "base": "plan", "out": "plan"})
+    processes, shards = _processes(recipe)
+    at_once = int({**DEFAULTS, **config.trl}["per_device_train_batch_size"])
+    texts = at_once * (2 if kind == "helpful" else 1)
+    memory = training(shape, Training(
+        processes=processes, shards=shards, tokens=texts * config.max_length,
+        dtype_bytes=_bytes(config.dtype), rank=config.lora.r if config.lora else 0,
+        is_checkpointed=bool(config.trl.get("gradient_checkpointing", True)), mask_rows=texts,
+    ))  # fmt: skip
+    peak = memory.total + LIBRARIES
+    return Need(f"{kind} model", memory, 0.0, peak, _change(recipe, memory, peak))
+
+
 def _grpo(recipe: Any, stage: str, section: dict[str, Any], shape: Shape) -> Need:
     config = GrpoConfig.make({**section, "base": "plan", "out": "plan"}, where=stage)
     values = trl_values(config)
@@ -106,6 +125,11 @@ def _grpo(recipe: Any, stage: str, section: dict[str, Any], shape: Shape) -> Nee
         # Asleep while the weights are trained; awake beside what stays between two updates.
         resting = memory.weights + memory.optimiser + memory.reference
         peak = max(memory.total, resting + engine) + LIBRARIES
+    if stage == "all_scenarios" and recipe.reward_models is not None:
+        # Each rank has the reward models, in bf16 and one at a time, while it is paid.
+        held = memory.weights + memory.optimiser + memory.reference
+        awake = 0.0 if values.get("vllm_enable_sleep_mode") else engine
+        peak = max(peak, held + awake + 2 * shape.n / 2**30 + LIBRARIES)
     change = _change(recipe, memory, peak)
     if change is None and not fits_engine(
         shape, longest=config.longest, share=share, device_gib=device, parallel=parallel

@@ -39,6 +39,9 @@ def stages(recipe: Any) -> Iterator[Planned]:
         options = recipe.prompts[name].options
         return int(options.get("n") or options.get("limit") or 0)
 
+    def size_of(name: str) -> int:
+        return size(name) if name in recipe.prompts else 0
+
     def relative(student: Any) -> float:
         own, of_base = student.base.n_parameters, recipe.base.n_parameters
         return float(own / of_base) if own and of_base else 1.0
@@ -67,12 +70,27 @@ def stages(recipe: Any) -> Iterator[Planned]:
     sampled = size("rejection") * recipe.rejection_sampling.n_samples
     yield Planned("rejection_sampling", f"dev2, {sampled:,} samples", sampled * mean)
     if recipe.general is not None:
-        wanted = recipe.general.max_rows or (size("general") if "general" in recipe.prompts else 0)
-        sampled = 0 if recipe.general.rows is not None else wanted
-        yield Planned("general", f"refiner, at most {wanted:,} rows", sampled * mean)
+        wanted = recipe.general.max_rows or size_of("general")
+        sampled, of = (0, "its own set") if recipe.general.rows is not None else (wanted, "refiner")
+        yield Planned("general", f"{of}, at most {wanted:,} rows", sampled * mean)
     values = recipe.rejection_sampling
     rows = min(size("rejection") * values.cap_per_prompt, values.max_rows or 10**12)
+    if recipe.general is not None:
+        rows += recipe.general.max_rows or size_of("general")
+        rows = min(rows, (recipe.mixture and recipe.mixture.total) or rows)
+        yield Planned("mixture", f"rejection_sampling, general; at most {rows:,} rows")
+    if recipe.safety is not None:
+        # Which rows have words of a standard nobody knows before.
+        judge = recipe.judge or "words alone"
+        yield Planned("safety_review", f"{rows:,} rows; {judge}, where words match: not counted")
     yield Planned("sft2", f"base, at most {rows:,} rows", 0, rows * mean * epochs(recipe.sft2))
+    if (pairs := recipe.preferences) is not None:
+        n = size_of("preferences") or size_of("rl_general")
+        answers, judged = n * pairs.n_answers, n * pairs.n_answers // 2 * pairs.n_judgements
+        yield Planned(
+            "preferences", f"dev3, {answers:,} answers; judge, {judged:,} judgements",
+            (answers + judged) * mean,
+        )  # fmt: skip
     if recipe.reward_models is not None:
         kinds = ", ".join(recipe.reward_models.sections)
         yield Planned("reward_models", f"dev3: {kinds}; their rows are not counted here")
@@ -160,7 +178,7 @@ def spent_h(recipe: Any, stage: str) -> float | None:
         "zero_language": "zero-language", "cold_start": "cold-start", "sft1": "dev1",
         "reasoning": "dev2", "rejection_sampling": "rejection-sampling", "sft2": "dev3",
         "distill": f"distilled-{rest}", "direct_rl": f"direct-{rest.replace(' ', '-')}",
-        "all_scenarios": "r1", "evaluate": "evaluation",
+        "all_scenarios": "r1", "evaluate": "evaluation", "safety_review": "safety-review",
     }  # fmt: skip
     names = [folders.get(name, name)]
     if name == "reward_models":

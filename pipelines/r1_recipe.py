@@ -12,13 +12,21 @@ from pipelines.cold_start import ColdStart
 from pipelines.common import ModelOf, PromptSet
 from pipelines.decontamination import Decontamination
 from pipelines.general import General, Mixture
+from pipelines.preference_pairs import PreferencePairs
 from pipelines.rejection_sampling import RejectionSampling
+from pipelines.safety_review import SafetyOf
 
 STAGES = (
     "bases", "zero", "control", "zero_language", "cold_start", "sft1", "reasoning",
-    "rejection_sampling", "general", "sft2", "reward_models", "all_scenarios", "distill",
-    "direct_rl", "evaluate",
+    "rejection_sampling", "general", "mixture", "safety_review", "sft2", "preferences",
+    "reward_models", "all_scenarios", "distill", "direct_rl", "evaluate",
 )  # fmt: skip
+_OPTIONAL = {
+    "general": "general", "mixture": "general", "safety_review": "safety",
+    "preferences": "preferences", "reward_models": "reward_models",
+    "all_scenarios": "all_scenarios",
+}  # fmt: skip
+"""Stage → section that a recipe may lack; without it the recipe has no such stage."""
 
 
 class StudentOf(Config):
@@ -122,14 +130,17 @@ class Recipe(Config):
     """Tokens of a model's context that are kept for prompts."""
     base: ModelOf
     prompts: dict[str, PromptSet]
-    """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``; ``general``, ``rl_general``."""
+    """``rl``, ``cold_start``, ``rejection``, ``dev``, ``eval``; ``general``, ``preferences``,
+    ``rl_general``, ``dev_general``."""
     zero: dict[str, Any]
     """Keys of a GRPO run (see `distill`: grpo): R1-Zero."""
     zero_language_rewards: dict[str, float]
     """Part → weight of the run of R1-Zero with the language reward."""
     cold_start: ColdStart
     refiner: str | None = None
-    """Model that refines (``cold_start.refiner: model``)."""
+    """Model that refines (``cold_start.refiner: model``) and writes general data."""
+    judge: str | None = None
+    """Model that compares answers (``preferences``) and reviews rows (``safety``)."""
     sft1: SftOf
     reasoning: dict[str, Any]
     """Keys of a GRPO run: reasoning RL after the cold start."""
@@ -140,7 +151,11 @@ class Recipe(Config):
     """General data, mixed into ``sft2`` and the students' set; None: reasoning rows alone."""
     mixture: Mixture | None = None
     """Shares of that set's domains; None: DeepSeek-R1's Table 5."""
+    safety: SafetyOf | None = None
+    """Review of that set, by words and the judge; None: it is not reviewed."""
     sft2: SftOf
+    preferences: PreferencePairs | None = None
+    """Pairs for the helpful model, of Dev3's answers by the judge; None: it has ``data``."""
     reward_models: RewardModelsOf | None = None
     """Of the last stage; None: there is none."""
     all_scenarios: dict[str, Any] | None = None
@@ -154,7 +169,7 @@ class Recipe(Config):
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """Return the stages that a recipe has, in order: some have sections that may be absent."""
-    absent = {n for n in ("general", "reward_models", "all_scenarios") if not getattr(recipe, n)}
+    absent = {stage for stage, section in _OPTIONAL.items() if getattr(recipe, section) is None}
     return tuple(stage for stage in STAGES if stage not in absent)
 
 

@@ -36,13 +36,18 @@ from pipelines.common import (
 )
 from pipelines.decontamination import Guard
 from pipelines.general import Mixture, composition_lines, general_rows, write_mixture
+from pipelines.preference_pairs import preference_rows
 from pipelines.r1_evaluate import Evaluator, write_report
 from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
 from pipelines.rejection_sampling import rejection_sampling
+from pipelines.safety_review import review_file
 from pipelines.sample_and_select import Sampled
 
 EVALUATED = ("dev", "eval", "dev_general")
 """Prompts that nothing may be trained on."""
+MAX_REVIEWED_TOKENS = 16_384
+"""Of a row that the judge of the safety review reads; longer ones have no judgement, and count as
+violating what their words point at."""
 
 
 class Stages:
@@ -65,6 +70,7 @@ class Stages:
         self.cold_rows = self.folder / "data" / f"{recipe.name}-cold-start.jsonl"
         self.reasoning_rows = self.folder / "data" / f"{recipe.name}-reasoning.jsonl"
         self.general_rows = self.folder / "data" / f"{recipe.name}-general.jsonl"
+        self.preference_pairs = self.folder / "data" / f"{recipe.name}-preferences.jsonl"
         self._prompts: dict[str, list[Pair]] = {}
 
     def close(self) -> None:
@@ -233,14 +239,8 @@ class Stages:
             n_devices=self.engines.n_devices,
         )  # fmt: skip
 
-    def training_rows(self, base: str) -> Path:
-        """Return the rows of the second SFT and of the students, mixed with the general ones.
-
-        Args:
-            base: whose tokens the composition counts.
-        """
-        if self.recipe.general is None:
-            return self.reasoning_rows
+    def mixed_rows(self, base: str) -> Path:
+        """Return the reasoning rows mixed with the general ones; ``base``'s tokens are counted."""
         values, sets = self.recipe.mixture or Mixture(), {
             "reasoning": self.reasoning_rows, "general": self.general_rows,
         }  # fmt: skip
@@ -256,7 +256,8 @@ class Stages:
             )  # fmt: skip
             for line in composition_lines(made):
                 say(line)
-            return {"rows": made[-1]["rows"], "composition": made}
+            n_read = sum(len(path.read_bytes().splitlines()) for path in sets.values())
+            return {"n_sampled": n_read, "rows": made[-1]["rows"], "composition": made}
 
         inputs = {
             "values": values.model_dump(mode="json"), "seed": self.recipe.seed,
@@ -265,12 +266,81 @@ class Stages:
         once(self.folder / "mixture", kind="mixture", inputs=inputs, work=work)
         return out
 
+    def training_rows(self, base: str) -> Path:
+        """Return the rows of the second SFT and of the students, mixed and reviewed as asked for.
+
+        Args:
+            base: whose tokens the composition counts.
+        """
+        recipe, values = self.recipe, self.recipe.safety
+        data = self.reasoning_rows if recipe.general is None else self.mixed_rows(base)
+        if values is None:
+            return data
+        out = self.folder / "data" / f"{recipe.name}-reviewed.jsonl"
+        judge, longest = recipe.judge, values.judge_tokens + MAX_REVIEWED_TOKENS
+
+        def work() -> dict[str, Any]:
+            found, n_gone = review_file(
+                data, out=out, queue=out.with_name(f"{recipe.name}-safety-queue.jsonl"),
+                drop=values.drop, store=Store(self.store.root / "safety"),
+                engine=None if judge is None else partial(self.engines.get, judge, longest=longest),
+                sampling=Sampling(temperature=0.0, max_tokens=values.judge_tokens),
+            )  # fmt: skip
+            return {
+                "n_sampled": found.n_rows, "rows": found.n_rows - n_gone,
+                "by_words": dict(found.by_words), "by_judge": dict(found.by_judge),
+                "n_unknown": found.n_unknown, "n_dropped": n_gone,
+            }  # fmt: skip
+
+        inputs = {
+            "values": values.model_dump(mode="json"), "rows": file_digest(data),
+            "judge": model_files.revision_of(judge) if judge is not None else None,
+        }  # fmt: skip
+        once(
+            self.folder / "safety-review", kind="safety_review", inputs=inputs, work=work,
+            n_devices=self.engines.n_devices if judge is not None else 0,
+        )  # fmt: skip
+        return out
+
+    def make_preferences(self, model: str) -> None:
+        """Let ``model`` answer and the judge compare: pairs for the helpful model."""
+        recipe, values, judge = self.recipe, self.recipe.preferences, self.recipe.judge
+        assert values is not None
+        name = "preferences" if "preferences" in recipe.prompts else "rl_general"
+        if judge is None or name not in recipe.prompts:
+            raise UsageError(
+                "nobody judges the preferences" if judge is None else "preferences has no prompts",
+                "give judge" if judge is None else "give prompts.preferences",
+            )
+        prompts = self.prompts(name)
+
+        def work() -> dict[str, Any]:
+            left = room(model, values.max_tokens, prompt_tokens=recipe.prompt_tokens)
+            # The judge reads both answers.
+            judged = 2 * (left + recipe.prompt_tokens) + values.judge_tokens
+            return preference_rows(
+                self.store, values.model_copy(update={"max_tokens": left}), prompts,
+                partial(self.engines.get, model, longest=left + recipe.prompt_tokens),
+                partial(self.engines.get, judge, longest=judged), out=self.preference_pairs,
+            )  # fmt: skip
+
+        inputs = {
+            "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
+            "model": model_files.revision_of(model), "judge": model_files.revision_of(judge),
+        }  # fmt: skip
+        once(
+            self.folder / "preferences", kind="preferences", inputs=inputs, work=work,
+            n_devices=self.engines.n_devices,
+        )  # fmt: skip
+
     def train_reward_models(self, base: str) -> None:
         """Train the recipe's reward models from ``base``."""
         models = self.recipe.reward_models
         for kind, section in (models.sections if models is not None else {}).items():
+            # A helpful model without data of its own has the recipe's pairs.
+            made = {"data": str(self.preference_pairs)} if kind == "helpful" else {}
             run_reward_model(
-                section, base=base, out=self.folder / f"{kind}-model", seed=self.recipe.seed,
+                made | section, base=base, out=self.folder / f"{kind}-model", seed=self.recipe.seed,
                 launch=self.recipe.launch, engines=self.engines, restart=self.restart,
             )  # fmt: skip
 

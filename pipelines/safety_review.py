@@ -14,7 +14,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,8 @@ _WORDS = {
     name: re.compile(rf"\b(?:{english})\b|{chinese}", re.I)
     for name, (_, english, chinese) in STANDARDS.items()
 }
+REPLY = "Reply with the JSON object."
+"""What ends each question to the judge."""
 _SYSTEM = (
     "You review text for a training set. Decide which of these standards it violates. To explain, "
     "teach, warn, report or tell a story about a subject violates nothing; to help with the act, "
@@ -121,6 +123,18 @@ class SafetyReview(Config):
     sampling: dict[str, Any] = Field(
         default_factory=lambda: {"temperature": 0.0, "max_tokens": 512}
     )
+
+
+class SafetyOf(Config):
+    """The review of a recipe's second SFT set; its judge is the recipe's, where it has one.
+
+    Attributes:
+        drop: standards whose rows are left out.
+        judge_tokens: of the judge's reply.
+    """
+
+    drop: tuple[str, ...] = tuple(STANDARDS)
+    judge_tokens: int = Field(default=512, ge=1)
 
 
 @dataclass
@@ -167,15 +181,15 @@ def standards_in(text: str) -> list[str]:
 
 
 def review(
-    rows: Sequence[Mapping[str, Any]], *, store: Store | None = None, engine: Engine | None = None,
-    sampling: Sampling | None = None,
+    rows: Sequence[Mapping[str, Any]], *, store: Store | None = None,
+    engine: Callable[[], Engine] | None = None, sampling: Sampling | None = None,
 ) -> Reviewed:  # fmt: skip
     """Review rows: by words, and those that match by a judge where there is one.
 
     Args:
         rows: of any form; all of their texts count.
         store: where the judge's replies go; needed with ``engine``.
-        engine: of the judge; None: words alone.
+        engine: gives the judge's, where rows match; None: words alone.
         sampling: of the judge.
     """
     texts = ["\n\n".join(texts_of_row(dict(row))) for row in rows]
@@ -188,14 +202,14 @@ def review(
     if engine is None or store is None or sampling is None or not found.flagged:
         return found
     asked = {
-        n: Prompt.of(quoted("text", texts[n]) + "\n\nReply with the JSON object.", system=_SYSTEM)
+        n: Prompt.of(f"{quoted('text', texts[n])}\n\n{REPLY}", system=_SYSTEM)
         for n in found.flagged
     }
     made = generate(
         store,
         [(p, PromptSource(prompt_id=p.prompt_id, source="safety", item=str(n)))
          for n, p in asked.items()],
-        engine, sampling=sampling, policy=Policy(kind="fixed", n=1), verify=False,
+        engine(), sampling=sampling, policy=Policy(kind="fixed", n=1), verify=False,
     )  # fmt: skip
     replies = {
         row["prompt_id"]: judged(trace_text(row["prefill"], row["completion"]))
@@ -228,38 +242,69 @@ def judged(reply: str) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
+def review_file(
+    data: Path, *, out: Path, queue: Path, drop: Sequence[str], store: Store | None = None,
+    engine: Callable[[], Engine] | None = None, sampling: Sampling | None = None,
+) -> tuple[Reviewed, int]:  # fmt: skip
+    """Review a file's rows; write those that stay, and the queue of those that match.
+
+    Args:
+        data: of ``SafetyReview``, as are ``out``, ``queue`` and ``drop``.
+        out: likewise.
+        queue: likewise.
+        drop: likewise.
+        store: of ``review``, as are ``engine`` and ``sampling``.
+        engine: likewise.
+        sampling: likewise.
+
+    Returns:
+        What was found, and how many rows were left out.
+
+    Raises:
+        UsageError: a standard that there is not.
+    """
+    if stray := sorted(set(drop) - STANDARDS.keys()):
+        raise UsageError(f"unknown standard {', '.join(stray)}", f"known: {', '.join(STANDARDS)}")
+    rows = [dict(row) for _, row in rows_of(data)]
+    found = review(rows, store=store, engine=engine, sampling=sampling)
+    gone = {n for n in found.flagged if set(found.violates(n)) & set(drop)}
+    write(
+        queue,
+        (
+            {**rows[n], "words": words, "judge": said, "is_dropped": n in gone}
+            for n, (words, said) in found.flagged.items()
+        ),
+    )
+    write(out, (row for n, row in enumerate(rows) if n not in gone))
+    for line in found.lines():
+        say(line)
+    say(f"{len(gone)} rows left out ({', '.join(drop) or 'nothing is dropped'})")
+    return found, len(gone)
+
+
 def main(path: str, overrides: Sequence[str]) -> int:
     """Run the script; returns the exit status."""
     from factory.engines import opening
 
     config = SafetyReview.load(path, overrides=overrides)
-    if stray := sorted(set(config.drop) - STANDARDS.keys()):
-        raise UsageError(f"unknown standard {', '.join(stray)}", f"known: {', '.join(STANDARDS)}")
     if config.engine is not None and config.store is None:
         raise UsageError("a judge without a store", "give store: where its replies are kept")
-    rows = [dict(row) for _, row in rows_of(config.data)]
-    settings, engine = dict(config.engine or {}), None
-    if settings:
+    settings, opened = dict(config.engine or {}), list[Engine]()
+
+    def judge() -> Engine:
         kind, model = str(settings.pop("kind", "vllm")), str(settings.pop("model"))
-        engine = opening.open_engine(kind, model, settings)
+        opened.append(opening.open_engine(kind, model, settings))
+        return opened[0]
+
     try:
-        found = review(
-            rows, store=Store(config.store) if config.store else None, engine=engine,
-            sampling=sampling_of(config.sampling, seed=None),
+        review_file(
+            config.data, out=config.out, queue=config.queue, drop=config.drop,
+            store=Store(config.store) if config.store else None,
+            engine=judge if settings else None, sampling=sampling_of(config.sampling, seed=None),
         )  # fmt: skip
     finally:
-        if engine is not None:
+        for engine in opened:
             engine.close()
-    gone = {n for n in found.flagged if set(found.violates(n)) & set(config.drop)}
-    queue = (
-        {**rows[n], "words": words, "judge": said, "is_dropped": n in gone}
-        for n, (words, said) in found.flagged.items()
-    )
-    write(config.queue, queue)
-    write(config.out, (row for n, row in enumerate(rows) if n not in gone))
-    for line in found.lines():
-        say(line)
-    say(f"{len(gone)} rows left out ({', '.join(config.drop) or 'nothing is dropped'})")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from distill.grpo import GrpoConfig, trl_values
 from distill.reward_model import RewardModelConfig
 from factory.config import ConfigError
 from factory.engines.replay import Engine
@@ -48,31 +49,34 @@ def test_every_recipe_has_a_plan_that_starts_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_has_the_last_stages_where_a_recipe_has_them() -> None:
-    recipe = Recipe.load(
-        RECIPES / "one-gpu.yaml",
-        overrides=["general={rows: own.jsonl, max_rows: 9}", "reward_models={safety: {data: s}}",
-                   "all_scenarios={preset: r1_all_scenarios, per_device: 1}"],
-    )  # fmt: skip
+@pytest.mark.parametrize("scale", ["one-gpu", "node", "cluster"])
+def test_gpu_recipes_have_every_stage_and_what_it_needs(scale: str) -> None:
+    recipe = Recipe.load(RECIPES / f"{scale}.yaml")
     assert stages_of(recipe) == STAGES
     lines = {line.split()[0]: line for line in plan_lines(recipe, STAGES)}
-    assert "at most 9 rows" in lines["general"]
-    assert "dev3: safety" in lines["reward_models"]
-    assert "dev3" in lines["all_scenarios"]
-
-
-def test_the_commented_sections_of_one_gpu_are_a_recipe(tmp_path: Path) -> None:
-    text = (RECIPES / "one-gpu.yaml").read_text()
-    begin = text.index("# general: {rows")
-    end = text.index("\nstudents:", begin)
-    bare = "\n".join(line.removeprefix("# ") for line in text[begin:end].splitlines())
-    path = tmp_path / "whole.yaml"
-    path.write_text(text[:begin] + bare + text[end:])
-    recipe = Recipe.load(path)
-    assert stages_of(recipe) == STAGES
+    assert "dev3: helpful, safety" in lines["reward_models"]
+    assert recipe.judge is not None
+    assert {"general", "preferences", "rl_general", "dev_general"} <= recipe.prompts.keys()
     assert recipe.reward_models is not None
     for section in recipe.reward_models.sections.values():
-        RewardModelConfig.make({**section, "base": "b", "out": "o"})
+        config = RewardModelConfig.make({"data": "made", **section, "base": "b", "out": "o"})
+        assert config.max_length == 8192
+        assert config.batch_size == (64 if scale == "one-gpu" else 256)
+
+
+def test_the_cluster_has_the_papers_last_stages_and_six_students() -> None:
+    recipe = Recipe.load(RECIPES / "cluster.yaml")
+    assert recipe.all_scenarios is not None
+    config = GrpoConfig.make({**recipe.all_scenarios, "base": "b", "out": "o"})
+    assert (trl_values(config)["max_steps"], config.last_steps) == (1700, 400)
+    assert trl_values(config)["temperature"] == 0.7
+    assert {s.student for s in recipe.students.values()} == {
+        p.stem for p in (RECIPES.parents[1] / "distill" / "students").glob("r1-distill-*.yaml")
+    }
+    assert len(recipe.students) == 6
+    planned = {s.stage: s.inputs for s in stages(recipe)}
+    assert "804,745 rows" in planned["mixture"]
+    assert "264,000 judgements" in planned["preferences"]
 
 
 def test_the_plan_counts_tokens() -> None:
@@ -80,7 +84,7 @@ def test_the_plan_counts_tokens() -> None:
     planned = {s.stage: s for s in stages(recipe)}
     # 10,400 updates of 512 outputs.
     assert planned["zero"].sampled == 10_400 * 512 * recipe.plan.mean_completion_tokens
-    assert planned["sft2"].trained == 626_933 * 2 * recipe.plan.mean_completion_tokens
+    assert planned["sft2"].trained == 804_745 * 2 * recipe.plan.mean_completion_tokens
     assert planned["distill qwen-1.5b"].relative_size < 0.1
 
 

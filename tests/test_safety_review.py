@@ -43,12 +43,12 @@ def test_the_judge_decides_and_what_it_does_not_say_counts(tmp_path: Path) -> No
         return "I would rather not say."
 
     judge, store = JudgeModel(lambda text, _: reply(text)), Store(tmp_path / "data")
-    found = review(ROWS, store=store, engine=judge, sampling=SAMPLING)
+    found = review(ROWS, store=store, engine=lambda: judge, sampling=SAMPLING)
     assert found.by_words == {"weapons": 2, "cyber": 1}
     assert found.by_judge == {"weapons": 1, "cyber": 1}
     assert (found.n_unknown, judge.asked) == (1, 3)
     assert [found.violates(n) for n in range(4)] == [["weapons"], [], [], ["cyber"]]
-    review(ROWS, store=store, engine=judge, sampling=SAMPLING)
+    review(ROWS, store=store, engine=lambda: judge, sampling=SAMPLING)
     assert judge.asked == 3, "nothing is asked twice"
 
 

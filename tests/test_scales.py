@@ -24,6 +24,7 @@ from factory.sources import template
 from factory.store import Store
 from pipelines.common import ModelOf, PromptSet, fitting, grown, room
 from pipelines.r1_recipe import Recipe
+from pipelines.rehearsal.recipe import GENERAL
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
 RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
@@ -59,12 +60,17 @@ def test_every_source_of_a_gpu_recipe_takes_its_options(scale: str) -> None:
     from factory import plugins
 
     recipe = Recipe.load(RECIPES / f"{scale}.yaml")
-    for prompts in recipe.prompts.values():
+    for name, prompts in recipe.prompts.items():
         of_benchmark = prompts.source == "benchmark"
         load = plugins.load("sources", prompts.source).prompts
         assert set(prompts.options) <= set(inspect.signature(load).parameters)
         # The reward pays for a box: the prompt asks for one.
-        assert of_benchmark or "\\boxed{}" in template.load(prompts.template or "plain").prompt
+        # No rule scores general prompts.
+        assert (
+            of_benchmark
+            or name in GENERAL
+            or "\\boxed{}" in template.load(prompts.template or "plain").prompt
+        )
 
 
 # contexts, and heads that eight devices do not divide.
@@ -113,7 +119,8 @@ def test_a_base_with_a_longer_context_is_linked_and_said_in_its_configuration(
 @pytest.mark.parametrize("scale", GPU_RECIPES)
 def test_vllm_holds_prompt_and_completion_and_no_more(scale: str) -> None:
     recipe = Recipe.load(RECIPES / f"{scale}.yaml")
-    for section in (recipe.zero, recipe.reasoning, recipe.direct_rl.grpo):
+    for section in (recipe.zero, recipe.reasoning, recipe.direct_rl.grpo, recipe.all_scenarios):
+        assert section is not None
         config = GrpoConfig.make({**section, "base": "b", "out": "o"})
         longest = config.max_prompt_tokens + max(config.caps.values())
         assert trl_values(config)["vllm_max_model_length"] == longest
@@ -125,7 +132,8 @@ def test_batches_are_global_and_divide_by_the_processes_of_the_recipe(scale: str
     recipe = Recipe.load(RECIPES / f"{scale}.yaml")
     assert recipe.launch is not None
     n = recipe.launch.processes
-    for section in (recipe.zero, recipe.reasoning, recipe.direct_rl.grpo):
+    for section in (recipe.zero, recipe.reasoning, recipe.direct_rl.grpo, recipe.all_scenarios):
+        assert section is not None
         trl_values(GrpoConfig.make({**section, "base": "b", "out": "o", "n_devices": n}))
     for how in (recipe.sft1, recipe.sft2, *recipe.students.values()):
         student = load_student(how.student, overrides=how.overrides, base="b")

@@ -188,8 +188,6 @@ class RewardModel:
             raise UsageError(
                 f"{folder} cannot be loaded ({detail})", "train it again: distill reward-model"
             ) from None
-        if cuda:
-            model.to(torch.device("cuda", torch.cuda.current_device()))
         context = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         return cls(model.eval(), tokenizer, card["kind"], card["reads"], context)
 
@@ -208,6 +206,7 @@ class RewardModel:
             Shape (N,): the output, of a safety model the probability of safe; None where there is
             nothing to read, or more than the model's context holds.
         """
+        self._move(resting=False)
         work = []
         for i, (messages, text) in enumerate(zip(prompts, texts, strict=True)):
             if messages is None or text is None:
@@ -224,6 +223,16 @@ class RewardModel:
             for (i, _), value in zip(batch, self._outputs([t for _, t in batch]), strict=True):
                 out[i] = self._reward(value)
         return out
+
+    def rest(self) -> None:
+        """Leave the GPU until the next texts come: a policy and its sampler need the room."""
+        self._move(resting=True)
+
+    def _move(self, *, resting: bool) -> None:
+        import torch
+
+        if torch.cuda.is_available():
+            self.model.to("cpu" if resting else torch.device("cuda", torch.cuda.current_device()))
 
     def _reward(self, output: float) -> float | None:
         if not math.isfinite(output):
