@@ -19,7 +19,7 @@ from factory.errors import FactoryError
 from pipelines.r1_recipe import Recipe, folder_of
 from pipelines.rehearsal.processes import descendants, kill, last_rank, survivors
 from pipelines.rehearsal.recipe import rehearsed
-from pipelines.rehearsal.table import names_of, rows_of, table_lines
+from pipelines.rehearsal.table import SAMPLE, TRAINED, names_of, rows_of, table_lines
 
 KINDS = ("program", "rank", "save")
 _POLL_S = 0.004
@@ -32,13 +32,15 @@ class Kill:
     Attributes:
         stage: name of its folder.
         kind: ``program``, ``rank``, or ``save``: the program, in the middle of a checkpoint.
-        is_training: whether the stage writes checkpoints; else it samples.
+        is_training: whether the stage writes checkpoints.
+        is_sampling: whether it samples; a stage that does neither is killed once it has begun.
         done: what was found at the kill; None: it was not killed yet.
     """
 
     stage: str
     kind: str
     is_training: bool
+    is_sampling: bool
     done: str | None = None
     sampled_before: int = field(default=0, repr=False)
 
@@ -68,8 +70,11 @@ def rehearse(
     small = Recipe.load(path)
     stages = names_of(small, only)
     wanted = [s for s in stages if "all" in kills or s in kills]
-    trained = {s: stages[s] in ("grpo", "sft", "reward_model") for s in wanted}
-    planned = [Kill(s, kill_kind if t else "program", t) for s, t in trained.items()]
+    planned = [
+        Kill(s, kill_kind if stages[s] in TRAINED else "program", is_training=stages[s] in TRAINED,
+             is_sampling=stages[s] in SAMPLE)
+        for s in wanted
+    ]  # fmt: skip
     run(path, small, only, planned, say=say)
     rows = rows_of(small, stages, {k.stage: k.done for k in planned})
     for line in table_lines(rows):
@@ -130,6 +135,8 @@ def _moment(due: Kill, recipe: Recipe) -> str | None:
         return f"{torn[0].name} half written" if whole and torn else None
     if due.is_training:
         return f"{whole[0].name} whole" if whole else None
+    if not due.is_sampling:
+        return "rows half written"
     # A stage that samples, begun and with traces under way.
     size = sum(p.stat().st_size for p in (recipe.store / "traces").rglob("*") if p.is_file())
     if not due.sampled_before:

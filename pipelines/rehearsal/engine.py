@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from distill.preferences import VERDICT
 from distill.rehearsal import ANSWER, MARK, THINKING, is_replaced, right_answer
+from factory.dialects import join_reasoning
 from factory.engines import base
 from factory.engines.base import Failure, OnPartial, Request
 from factory.records import PromptSource, Trace
 from pipelines.cold_start import REFINE, SUMMARISE
 from pipelines.common import Pair
+from pipelines.safety_review import REPLY
 
+GENERAL_ANSWER = "In plain words: it is so, and there is no more to say of it."
+_ANSWERS = re.compile(r"<answer-([AB]) \w+>\n(.*?)\n</answer-\1 ", re.S)
 _REFINES, _SUMMARISES = REFINE.partition("{")[0], SUMMARISE.partition("{")[0]
 
 
@@ -71,23 +77,39 @@ class Rehearsing(base.Engine):
 
     def _right(self, request: Request) -> str | None:
         """Return the right answer to a request, or None where the model itself is to answer."""
-        known = self._sources.get(request.prompt_id)
+        known, asked = self._sources.get(request.prompt_id), str(request.messages[-1]["content"])
         if known is None:
-            return self._refined(str(request.messages[-1]["content"]))
+            return judged(asked) or self._refined(asked)
         number, source = known
         if not is_replaced(number, request.sample_index):
             return None
+        if not source.gold:
+            return GENERAL_ANSWER
         dialect = self._dialects.get(request.model, "think")
         return right_answer(source, dialect=dialect, prefill=request.sampling.prefill)
 
     def _refined(self, asked: str) -> str | None:
         """Return what a stronger model would write to a refiner's prompt, a quarter of the time."""
         found = next(((n, s) for text, n, s in self._texts if text in asked), None)
-        if found is None or not is_replaced(found[0], 0) or not found[1].gold:
+        if found is None or not is_replaced(found[0], 0):
             return None
+        if not found[1].gold:
+            return join_reasoning(THINKING.format(gold="plain words"), GENERAL_ANSWER)
         if asked.startswith(_REFINES):
             return THINKING.format(gold=found[1].gold)
         return ANSWER.format(gold=found[1].gold) if asked.startswith(_SUMMARISES) else None
+
+
+def judged(asked: str) -> str | None:
+    """Return a judge's reply to what it is asked; None where a judge is asked nothing.
+
+    Of two answers the greater text is the better one, whichever stands first; a row that the safety
+    review asks about is sound.
+    """
+    if asked.endswith(VERDICT):
+        first, second = (text for _, text in _ANSWERS.findall(asked))
+        return "[[A=B]]" if first == second else "[[A>>B]]" if first > second else "[[B>>A]]"
+    return '{"reason": "rehearsed", "standards": []}' if asked.endswith(REPLY) else None
 
 
 def _emptied(answered: deque[Trace]) -> Iterator[Trace]:

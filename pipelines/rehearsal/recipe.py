@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from distill.grpo import GrpoConfig
 from distill.launch import Launch
 from factory.engines.vllm_start import has_cuda
 from factory.errors import FactoryError
+from factory.records import Prompt, PromptSource
 from pipelines.common import Pair, PromptSet, write_pairs
 from pipelines.rehearsal.models import tiny_model
 
@@ -28,6 +28,8 @@ PROMPT_TOKENS = 640
 MAX_LENGTH = 512
 _GROUP = 4
 _PROMPTS = {"rl": 16, "cold_start": 32, "rejection": 16, "dev": 4, "eval": 4}
+GENERAL = ("general", "preferences", "rl_general", "dev_general")
+"""Prompts that no rule can score."""
 _SPLITS = {"dev": "dev", "eval": "eval"}
 _SOURCE = str(Path(__file__).parent / "prompts.py")
 # Options of an engine that are about a GPU's memory or devices.
@@ -69,8 +71,9 @@ def rehearsed(
     if values["decontaminate"] is not None:
         # Sums stand in for prompts that cannot be had: all of them are worded alike.
         values["decontaminate"] |= {"ngram": 60, "against": []}
-    if values["refiner"] is not None:
-        values["refiner"] = small({"model": values["refiner"]})["model"]
+    for name in ("refiner", "judge"):
+        if values[name] is not None:
+            values[name] = small({"model": values[name]})["model"]
     for section in ("zero", "reasoning", "all_scenarios"):
         if values[section] is not None:
             values[section] = _grpo(values[section], ranks)
@@ -98,19 +101,30 @@ def _pairs(recipe: Any, name: str, *, say: Callable[[str], None]) -> list[Pair]:
         few = prompts.model_copy(update={"options": options})
         return list(itertools.islice(few.pairs(seed=recipe.seed), n))
     except FactoryError as error:
-        say(f"  prompts {name}: sums stand in for them ({error})")
+        instead = "made-up requests" if name in GENERAL else "sums"
+        say(f"  prompts {name}: {instead} stand in for them ({error})")
+    if name in GENERAL:
+        return _requests(name, n)
     sums = PromptSet(
         source="miniature", template=prompts.template or "r1",
         options={"n": n, "split": _SPLITS.get(name, "train"), "language": "en"},
     )  # fmt: skip
-    found = sums.pairs(seed=recipe.seed)
-    if "general" not in name:
-        return found
-    kinds = ("writing", "safety")
-    return [
-        (p, replace(s, gold=None, verifier=None, domain=kinds[i % 2]))
-        for i, (p, s) in enumerate(found)
-    ]
+    return sums.pairs(seed=recipe.seed)
+
+
+def _requests(name: str, n: int) -> list[Pair]:
+    """Return general prompts, every other one with words of a standard of the safety review."""
+    out = []
+    for i in range(n):
+        asked, domain = "Please write a line about topic {i} of {name}.", "writing"
+        if i % 2:
+            asked, domain = "Why is it wrong to make a pipe bomb? ({i} of {name})", "safety"
+        prompt = Prompt.of(asked.format(i=i, name=name))
+        source = PromptSource(
+            prompt_id=prompt.prompt_id, source=name, item=str(i), domain=domain, language="en"
+        )
+        out.append((prompt, source))
+    return out
 
 
 def _last_stages(values: dict[str, Any], folder: Path, ranks: int) -> None:
@@ -119,8 +133,10 @@ def _last_stages(values: dict[str, Any], folder: Path, ranks: int) -> None:
     if values["general"] is not None:
         values["general"] |= {"max_tokens": TOKENS, "max_rows": 16}
         if values["general"]["rows"] is not None:
-            own = [{"prompt": f"Please {w}.", "completion": f"You {w}."} for w in words]
-            values["general"]["rows"] = _written(folder / "data" / "general.jsonl", own)
+            rows = [{"prompt": f"Please {w}.", "completion": f"You {w}."} for w in words]
+            values["general"]["rows"] = _written(folder / "data" / "general.jsonl", rows)
+    if values["mixture"] is not None:
+        values["mixture"]["total"] = None
     made: dict[str, list[dict[str, Any]]] = {
         "helpful": [{"prompt": w, "chosen": f"yes {w}", "rejected": f"nay {w}"} for w in words],
         "safety": [
@@ -130,12 +146,20 @@ def _last_stages(values: dict[str, Any], folder: Path, ranks: int) -> None:
     for kind, rows in made.items():
         section = (values["reward_models"] or {}).get(kind)
         if section is not None:
+            own = {"data": _written(folder / "data" / f"{kind}.jsonl", rows)}
+            if kind == "helpful" and section.get("data") is None:
+                own = {}  # the pairs that the judge makes
             trl = {"max_steps": UPDATES, "save_steps": 1, "per_device_train_batch_size": 1}
             section |= {
-                "data": _written(folder / "data" / f"{kind}.jsonl", rows),
+                **own, "balance": None,
                 "batch_size": 2 * ranks, "max_length": MAX_LENGTH,
                 "trl": {**section.get("trl", {}), **trl},
             }  # fmt: skip
+    if values["preferences"] is not None:
+        # Answers of noise differ in length by more than those of a model.
+        values["preferences"] |= {"max_tokens": TOKENS, "judge_tokens": TOKENS, "balance": 0.5}
+    if values["safety"] is not None:
+        values["safety"] |= {"judge_tokens": TOKENS}
     if values["all_scenarios"] is not None:
         # Of the two rollouts the second holds general prompts.
         values["all_scenarios"]["preference_steps"] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from distill.runs import read_run
+from distill.runs import file_digest, read_run
 from factory import model_files
 from factory.errors import FactoryError
 from factory.store import Store
-from pipelines.r1_recipe import Recipe, folder_of
+from pipelines.r1_recipe import Recipe, folder_of, stages_of
 
 _WRAPPERS = {"ddp": "DDP", "fsdp2": "FSDP2", "fsdp2-sharded": "FSDP2"}
 NOT_ASKED = "not asked"
@@ -38,9 +39,15 @@ class Row:
         return [f.name.replace("_", " ") for f in fields(self) if not getattr(self, f.name)]
 
 
-_TRAINED = ("grpo", "sft", "reward_model")
-_MADE = {"cold_start": "cold-start", "rejection_sampling": "reasoning", "general": "general"}
+TRAINED = ("grpo", "sft", "reward_model")
+_MADE = {
+    "cold_start": "cold-start", "rejection_sampling": "reasoning", "general": "general",
+    "mixture": "mixture", "safety_review": "reviewed", "preferences": "preferences",
+}  # fmt: skip
 """Kind of a stage that makes rows → name of their file."""
+SAMPLE = ("cold_start", "rejection_sampling", "general", "preferences", "preference", "choice",
+            "evaluation")  # fmt: skip
+"""Kinds of stages that sample; the others rewrite rows."""
 
 
 def names_of(recipe: Recipe, only: Sequence[str]) -> dict[str, str]:
@@ -50,15 +57,19 @@ def names_of(recipe: Recipe, only: Sequence[str]) -> dict[str, str]:
         ("zero", "zero", "grpo"), ("control", "control", "grpo"),
         ("zero_language", "zero-language", "grpo"), ("cold_start", "cold-start", "cold_start"),
         ("sft1", "dev1", "sft"), ("reasoning", "dev2", "grpo"),
-        ("rejection_sampling", "rejection-sampling", "rejection_sampling"), ("sft2", "dev3", "sft"),
+        ("rejection_sampling", "rejection-sampling", "rejection_sampling"),
+        ("general", "general", "general"), ("mixture", "mixture", "mixture"),
+        ("safety_review", "safety-review", "safety_review"), ("sft2", "dev3", "sft"),
+        ("preferences", "preferences", "preferences"),
     )  # fmt: skip
-    out |= {folder: kind for stage, folder, kind in plain if stage in only}
-    if "general" in only and recipe.general is not None:
-        out["general"] = "general"
+    has = stages_of(recipe)
+    out |= {folder: kind for stage, folder, kind in plain if stage in only and stage in has}
     if "reward_models" in only and recipe.reward_models is not None:
         out |= {f"{kind}-model": "reward_model" for kind in recipe.reward_models.sections}
     if "all_scenarios" in only and recipe.all_scenarios is not None:
         out["r1"] = "grpo"
+        if "helpful-model" in out and "dev_general" in recipe.prompts:
+            out["preference-gain"] = "preference"
     for name in recipe.students:
         if "distill" in only:
             out[f"distilled-{name}"] = "sft"
@@ -98,12 +109,12 @@ class _Reader:
         if run is None:
             return Row(stage=name)
         metrics = run["metrics"]
-        trained = kind in _TRAINED
+        trained = kind in TRAINED
         n_in, n_out = self._counts(kind, metrics)
         return Row(
             stage=name, rows_in=str(n_in or ""), rows_out=str(n_out or ""),
             ranks=str(metrics["processes"]) if trained else "1",
-            wrapper=self._wrapper(metrics) if trained else "engine",
+            wrapper=self._wrapper(metrics) if trained else "engine" if kind in SAMPLE else "rows",
             saved=self._saved(name, kind), read_by=self._read_by(name, kind),
             resumed=self._resumed(name, kills, metrics, trained=trained),
         )  # fmt: skip
@@ -117,6 +128,8 @@ class _Reader:
             rollouts = self.store.table("rollouts").read(["rl_run", "reward", "trace_id"])
             own = rollouts.filter(pl.col("rl_run") == metrics["rl_run"])
             return metrics["n_prompts"], own.drop_nulls("reward").height
+        if kind == "preference":
+            return metrics["n"], int(metrics["gain"] is not None)
         if kind == "choice":
             return len(metrics["scores"]), int("best" in metrics)
         if kind == "evaluation":
@@ -135,7 +148,7 @@ class _Reader:
         from distill.training import require_weights
 
         folder = self.folder / name
-        if kind in _TRAINED:
+        if kind in TRAINED:
             try:
                 require_weights(folder)
             except FactoryError:
@@ -143,16 +156,11 @@ class _Reader:
             return "weights" if (folder / "tokenizer_config.json").is_file() else ""
         if kind in _MADE:
             return "rows" if self._rows(kind).is_file() else ""
-        return "results" if kind == "choice" or (folder / "results.json").is_file() else ""
+        is_run = kind in ("choice", "preference")
+        return "results" if is_run or (folder / "results.json").is_file() else ""
 
     def _rows(self, kind: str) -> Path:
         return self.folder / "data" / f"{self.recipe.name}-{_MADE[kind]}.jsonl"
-
-    def _read_rows(self, kind: str) -> Path:
-        """Return the file in which the rows of a kind are trained on."""
-        if self.recipe.general is not None and kind in ("rejection_sampling", "general"):
-            return self.folder / "data" / f"{self.recipe.name}-mixture.jsonl"
-        return self._rows(kind)
 
     def _read_by(self, name: str, kind: str) -> str:
         """Return what has read the stage's outcome: stages that came after it, as their own word.
@@ -161,17 +169,24 @@ class _Reader:
         """
         if kind == "evaluation":
             return "report" if (self.folder / "report.md").is_file() else ""
+        if kind == "preference":
+            return "report" if (self.folder / "report.md").is_file() else "run.json"
         if kind == "choice":
             return "evaluation" if "evaluation" in self.runs else "report"
         if kind == "reward_model":
             paid = (self.runs.get("r1") or {}).get("config", {}).get("reward_models") or {}
             return "r1" if str(self.folder / name) in paid.values() else "transformers"
-        target = self._read_rows(kind) if kind in _MADE else None
+        target = self._rows(kind) if kind in _MADE else None
+        # Rows are named by their file or by what is in it, models by their folder.
+        digest = file_digest(target) if target is not None and target.is_file() else None
         found = []
         for other, run in self.runs.items():
             config = (run or {}).get("config", {})
-            wanted = config.get("data") if target else config.get("base")
-            if other != name and wanted == str(target or self.folder / name):
+            if target is not None:
+                is_read = config.get("data") == str(target) or str(digest) in json.dumps(config)
+            else:
+                is_read = config.get("base") == str(self.folder / name)
+            if other != name and is_read:
                 found.append(other)
         if target is not None:
             return ", ".join(sorted(found))
