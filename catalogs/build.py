@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from catalogs import releases
 from factory.errors import CorruptError, StoreError, UsageError
-from factory.records import EVALUATIONS, SQL_TYPES, TABLES
+from factory.records import EVALUATIONS, SQL_TYPES, TABLES, TRAININGS
 from factory.records.ids import key_of
 from factory.rows.answers import Answer
 from factory.sets.splits import evaluation_sql
@@ -41,7 +41,7 @@ from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, is_writable, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
 
-CATALOG_FORMAT = 6
+CATALOG_FORMAT = 7
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
@@ -275,15 +275,17 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
             source = f"(SELECT *, left(gold, 200) AS gold_short FROM {source})"
         shown = ", ".join(quoted(c) for c in _columns(con, name))
         con.execute(f"INSERT INTO {name} BY NAME SELECT {shown} FROM {source}")
-    for name in sorted({*store.tables(), *EVALUATIONS}):
+    # They are there, empty, where nothing was evaluated or trained: queries name them.
+    of_distill = {**EVALUATIONS, **TRAININGS}
+    for name in sorted({*store.tables(), *of_distill}):
         if name.partition(".")[0] not in TABLES:
-            form = store.table(name).form if store.has(name) else EVALUATIONS[name]
+            form = store.table(name).form if store.has(name) else of_distill[name]
             source = relation(name, form.columns)
             taken = name in _columns_by_table(con)
             shown = f"store_{name}" if taken else name
             con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")
-            if name in EVALUATIONS:
-                comment = literal(EVALUATIONS[name].comment)
+            if name in of_distill:
+                comment = literal(of_distill[name].comment)
                 con.execute(f"COMMENT ON VIEW {quoted(shown)} IS {comment}")
     _views(con, store, relation, [p for p in plugs if p.kind == "verdicts"])
     _fill_releases(con, shelf)

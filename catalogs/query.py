@@ -71,10 +71,9 @@ def text_of(query: str) -> str:
     name = query[1:].strip()
     known = named_queries()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=3) or list(known)
-        raise UsageError(
-            f"no query @{name[:40]}", f"try {', '.join('@' + c for c in close)}; `factory ls` lists"
-        )
+        close = difflib.get_close_matches(name, known, n=3)
+        tried = f"try {', '.join('@' + c for c in close)}; " if close else ""
+        raise UsageError(f"no query @{name[:40]}", f"{tried}`factory ls` lists")
     return (_QUERIES / f"{name}.sql").read_text("utf-8")
 
 

@@ -19,6 +19,7 @@ from factory.store.durable import replacing
 from pipelines.common import Engines, Pair, keys_of, once, room
 from pipelines.decontamination import report_lines
 from pipelines.general import composition_lines
+from pipelines.r1_catalog import catalog_lines, spread
 from pipelines.r1_tables import (
     COLUMNS,
     DIFFERENCES,
@@ -166,6 +167,7 @@ def write_report(store: Store, recipe: Any, *, folder: Path) -> Path | None:
     lines += ["", "Direct RL of the students, at the rate that was chosen:", ""]
     lines += plots({n: frames[n] for n in direct if n in frames}, folder / "plots-students")
     lines += [*report_lines(folder / "decontamination"), *mixture_lines(folder)]
+    lines += catalog_lines(store, list(runs.values()))
     path = folder / "report.md"
     with replacing(path) as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -259,8 +261,7 @@ def _dynamics(frame: Any) -> list[str]:
     columns = ["step", "reward", "accuracy", "format", "language", "completion_tokens",
                "reflective_per_1k_tokens", "aha_fraction", "zero_variance_fraction"]  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    at = sorted({round(i * (frame.height - 1) / 5) for i in range(6)})
-    for row in frame[at].select(columns).iter_rows():
+    for row in spread(list(frame.select(columns).iter_rows())):
         cells = ["-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

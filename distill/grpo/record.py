@@ -14,62 +14,12 @@ from distill.grpo.reward import PARTS, HackingMonitor, Rewarded
 from distill.grpo.rollout import Keys, Sample
 from distill.runs import Spent
 from factory.errors import FactoryError
-from factory.records import Prompt, PromptSource, Sampling, TableForm, Trace, ids
+from factory.records import TRAININGS, Prompt, PromptSource, Sampling, Trace, ids
 from factory.store import Store
 
-ROLLOUTS = TableForm(
-    "trace_id",
-    {
-        **dict.fromkeys(("trace_id", "rl_run", "prompt_id", "status"), "text"),
-        **dict.fromkeys(("step", "attempt", "group_index", "sample_index", "round"), "int"),
-        **dict.fromkeys(("reward", "accuracy", "format", "language"), "float"),
-        "other_parts": "text",
-        "n_completion_tokens": "int",
-        **dict.fromkeys(("is_truncated", "is_used"), "bool"),
-        "run_id": "text",
-    },
-)
-"""Table ``rollouts``: rewards and their parts, one row per rollout, beside its trace.
-
-``other_parts`` holds as JSON those that are not in every run. ``round`` is 0, or that in which a
-group was drawn in place of one without variance, whose rows are not ``is_used``.
-"""
-
-STEPS = TableForm(
-    "step_id",
-    {
-        **dict.fromkeys(("step_id", "rl_run"), "text"),
-        **dict.fromkeys(("step", "attempt"), "int"),
-        **dict.fromkeys(
-            ("reward", "accuracy", "format", "language", "loss", "grad_norm", "kl", "entropy",
-             "learning_rate", "zero_variance_fraction", "zero_variance_drawn", "truncated_fraction",
-             "completion_tokens", "clip_fraction", "weights_apart_nats", "cpu_s", "wall_s"),
-            "float",
-        ),
-        "is_alarm": "bool",
-        "logged": "text",
-        "run_id": "text",
-    },
-)  # fmt: skip
-"""Table ``rl_steps``: one row per update of the weights; ``logged`` holds all that TRL said.
-
-``reward`` and its parts stand at the first update after a rollout and are null at the others, as
-does ``zero_variance_drawn``, the share of groups without variance before any was drawn again.
-"""
-
-EVALUATIONS = TableForm(
-    "evaluation_id",
-    {
-        **dict.fromkeys(("evaluation_id", "rl_run"), "text"),
-        **dict.fromkeys(("step", "attempt", "n_prompts", "k"), "int"),
-        **dict.fromkeys(
-            ("pass_rate", "low", "high", "completion_tokens", "truncated_fraction"), "float"
-        ),
-        "is_best": "bool",
-        "run_id": "text",
-    },
-)
-"""Table ``rl_evaluations``: the development set during a run; 95 % interval over prompts."""
+ROLLOUTS = TRAININGS["rollouts"]
+STEPS = TRAININGS["rl_steps"]
+EVALUATIONS = TRAININGS["rl_evaluations"]
 
 
 class Recorder:

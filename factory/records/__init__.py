@@ -23,6 +23,7 @@ from factory.records.schemas import EVALUATIONS as EVALUATIONS
 from factory.records.schemas import SQL_TYPES as SQL_TYPES
 from factory.records.schemas import STORE_FORMAT as STORE_FORMAT
 from factory.records.schemas import TABLES as TABLES
+from factory.records.schemas import TRAININGS as TRAININGS
 from factory.records.schemas import TableForm as TableForm
 from factory.records.schemas import polars_schema as polars_schema
 from factory.records.schemas import score_form as score_form

@@ -235,6 +235,39 @@ EVALUATIONS: Mapping[str, TableForm] = {
 where there is none, ``status`` is ``missing`` and ``reason`` says why."""
 
 
+TRAININGS: Mapping[str, TableForm] = {
+    "rollouts": _form(
+        "trace_id",
+        "trace_id rl_run prompt_id status step:int attempt:int group_index:int sample_index:int "
+        "round:int reward:float accuracy:float format:float language:float other_parts "
+        "n_completion_tokens:int is_truncated:bool is_used:bool run_id",
+        "rewards of distill grpo and their parts, a row per rollout, beside its trace",
+    ),
+    "rl_steps": _form(
+        "step_id",
+        "step_id rl_run step:int attempt:int reward:float accuracy:float format:float "
+        "language:float loss:float grad_norm:float kl:float entropy:float learning_rate:float "
+        "zero_variance_fraction:float zero_variance_drawn:float truncated_fraction:float "
+        "completion_tokens:float clip_fraction:float weights_apart_nats:float cpu_s:float "
+        "wall_s:float is_alarm:bool logged run_id",
+        "updates of the weights by distill grpo; logged: all that TRL said, JSON",
+    ),
+    "rl_evaluations": _form(
+        "evaluation_id",
+        "evaluation_id rl_run step:int attempt:int n_prompts:int k:int pass_rate:float low:float "
+        "high:float completion_tokens:float truncated_fraction:float is_best:bool run_id",
+        "a development set during distill grpo; low, high: 95 % interval over prompts",
+    ),
+}
+"""Tables of ``distill grpo``.
+
+``rollouts``: ``other_parts`` holds as JSON those that are not in every run; ``round`` is 0, or that
+in which a group was drawn in place of one without variance, whose rows are not ``is_used``.
+``rl_steps``: ``reward`` and its parts stand at the first update after a rollout and are null at the
+others, as does ``zero_variance_drawn``, the share of groups without variance before any was drawn
+again."""
+
+
 def score_form(columns: Mapping[str, str]) -> TableForm:
     """Return the form of a score's table: ``trace_id``, the declared columns, ``run_id``.
 
