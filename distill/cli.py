@@ -9,10 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from distill.runs import FOLLOW_PARENT, die_with_parent
-from factory.cli.arguments import Parser, VerbParser, add_common
-from factory.cli.common import Version, run_cli, say
+from factory.cli.arguments import Parser, VerbParser, add_common, add_figures
+from factory.cli.common import Version, remark, run_cli, tell
 
 Adder = Callable[[argparse.ArgumentParser], None]
 
@@ -30,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary, add in VERBS:
         verb = verbs.add_parser(name, help=summary, description=summary)
         add(verb)
+        if name != "recipe":
+            add_figures(verb)
         add_common(verb)
     return parser
 
@@ -254,14 +258,23 @@ def sft(args: argparse.Namespace) -> int:
 
     fields = ("student", "data", "base", "overrides", "max_rows", "out", "seed")
     config = SftConfig.make({name: getattr(args, name) for name in fields}, where="distill sft")
-    say(str(train(config, say=say, restart=args.restart)))
+    tell_run(args, train(config, say=remark, restart=args.restart))
     return 0
+
+
+def tell_run(args: argparse.Namespace, folder: Path, line: str | None = None) -> None:
+    """Print a trained model's folder; with ``--json`` also the figures of its run."""
+    from distill.devices import world
+    from distill.runs import read_run
+
+    if world().is_main_process:
+        run = read_run(folder) or {}
+        figures = {"model": str(folder), "metrics": run.get("metrics")}
+        tell(args, figures, [line or str(folder)], on_out=True)
 
 
 def prepare(args: argparse.Namespace) -> int:
     """Run ``distill prepare``."""
-    from pathlib import Path
-
     from distill.prepare import lines_of
     from distill.prepare import prepare as write
     from distill.sft import load_student
@@ -269,26 +282,28 @@ def prepare(args: argparse.Namespace) -> int:
     student = load_student(args.student, overrides=args.overrides, base=args.base)
     manifest = write(
         student, Path(args.data), Path(args.out), max_rows=args.max_rows, n_workers=args.workers,
-        say=say,
+        say=remark,
     )  # fmt: skip
-    for line in lines_of(manifest):
-        say(line)
+    tell(args, manifest, lines_of(manifest), on_out=True)
     return 0
 
 
 def preflight(args: argparse.Namespace) -> int:
     """Run ``distill preflight``."""
-    from pathlib import Path
-
     from distill.sft import check, load_student
 
     student = load_student(args.student, overrides=args.overrides, base=args.base)
     seen = check(student, Path(args.data), max_rows=args.max_rows)
-    for line in seen.lines():
-        say(line)
+    figures: dict[str, Any] = {
+        "rows": seen.n_rows, "over": seen.n_over, "max_length": seen.max_length,
+        "tokens": seen.tokens, "loss_tokens": seen.loss_tokens,
+    }  # fmt: skip
+    lines = list(seen.lines())
     if args.example:
-        say(f"--- prompt, no loss\n{seen.example.prompt}")
-        say(f"--- completion, with loss\n{seen.example.completion}")
+        prompt, completion = seen.example.prompt, seen.example.completion
+        figures["example"] = {"prompt": prompt, "completion": completion}
+        lines += [f"--- prompt, no loss\n{prompt}", f"--- completion, with loss\n{completion}"]
+    tell(args, figures, lines, on_out=True)
     return 0
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distill.cli_work import pairs_of
-from factory.cli.common import say
+from factory.cli.common import remark, say, tell
 from factory.config import apply_override
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling
@@ -26,25 +26,42 @@ def benchmarks(args: Namespace) -> int:
     from factory.sources.benchmarks import NOT_OFFERED
 
     if args.name is None:
-        for line in listing():
-            say(line)
+        tell(args, {"benchmarks": _facts(), "not_offered": NOT_OFFERED}, listing(), on_out=True)
         return 0
     if args.name in NOT_OFFERED:
-        say(f"{args.name}: not offered: {NOT_OFFERED[args.name]}")
+        why = NOT_OFFERED[args.name]
+        line = f"{args.name}: not offered: {why}"
+        tell(args, {"not_offered": {args.name: why}}, [line], on_out=True)
         return 0
-    for line in _about(args.name):
-        say(line)
+    figures: dict[str, Any] = dict(_facts([args.name])[0])
+    lines = list(_about(args.name))
     if args.show:
         left_out: Counter[str] = Counter()
         pairs = list(questions(args.name, args, left_out=left_out, limit=None))
-        say(f"  questions       {len(pairs):,}{_out(left_out)}")
         prompt, source = pairs[0]
-        say(f"  checked by      {source.verifier or 'a judge'} {dict(source.options) or ''}")
-        say("--- as it is asked")
-        say(_shown(prompt, args.model))
-        say("--- gold")
-        say(str(source.gold)[:2000])
+        asked, options = _shown(prompt, args.model), dict(source.options)
+        figures |= {
+            "questions": len(pairs), "left_out": left_out, "verifier": source.verifier,
+            "options": options, "first": {"prompt": asked, "gold": source.gold},
+        }  # fmt: skip
+        lines += [
+            f"  questions       {len(pairs):,}{_out(left_out)}",
+            f"  checked by      {source.verifier or 'a judge'} {options or ''}",
+            "--- as it is asked", asked, "--- gold", str(source.gold)[:2000],
+        ]  # fmt: skip
+    tell(args, figures, lines, on_out=True)
     return 0
+
+
+def _facts(wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
+    from factory.sources.benchmarks import load, names
+
+    return [
+        {"benchmark": name, "of_paper": b.of_paper, "needs_judge": b.needs_judge, "k": b.k,
+         "k_of_paper": b.k_of_paper, "template": b.template, "dataset": b.dataset,
+         "licence": b.licence, "about": b.about, "headline": b.headline}
+        for name, b in ((name, load(name)) for name in wanted or names())
+    ]  # fmt: skip
 
 
 def listing() -> Iterator[str]:
@@ -149,32 +166,40 @@ def evaluate(args: Namespace) -> int:
     models: list[tuple[int | None, str]] = [(None, args.model)]
     if args.checkpoints:
         models = [(step, str(path)) for step, path in checkpoints(Path(args.model))]
-    found = []
+    found, plans, lines = [], [], []
     for step, model in models:
         settings = on_all_devices(args.engine, _settings(args))
         sampling = fit(
             asked, [prompt for prompt, _ in pairs], engine=args.engine, model=model,
-            settings=settings, context=args.context, say=say,
+            settings=settings, context=args.context, say=remark,
         )  # fmt: skip
         if args.plan:
-            _plan(args, store, name, k, pairs, model, settings, sampling)
+            plans.append(_plan(args, store, k, pairs, model, settings, sampling))
+            lines.append(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
+            lines += [f"  {key.replace('_', ' '):28} {n:,}" for key, n in plans[-1].items()]
             continue
         out = _measured(
             args, store, pairs, model, settings, benchmark=name, k=k, sampling=sampling,
             price=price if args.price else None, trained_on=trained_on,
             judged=bool(args.benchmark),
         )  # fmt: skip
-        found.append(out)
+        found.append((step, out))
         if args.log_samples:
             _log_samples(store, out, Path(args.log_samples), model)
-        if step is not None:
-            say(f"step {step}")
-        for line in out.lines():
-            say(line)
+        head = [] if step is None else [f"step {step}"]
+        if not args.json:  # of many checkpoints, each is told when it is done
+            say("\n".join([*head, *out.lines()]))
     if args.page and found:
-        Path(args.page).write_text(page(found), encoding="utf-8")
-        say(f"page: {args.page}")
+        Path(args.page).write_text(page([out for _, out in found]), encoding="utf-8")
+        lines.append(f"page: {args.page}")
+    figures = [{"step": step, **_figures(out)} for step, out in found]
+    tell(args, {"plans": plans} if args.plan else {"evaluations": figures}, lines, on_out=True)
     return 0
+
+
+def _figures(out: Any) -> dict[str, Any]:
+    gaps = [{"kind": k, "reason": why, "samples": n} for (k, why), n in out.gaps.items()]
+    return {**out.row(), "metrics": out.metrics, "pass_at": out.pass_at, "gaps": gaps}
 
 
 def _log_samples(store: Store, out: Any, folder: Path, model: str) -> None:
@@ -185,22 +210,19 @@ def _log_samples(store: Store, out: Any, folder: Path, model: str) -> None:
     target = folder / f"samples_{out.benchmark}_{Path(model).name}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write_rows(str(target), [list(log_rows(store, out))])
-    say(f"samples: {target}")
+    remark(f"samples: {target}")
 
 
 def _plan(
-    args: Namespace, store: Store, name: str, k: int, pairs: list[Pair], model: str,
+    args: Namespace, store: Store, k: int, pairs: list[Pair], model: str,
     settings: dict[str, Any], sampling: Sampling,
-) -> None:  # fmt: skip
+) -> dict[str, int]:  # fmt: skip
     from factory.engines.base import identify
     from factory.stages.generate import plan
     from factory.stages.generate.policy import Policy
 
     who = identify(args.engine, model, settings)
-    counts = plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
-    say(f"{name}: {len(pairs)} prompts x k={k}; nothing was started")
-    for key, value in counts.items():
-        say(f"  {key.replace('_', ' '):28} {value:,}")
+    return plan(store, pairs, engine=who, sampling=sampling, policy=Policy(kind="fixed", n=k))
 
 
 def _measured(
@@ -217,7 +239,7 @@ def _measured(
     try:
         return measure(
             store, pairs, engine, sampling=sampling, allow_missing=args.allow_missing,
-            on_progress=view, **more,
+            on_progress=None if args.quiet else view, **more,
         )  # fmt: skip
     finally:
         view.close()
@@ -226,19 +248,23 @@ def _measured(
 
 def compare(args: Namespace) -> int:
     """``distill compare A B``."""
+    from distill.evaluate.compare import compare as compared
     from distill.evaluate.compare import lines, recorded
 
     store = Store(args.store)
     before, after = (recorded(store, w, benchmark=args.benchmark) for w in (args.a, args.b))
-    for line in lines(before, after):
-        say(line)
+    figures = {
+        "before": before.row, "after": after.row, "prompts": before.per_prompt.height,
+        "differences": [{**vars(d), "verdict": d.verdict} for d in compared(before, after)],
+    }  # fmt: skip
+    tell(args, figures, lines(before, after), on_out=True)
     return 0
 
 
 def regrade(args: Namespace) -> int:
     """``distill regrade LOG``."""
     from distill.evaluate.harness import is_log, replayed
-    from distill.evaluate.regrade import differences, read_graded, table
+    from distill.evaluate.regrade import differences, groups, kinds, read_graded, table
     from distill.evaluate.regrade import regrade as graded
     from factory.rows import files
 
@@ -250,15 +276,16 @@ def regrade(args: Namespace) -> int:
         score=args.score, completion=args.completion,
     )  # fmt: skip
     rows = graded(logged, verifier=args.verifier, options=options)
-    for line in table(rows):
-        say(line)
+    figures: dict[str, Any] = {"groups": groups(rows), "differences": kinds(rows)}
+    lines = list(table(rows))
     if args.out:
         files.write_rows(args.out, [list(differences(rows))])
-        say(f"every difference: {args.out}")
-    for row in differences(rows, args.rows):
-        say("")
+        lines.append(f"every difference: {args.out}")
+    figures["rows"] = list(differences(rows, args.rows))
+    for row in figures["rows"]:
+        lines.append("")
         for name, value in row.items():
-            say(f"  {name:7} {value!r}" if name == "end" else f"  {name:7} {value}")
+            lines.append(f"  {name:7} {value!r}" if name == "end" else f"  {name:7} {value}")
     if args.store:
         first = next(iter(files.read_rows(args.log)))
         if not isinstance(first, dict) or not is_log(first) or not args.model:
@@ -267,8 +294,10 @@ def regrade(args: Namespace) -> int:
                 "give --store and --model with a samples_….jsonl",
             )
         name = args.benchmark or logged[0].group[0]
-        for line in replayed(Store(args.store), logged, model=args.model, benchmark=name).lines():
-            say(line)
+        taken = replayed(Store(args.store), logged, model=args.model, benchmark=name)
+        figures["evaluation"] = _figures(taken)
+        lines += taken.lines()
+    tell(args, figures, lines, on_out=True)
     return 0
 
 
@@ -276,17 +305,17 @@ def winrate(args: Namespace) -> int:
     """``distill winrate FILE``."""
     from distill.evaluate.judged import read_judgements, win_rate
 
-    for line in win_rate(read_judgements(_mappings(args.file), args.model)).lines():
-        say(line)
+    found = win_rate(read_judgements(_mappings(args.file), args.model))
+    tell(args, {"model": args.model, **vars(found)}, found.lines(), on_out=True)
     return 0
 
 
 def rating(args: Namespace) -> int:
     """``distill rating FILE``."""
-    from distill.evaluate.judged import rating_lines
+    from distill.evaluate.judged import ratings
 
-    for line in rating_lines(_mappings(args.file)):
-        say(line)
+    found = ratings(_mappings(args.file))
+    tell(args, vars(found), found.lines(), on_out=True)
     return 0
 
 
@@ -312,7 +341,7 @@ def _asked(args: Namespace, store: Store) -> tuple[str, int, list[Pair], dict[st
     left_out: Counter[str] = Counter()
     pairs = list(questions(args.benchmark, args, left_out=left_out, limit=args.limit))
     if left_out:
-        say(f"{args.benchmark}: {len(pairs)} prompts{_out(left_out)}")
+        remark(f"{args.benchmark}: {len(pairs)} prompts{_out(left_out)}")
     bare: dict[str, str] = {}
     if args.trained_on:
         alone = questions(args.benchmark, args, left_out=Counter(), limit=args.limit, asked=False)

@@ -6,7 +6,7 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
-from factory.cli.common import say
+from factory.cli.common import remark, tell
 from factory.cli.push import upload
 from factory.errors import UsageError
 from factory.store import Store
@@ -25,12 +25,15 @@ def push(args: Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="distill-push-") as work:
         folder = Path(args.out) if args.out else Path(work) / "model"
         for note in write_model_folder(model, folder, store=store, license=args.license):
-            say(note)
+            remark(note)
         if args.dry_run:
-            say((folder / "README.md").read_text(encoding="utf-8"))
-            for path in sorted(folder.iterdir()):
-                say(f"{path.stat().st_size:>14,}  {path.name}")
-            say(f"nothing was sent (it would be {'public' if args.public else 'private'})")
+            card = (folder / "README.md").read_text(encoding="utf-8")
+            sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+            lines = [card, *(f"{size:>14,}  {name}" for name, size in sizes.items())]
+            lines.append(f"nothing was sent (it would be {'public' if args.public else 'private'})")
+            found = {"card": card, "files": sizes, "public": args.public, "address": None}
+            tell(args, found, lines, on_out=True)
             return 0
-        say(upload(folder, args.repo, model.resolve().name, public=args.public, kind="model"))
+        address = upload(folder, args.repo, model.resolve().name, public=args.public, kind="model")
+        tell(args, {"address": address, "public": args.public}, [address], on_out=True)
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from distill.cli import tell_run
 from distill.prompts import read_prompts
-from factory.cli.common import say
+from factory.cli.common import remark, tell
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 from factory.store import Store
@@ -29,10 +30,9 @@ def grpo(args: Namespace) -> int:
     pairs = training_pairs(store, found, splits=args.split)
     if len(pairs) < len(found) and world().is_main_process:
         why = "not of these splits" if args.split else "evaluation (test, validation, dev …)"
-        say(f"{len(found) - len(pairs)} of {len(found)} prompts are left out: {why}")
-    out = train(config, pairs, store, say=say, restart=args.restart)
-    if world().is_main_process:
-        say(f"model: {out}")
+        remark(f"{len(found) - len(pairs)} of {len(found)} prompts are left out: {why}")
+    out = train(config, pairs, store, say=remark, restart=args.restart)
+    tell_run(args, out, f"model: {out}")
     return 0
 
 
@@ -63,8 +63,12 @@ def preferences(args: Namespace) -> int:
     with replacing(config.out) as part:
         lines = [json.dumps(pair.row(), ensure_ascii=False) + "\n" for pair in found.pairs]
         part.write_text("".join(lines), encoding="utf-8")
-    for line in found.lines():
-        say(line)
+    figures = {
+        "pairs": len(found.pairs), "candidates": found.n_candidates, "too_close": found.n_close,
+        "without_judgements": found.n_missing, "left_out_for_length": found.n_for_length,
+        "first_share": found.first_share, "out": str(config.out),
+    }  # fmt: skip
+    tell(args, figures, found.lines(), on_out=True)
     return 0 if found.pairs else 1
 
 
@@ -74,7 +78,7 @@ def reward_model(args: Namespace) -> int:
     from distill.reward_model import reward_model as train
 
     config = RewardModelConfig.load(args.config, overrides=args.overrides)
-    say(str(train(config, say=say, restart=args.restart)))
+    tell_run(args, train(config, say=remark, restart=args.restart))
     return 0
 
 
@@ -92,11 +96,12 @@ def measure(args: Namespace) -> int:
             model=args.model, length=length, per_device=args.per_device, lora=args.lora,
             group=args.per_device, seconds=args.seconds / 3, steps=1000,
         )  # fmt: skip
-        found = rates(work, say=say)
+        found = rates(work, say=remark)
     except ValueError as error:
         raise UsageError(str(error), "its config.json is read, weights are not") from None
     write_json(Path(args.out), found)
-    say(f"{args.out}: give it to a recipe as plan.measured={args.out}")
+    line = f"{args.out}: give it to a recipe as plan.measured={args.out}"
+    tell(args, {**found, "out": args.out}, [line], on_out=True)
     return 0 if all("error" not in phase for phase in found["phases"].values()) else 1
 
 

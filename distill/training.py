@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from distill.devices import world
 from distill.launch import require_wrapper, wrapper_of
 from distill.runs import Spent
 from factory.errors import ConfigError, FactoryError, UsageError
+from factory.stages.generate.progress import duration
 
 # Written into a checkpoint's folder when all of it is on disk; holds ``mark_of``.
 _WHOLE = "whole"
@@ -269,6 +271,25 @@ def train(
     }
 
 
+def eta(begun: int, step: int, steps: int, seconds: float) -> str:
+    """Return when a training will end, as the end of a line; nothing where that is not known.
+
+    Args:
+        begun: step at which this attempt began.
+        step: step that is done.
+        steps: in all.
+        seconds: since it began.
+
+    >>> eta(10, 20, 40, 60.0)
+    ', ETA 2 min'
+    >>> eta(0, 40, 40, 60.0)
+    ''
+    """
+    if not begun < step < steps:
+        return ""
+    return f", ETA {duration(seconds / (step - begun) * (steps - step))}"
+
+
 class Progress:
     """Makes the callback that says how training goes, marks checkpoints and stops at NaN."""
 
@@ -285,8 +306,10 @@ class Progress:
 
         class _Callback(TrainerCallback):  # type: ignore[misc]
             trainer: Any = None
+            begun_step, begun = 0, 0.0
 
             def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                self.begun_step, self.begun = state.global_step, time.monotonic()
                 if self.trainer is None:
                     return
                 found = wrapper_of(self.trainer)
@@ -311,9 +334,11 @@ class Progress:
                     )
                 if state.is_world_process_zero:
                     rate = float(logs.get("learning_rate", 0.0))
+                    steps = (self.begun_step, state.global_step, state.max_steps)
                     say(
                         f"{name}: step {state.global_step}/{state.max_steps}, "
                         f"loss {float(loss):.3f}, rate {rate:.1e}"
+                        f"{eta(*steps, time.monotonic() - self.begun)}"
                     )
 
         return _Callback()

@@ -218,3 +218,11 @@ def test_the_command_lists_and_shows(tmp_path: Path, capsys: Any) -> None:
     assert "cc-by-4.0" in shown
     assert "'ANSWER: $LETTER'" in shown
     assert "questions       10" in shown
+    assert main(["benchmarks", "gpqa-diamond", "--show", "--file", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["questions"] == 10
+    assert found["licence"].startswith("cc-by-4.0 (gated")
+    assert "ANSWER: $LETTER" in found["first"]["prompt"]
+    assert main(["benchmarks", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [b["benchmark"] for b in listed["benchmarks"]] == list(names())

@@ -285,8 +285,13 @@ def test_two_recorded_evaluations_are_compared(tmp_path: Path, capsys: Any) -> N
     )
     assert by_name["pass_rate"].smallest
     assert by_name["truncated"].verdict == "not told apart"
-    _evaluate(store, k=4, n=5)
     folder = str(tmp_path / "data")
+    both = ["recorded-model", "better-model", "--store", folder]
+    assert main(["compare", *both, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["prompts"] == 10
+    assert said["differences"][0]["gain"]["mean"] == by_name["pass_rate"].gain.mean
+    _evaluate(store, k=4, n=5)
     assert main(["compare", "recorded-model", "better-model", "--store", folder]) == 2
     assert "different prompts (5 and 10, 5 in common)" in capsys.readouterr().err
     assert main(["compare", "better-model", "nobody", "--store", folder]) == 2
@@ -356,6 +361,12 @@ def test_the_command_plans_samples_and_prints_counts(tmp_path: Path, capsys: Any
     said = capsys.readouterr().out
     assert said.startswith("mine: 5 prompts x k=4 = 20 samples of recorded")
     assert "pass@1" in said
+    assert main([*command, "--plan", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["plans"][0].values()) >= {0, 20}
+    assert main([*command, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["evaluations"]
+    assert (found["n_prompts"], found["n_samples"], found["step"]) == (5, 20, None)
+    assert found["metrics"]["pass@1"]["mean"] == found["pass_at_1"] == found["pass_at"]["1"]
     assert main(["evaluate", "--model", "m", "--store", str(tmp_path / "data")]) == 2
     assert "which prompts?" in capsys.readouterr().err
 

@@ -18,7 +18,7 @@ from distill.evaluate.judged import (
     length_controlled,
     percentile,
     problem_rating,
-    rating_lines,
+    ratings,
     read_judgements,
     win_rate,
 )
@@ -151,8 +151,14 @@ def test_the_commands_read_rows(tmp_path: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert said.startswith("win rate 75.00 %")
     assert "win rate at equal length 75.00 %" in said
+    assert main(["winrate", str(path), "--model", "m", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rate"]["mean"] == 0.75
     path.write_text(json.dumps({"rank": 26, "ratings": [1200] * 100}) + "\n")
     assert main(["rating", str(path)]) == 0
     assert capsys.readouterr().out.startswith("1 contests: rating 1391, above 100.0 %")
+    assert main(["rating", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert round(found["of_contests"]) == 1391
+    assert (found["n_problems"], found["of_problems"]) == (0, None)
     with pytest.raises(UsageError, match="row 1 is neither"):
-        list(rating_lines([{"x": 1}]))
+        ratings([{"x": 1}])

@@ -192,6 +192,9 @@ def test_the_card_names_release_recipe_and_base(
     assert "nothing was sent (it would be private)" in said
     card = (tmp_path / "hub" / "README.md").read_text()
     assert card in said
+    again = [str(tmp_path / "again") if a == str(tmp_path / "hub") else a for a in argv]
+    assert main([*again, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"] == card
     version = next((trained / "data" / "releases" / "sums").glob("*/manifest.json")).parent.name
     assert card.count(f"release `sums/{version}` (24 rows)") == 2
     assert "license: apache-2.0" in card

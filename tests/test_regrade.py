@@ -128,6 +128,10 @@ def test_the_command_prints_both_scores_and_writes_the_differences(
     assert "gsm8k strict-match" in said
     assert said.count("  gold ") == 1
     assert len(out.read_text().splitlines()) == 2
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["differences"].values()) == found["groups"][-1]["differ"] == 2
+    assert len(found["rows"]) == 1
     assert main([*command, "--store", str(tmp_path / "data")]) == 2
     assert "--model" in capsys.readouterr().err
 

@@ -307,6 +307,13 @@ def test_preflight_on_the_command_line_prints_lengths_or_one_line(
     out = capsys.readouterr().out
     assert "preflight: 8 rows, 0 over 256 tokens" in out
     assert "--- completion, with loss\n<think>\n" in out
+    words = ["preflight", "miniature", str(data), "--base", str(base)]
+    assert main([*words, "--json", "--example"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["over"]) == (8, 0)
+    assert found["example"]["completion"].startswith("<think>\n")
+    assert main([*words, "-q"]) == 0
+    assert "preflight: 8 rows" in capsys.readouterr().out, "what was asked for is no remark"
     values = rows(2)
     values[1]["completion"] = "<think>\nno end"
     write(data, values)

@@ -282,8 +282,40 @@ def percentile(rating: float, ratings: Sequence[float]) -> float:
     return below / len(ratings)
 
 
-def rating_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield ratings, of contests (``rank``, ``ratings``) and problems (``rating``, ``solved``).
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings of contests and of problems, None where undefined.
+
+    Attributes:
+        n_contests: contests; ``n_ends``: those of a first or last rank, which have no finite one.
+        of_contests: mean of the others; ``percentile``: share of those there that it is above.
+        n_problems: problems; ``of_problems``: the most likely rating by them.
+    """
+
+    n_contests: int
+    n_ends: int
+    of_contests: float | None
+    percentile: float | None
+    n_problems: int
+    of_problems: float | None
+
+    def lines(self) -> Iterator[str]:
+        """Yield them as text."""
+        if self.n_contests:
+            shown = "undefined"
+            if self.of_contests is not None and self.percentile is not None:
+                above = f"above {100 * self.percentile:.1f} % of those there"
+                shown = f"{self.of_contests:.0f}, {above}"
+            ends = f"; {self.n_ends} first or last: no finite one" if self.n_ends else ""
+            yield f"{self.n_contests} contests: rating {shown}{ends}"
+        if self.n_problems:
+            one = self.of_problems
+            shown = "undefined (all or none solved)" if one is None else f"{one:.0f}"
+            yield f"{self.n_problems} problems: rating {shown}"
+
+
+def ratings(rows: Iterable[Mapping[str, Any]]) -> Ratings:
+    """Return ratings of contests (``rank``, ``ratings``) and problems (``rating``, ``solved``).
 
     Raises:
         UsageError: rows of neither form.
@@ -300,25 +332,15 @@ def rating_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
                 f"row {number} is neither a contest nor a problem",
                 "it needs rank and ratings (of the others), or rating and solved (0 to 1)",
             )
-    found = [(contest_rating(rank, others), others) for rank, others in contests]
-    known = [r for r, _ in found if r is not None]
-    if contests:
-        mean = sum(known) / len(known) if known else None
-        everybody = [r for _, others in found for r in others]
-        yield (
-            f"{len(contests)} contests: rating "
-            + (
-                "undefined"
-                if mean is None
-                else f"{mean:.0f}, above {100 * percentile(mean, everybody):.1f} % of those there"
-            )
-            + (
-                f"; {len(contests) - len(known)} first or last: no finite one"
-                if len(known) < len(contests)
-                else ""
-            )
-        )
-    if problems:
-        one = problem_rating([s for s, _ in problems], [d for _, d in problems])
-        shown = "undefined (all or none solved)" if one is None else f"{one:.0f}"
-        yield f"{len(problems)} problems: rating {shown}"
+    found = [contest_rating(rank, others) for rank, others in contests]
+    known = [r for r in found if r is not None]
+    mean = sum(known) / len(known) if known else None
+    everybody = [r for _, others in contests for r in others]
+    return Ratings(
+        n_contests=len(contests),
+        n_ends=len(contests) - len(known),
+        of_contests=mean,
+        percentile=None if mean is None else percentile(mean, everybody),
+        n_problems=len(problems),
+        of_problems=problem_rating([s for s, _ in problems], [d for _, d in problems]),
+    )

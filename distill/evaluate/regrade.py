@@ -136,29 +136,49 @@ def _item(one: Logged) -> Item:
 
 def table(rows: Sequence[Regraded]) -> Iterator[str]:
     """Yield both scores by group, in points, then the differences by kind."""
-    groups: dict[tuple[str, ...], list[Regraded]] = {}
-    for row in rows:
-        groups.setdefault(row.logged.group, []).append(row)
     yield (
         f"{'texts':>7} {'compared':>8} {'theirs':>7} {'ours':>7} {'apart':>6} {'differ':>6} "
         f"{'unscored':>8}  by"
     )
-    for group, mine in [*sorted(groups.items()), (("all",), list(rows))]:
-        both = [r for r in mine if r.is_same is not None]
-        theirs = _mean([float(r.logged.score or 0) for r in both])
-        ours = _mean([float(r.verdict.status == "pass") for r in both])
-        n_differ = sum(r.is_same is False for r in both)
-        n_unscored = sum(r.verdict.status == "unscored" for r in mine)
+    for one in groups(rows):
+        theirs, ours = one["theirs"], one["ours"]
         yield (
-            f"{len(mine):7,} {len(both):8,} {_points(theirs):>7} {_points(ours):>7} "
+            f"{one['texts']:7,} {one['compared']:8,} {_points(theirs):>7} {_points(ours):>7} "
             f"{_points(None if ours is None or theirs is None else ours - theirs, '+'):>6} "
-            f"{n_differ:6,} {n_unscored:8,}  {' '.join(group)}"
+            f"{one['differ']:6,} {one['unscored']:8,}  {' '.join(one['by'])}"
         )
-    kinds = Counter(r.kind for r in rows if r.is_same is False)
-    if kinds:
+    found = kinds(rows)
+    if found:
         yield "differences:"
-    for kind, n in kinds.most_common():
+    for kind, n in found.items():
         yield f"{n:7,} {kind}"
+
+
+def groups(rows: Sequence[Regraded]) -> list[dict[str, Any]]:
+    """Return both scores of each group, as shares, and of all: the last one."""
+    found: dict[tuple[str, ...], list[Regraded]] = {}
+    for row in rows:
+        found.setdefault(row.logged.group, []).append(row)
+    out = []
+    for group, mine in [*sorted(found.items()), (("all",), list(rows))]:
+        both = [r for r in mine if r.is_same is not None]
+        out.append(
+            {
+                "by": group,
+                "texts": len(mine),
+                "compared": len(both),
+                "theirs": _mean([float(r.logged.score or 0) for r in both]),
+                "ours": _mean([float(r.verdict.status == "pass") for r in both]),
+                "differ": sum(r.is_same is False for r in both),
+                "unscored": sum(r.verdict.status == "unscored" for r in mine),
+            }
+        )
+    return out
+
+
+def kinds(rows: Sequence[Regraded]) -> dict[str, int]:
+    """Return what the differences are, the most frequent first."""
+    return dict(Counter(r.kind for r in rows if r.is_same is False).most_common())
 
 
 def differences(rows: Sequence[Regraded], limit: int | None = None) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import polars as pl
 from distill.grpo.reward import PARTS, HackingMonitor, Rewarded
 from distill.grpo.rollout import Keys, Sample
 from distill.runs import Spent
+from distill.training import eta
 from factory.errors import FactoryError
 from factory.records import TRAININGS, Prompt, PromptSource, Sampling, Trace, ids
 from factory.store import Store
@@ -20,6 +22,7 @@ from factory.store import Store
 ROLLOUTS = TRAININGS["rollouts"]
 STEPS = TRAININGS["rl_steps"]
 EVALUATIONS = TRAININGS["rl_evaluations"]
+_SAID_EVERY_S = 60.0
 
 
 class Recorder:
@@ -190,6 +193,8 @@ class StepLog:
         # The paper's preference rewards are paid in 25 rollouts: two windows must fit well in.
         self.monitor = HackingMonitor(window=5, patience=3) if is_routed else HackingMonitor()
         self.alarms: list[int] = []
+        self._begun: tuple[int, float] | None = None
+        self._said = 0.0
 
     def add(
         self,
@@ -226,8 +231,14 @@ class StepLog:
                 "wall_s": round(self.spent.wall_s, 2)}  # fmt: skip
         if self.record is not None:
             self.record.step(step, row, logged=logs)
-        if step % max(1, max_steps // 10) == 0 or step in (1, max_steps):
-            self.say(f"grpo {self.name}: {progress_line(step, max_steps, row)}")
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = (step, now)
+        is_due = step % max(1, max_steps // 10) == 0 or step in (1, max_steps)
+        if is_due or now - self._said > _SAID_EVERY_S:
+            self._said = now
+            left = eta(self._begun[0], step, max_steps, now - self._begun[1])
+            self.say(f"grpo {self.name}: {progress_line(step, max_steps, row)}{left}")
         self._sound(step, alarm)
 
     def evaluated(self, step: int, values: Mapping[str, Any]) -> None:

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from factory.cli.arguments import DEFAULT_STORE
 from factory.cli.printing import (
     Counting,
-    be_quiet,
     complain,
     count_line,
     in_colour,
     note,
     out,
+    remark,
     say,
+    set_output,
     tell,
 )
 from factory.errors import UsageError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from factory.records import Sampling
     from factory.store import Store
 
-__all__ = ["Counting", "count_line", "in_colour", "note", "out", "say", "tell"]
+__all__ = ["Counting", "count_line", "in_colour", "note", "out", "remark", "say", "tell"]
 EXTRAS = {
     "accelerate": "train", "datasets": "datasets", "peft": "train", "ray": "ray", "trl": "train",
     "python_multipart": "browse", "starlette": "browse", "uvicorn": "browse",
@@ -83,7 +84,7 @@ def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         args = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
-    be_quiet(getattr(args, "quiet", False))
+    set_output(quiet=getattr(args, "quiet", False), as_json=getattr(args, "json", False))
     module, _, function = args.run.partition(":")
 
     def run() -> int:

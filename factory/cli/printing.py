@@ -17,12 +17,18 @@ SHOWN_AFTER_S = 2.0
 LOG_EVERY_S = 30.0
 DRAW_EVERY_S = 0.2
 _quiet = False
+_as_json = False
 
 
-def be_quiet(quiet: bool) -> None:
-    """Leave out remarks and progress from now on, or no longer."""
-    global _quiet
-    _quiet = quiet
+def set_output(*, quiet: bool, as_json: bool) -> None:
+    """Choose what is printed from now on.
+
+    Args:
+        quiet: leave out remarks and progress.
+        as_json: standard output bears one JSON object and nothing else.
+    """
+    global _quiet, _as_json
+    _quiet, _as_json = quiet, as_json
 
 
 def out(text: str) -> None:
@@ -46,6 +52,17 @@ def note(text: str) -> None:
         complain(text)
 
 
+def remark(text: str) -> None:
+    """Print how long work goes on: to standard output, or beside it where that bears JSON.
+
+    With ``-q`` nothing.
+    """
+    if _as_json:
+        note(text)
+    elif not _quiet:
+        say(text)
+
+
 def say(text: str) -> None:
     """Print one line to standard output at once, also where it goes into a file or a pipe."""
     out(text)
@@ -66,7 +83,8 @@ def tell(
     if getattr(args, "json", False):
         import orjson
 
-        out(orjson.dumps(dict(figures), option=orjson.OPT_INDENT_2, default=str).decode())
+        options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        out(orjson.dumps(dict(figures), option=options, default=str).decode())
         return
     for line in lines:
         (out if on_out else note)(line)
