@@ -157,7 +157,7 @@ def test_pages_forbid_what_they_do_not_need(client: TestClient) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe-eval" not in policy
     assert "script-src 'self' 'sha256-" in policy
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
 
 
