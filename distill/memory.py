@@ -272,10 +272,24 @@ def resident_gib(*, reset: bool = False) -> float:
     return kib * 1024 / GIB
 
 
+def weight_bytes(model: str) -> float:
+    """Return the bytes of a weight in an engine: bf16, unless the name says that it was made small.
+
+    >>> weight_bytes("Qwen/Qwen2.5-32B-Instruct-AWQ"), weight_bytes("Qwen/Qwen2.5-7B")
+    (0.6, 2.0)
+    """
+    name = model.lower()
+    if re.search(r"awq|gptq|int4|w4a16|4bit", name):
+        # Groups of 128 with a scale and a zero each; embedding and head stay whole.
+        return 0.6
+    return 1.0 if re.search(r"fp8|int8|w8a8|8bit", name) else 2.0
+
+
 def sampling(
-    shape: Shape, *, longest: int, share: float, device_gib: float, parallel: int = 1
-) -> Memory:
-    """Return the memory of an engine on one device: bf16 weights, and a cache that fills its share.
+    shape: Shape, *, longest: int, share: float, device_gib: float, parallel: int = 1,
+    per_weight: float = 2.0,
+) -> Memory:  # fmt: skip
+    """Return the memory of an engine on one device: weights, and a cache that fills its share.
 
     Args:
         shape: of the model.
@@ -283,16 +297,21 @@ def sampling(
         share: of the device's memory that the engine may take.
         device_gib: memory of the device.
         parallel: devices that the model is divided over.
+        per_weight: bytes of a weight (``weight_bytes``).
     """
-    weights = 2 * shape.n / parallel / GIB
+    weights = per_weight * shape.n / parallel / GIB
     # Activations of a prefill and captured graphs.
     left = share * device_gib - weights - 2.0
     return Memory(weights=weights, cache=max(left, shape.cache * longest / parallel / GIB))
 
 
 def fits_engine(
-    shape: Shape, *, longest: int, share: float, device_gib: float, parallel: int = 1
-) -> bool:
+    shape: Shape, *, longest: int, share: float, device_gib: float, parallel: int = 1,
+    per_weight: float = 2.0,
+) -> bool:  # fmt: skip
     """Tell whether an engine's share holds its weights and one longest sequence."""
-    needed = sampling(shape, longest=longest, share=share, device_gib=device_gib, parallel=parallel)
+    needed = sampling(
+        shape, longest=longest, share=share, device_gib=device_gib, parallel=parallel,
+        per_weight=per_weight,
+    )  # fmt: skip
     return needed.total + 2.0 <= share * device_gib + 0.01

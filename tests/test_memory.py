@@ -11,7 +11,7 @@ import pytest
 from distill.memory import LIBRARIES, Memory, Training, fits_engine, sampling, shape_of, training
 from factory.errors import UsageError
 from pipelines import r1
-from pipelines.r1_memory import memory_lines, needs, refusals
+from pipelines.r1_memory import memory_lines, needs, refusals, samplers
 from pipelines.r1_recipe import STAGES, Recipe
 
 RECIPES = Path(__file__).parents[1] / "pipelines" / "recipes"
@@ -108,6 +108,7 @@ def test_every_training_of_a_shipped_recipe_fits(scale: str) -> None:
     assert refusals(recipe, STAGES) == []
     named = {need.stage.split()[0] for need in needs(recipe, STAGES)}
     last = {"all_scenarios"} if recipe.all_scenarios is not None else set()
+    last |= set(recipe.reward_models.sections) if recipe.reward_models is not None else set()
     assert named == last | {"zero", "control", "zero_language", "sft1", "reasoning", "sft2",
                             "distill", "direct_rl"}  # fmt: skip
     lines = list(memory_lines(recipe, STAGES))
@@ -121,6 +122,8 @@ def test_every_training_of_a_shipped_recipe_fits(scale: str) -> None:
         ("node", "zero.per_device=64", "lower per_device"),
         ("node", "plan.gpu_gib=24", "zero needs"),
         ("one-gpu", "zero.trl.vllm_gpu_memory_utilization=0.1", "raise the engine's share"),
+        ("node", "refiner=Qwen/Qwen2.5-32B-Instruct", "cold_start refiner: weights of 61 GiB"),
+        ("cluster", "engine.options.tensor_parallel_size=1", "evaluate llama-70b: weights of 131"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_to_change(
@@ -130,6 +133,43 @@ def test_what_does_not_fit_is_refused_with_what_to_change(
     monkeypatch.setattr(sys, "argv", ["r1", path, "--plan", "--set", override])
     with pytest.raises(UsageError, match=says):
         r1.run(r1.arguments())
+
+
+def test_a_sampling_stage_holds_weights_and_the_cache_of_its_longest_answers() -> None:
+    recipe = Recipe.load(RECIPES / "node.yaml")
+    found = {s.stage: s for s in samplers(recipe, STAGES)}
+    base, refiner = found["cold_start"], found["cold_start refiner"]
+    # 7.6e9 weights of 2 bytes; of 56 KiB a token 16,384 are .875 GiB.
+    assert base.memory.weights == pytest.approx(14.2, abs=0.1)
+    assert base.memory.weights + base.memory.cache + 2 == pytest.approx(0.85 * 80)
+    assert base.at_once == int(base.memory.cache / 0.875) == 59
+    assert base.disk > 0
+    # A draft and as much again; weights of four bits with their scales.
+    assert refiner.longest == 2 * 15_360 + 1024
+    assert refiner.memory.weights == pytest.approx(0.6 * 32.5e9 / 2**30, rel=0.02)
+    # The student's context was raised, and is not the longest answer's bound.
+    assert found["evaluate qwen-1.5b"].longest == 16_384
+    # Two devices hold half of each.
+    wide = Recipe.load(RECIPES / "node.yaml", overrides=["engine.tensor_parallel_size=8"])
+    divided = {s.stage: s for s in samplers(wide, STAGES)}["cold_start"]
+    # 28 heads divide by 4 and not by 8.
+    assert divided.memory.weights == pytest.approx(base.memory.weights / 4)
+    assert divided.at_once > 3 * base.at_once
+
+
+def test_rows_that_are_filled_up_have_masks_that_grow_with_the_square() -> None:
+    shape = shape_of("Qwen/Qwen2.5-7B")
+    assert shape is not None
+
+    def masks(tokens: int) -> float:
+        how = {"tokens": tokens, "processes": 8, "shards": 8}
+        with_masks = training(shape, Training(**how, mask_rows=4))
+        return with_masks.total - training(shape, Training(**how)).total
+
+    # Four rows of 2,048 tokens squared, a truth value and a number of bf16 each; what grows with
+    # the tokens alone falls out of the difference.
+    squares = 4 * 2048**2 * (1 + 2) / 2**30
+    assert masks(16_384) - 2 * masks(8192) == pytest.approx(2 * squares, rel=0.01)
 
 
 def test_a_recipe_without_a_devices_memory_is_not_held_against_it() -> None:
