@@ -378,12 +378,18 @@ def gold_of(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "step"), [("code_func_humaneval", 1), ("code_func_mbpp", 4)])
 def test_canonical_solutions_pass(name: str, step: int) -> None:
+    chosen = rows(name)[::step]
     failed = [
         (row["id"], verdict.reason)
-        for row in rows(name)[::step]
+        for row in chosen
         if (verdict := judge(row["canonical_solution"], gold_of(row))).status != "pass"
     ]
-    assert failed == []
+    assert [f for f in failed if f[1] != CONSTANT] == []
+    assert len(failed) <= 0.03 * len(chosen)
+
+
+CONSTANT = "bad_gold: vacuous: every test expects the same"
+"""A program that returns that constant would pass: the task pays nobody."""
 
 
 @pytest.mark.slow
@@ -401,7 +407,8 @@ def disagreements(step: int) -> tuple[int, list[tuple[str, str, str | None]]]:
     out = []
     for row in chosen:
         verdict = code.verify(Item(text=row["program"], gold=gold_of(row)))
-        if (verdict.status == "pass") != (row["local_verdict"] == "pass"):
+        unlike = (verdict.status == "pass") != (row["local_verdict"] == "pass")
+        if unlike and verdict.reason != CONSTANT:
             out.append((row["id"], row["local_verdict"], verdict.reason))
     return len(chosen), out
 
@@ -417,3 +424,31 @@ def test_model_programs_agree() -> None:
     n, differ = disagreements(1)
     print(f"{n} programs, {len(differ)} differ: {differ}")
     assert len(differ) <= 2, differ
+
+
+@pytest.mark.parametrize(
+    ("tests", "is_vacuous"),
+    [
+        (("assert f(1) == 2", "assert f(2) == 2"), True),
+        (("assert f(1) == 2", "assert f(2) == 3"), False),
+        (("assert f(1) == 2",), False),
+        (("assert f(1) == 2", "assert f(1) == 2"), False),
+        (("assert f(1)", "assert f(2) is True"), True),
+        (("assert f(1)", "assert not f(2)"), False),
+        (("assert f(1) is None", "assert f(2) is None"), True),
+        (("assert f(1) is not None", "assert f(2) is not None"), False),
+        (("assert abs(f(1) - 0.5) < 1e-6", "assert f(3) == 0.5"), True),
+    ],
+)
+def test_tests_that_one_constant_passes_pay_nobody(
+    tests: tuple[str, ...], is_vacuous: bool
+) -> None:
+    verdict = code.quick(Item(text="```python\ndef f(x):\n    return 2\n```", gold=asserts(*tests)))
+    assert (verdict is not None and verdict.reason == CONSTANT) == is_vacuous
+
+
+def test_streams_that_one_printed_constant_passes_pay_nobody() -> None:
+    for outputs, wanted in ((("YES", "YES"), CONSTANT), (("YES", "NO"), None)):
+        cases = [{"input": str(n), "output": text} for n, text in enumerate(outputs)]
+        verdict = code.quick(Item(text="```python\nprint(1)\n```", gold={"test_cases": cases}))
+        assert (verdict and verdict.reason) == wanted

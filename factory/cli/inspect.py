@@ -78,6 +78,8 @@ def lines(found: Inspection) -> Iterator[str]:
     yield f"golds: {n_golds} of {found.n_found}" + (
         f", by verifier: {_counted(found.verifiers)}" if n_golds else ""
     )
+    if found.bad_golds:
+        yield f"bad golds, whose answers would all be unscored: {_counted(found.bad_golds)}"
     if found.kind == "traces":
         yield f"thinking: {found.thinking} of {found.n_found} traces" + (
             f", stored as <think>: {_counted(found.dialects)}" if found.dialects else ""

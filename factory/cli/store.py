@@ -61,6 +61,7 @@ def import_(args: Namespace) -> int:
     line = (
         f"{done.rows} rows: {done.traces} traces, {done.new} new, {done.known} known, "
         f"{done.duplicates} exact duplicates{skipped}; {done.with_gold} rows with a gold"
+        + (f", {done.bad_golds.total()} of them bad golds" if done.bad_golds else "")
         + (f"; {done.corrected} sources corrected" if done.corrected else "")
         + (f"; more is known of {done.updated} known traces" if done.updated else "")
         + (f"; {done.replaced} earlier traces replaced" if done.replaced else "")

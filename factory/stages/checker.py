@@ -16,6 +16,7 @@ from factory import plugins
 from factory.errors import UsageError
 from factory.records import Item, Prompt, PromptSource, Verdict, ids
 from factory.records.text import clean_text, trace_text
+from factory.stages.gold_faults import GoldFaults
 from factory.workers import Outcome, Pool
 
 _TARGET = "factory.stages.checker:verify_in_worker"
@@ -51,6 +52,7 @@ class Checker:
         self.n_workers = n_workers or os.cpu_count() or 1
         self.known = plugins.option_names(name)
         self._quick = getattr(self.module, "quick", None)
+        self._faults = GoldFaults(self.module)
         unknown = sorted(set(self.options) - set(self.known))
         if unknown:
             raise UsageError(
@@ -86,8 +88,17 @@ class Checker:
         return [v for v in verdicts if v is not None]
 
     def check_cheap(self, item: Item, options: Mapping[str, Any]) -> Verdict | None:
-        """Return the verdict that needs no deadline, in this process; None where there is none."""
-        return self._cheap(item, self._merged(options))
+        """Return the verdict that needs no deadline, in this process; None where there is none.
+
+        A gold that its own verifier finds bad leaves every answer unscored (``gold_faults``).
+        """
+        merged = self._merged(options)
+        verdict = self._cheap(item, merged)
+        if verdict is not None and verdict.status == "unscored":
+            return verdict
+        pays = verdict is None or verdict.status == "pass"
+        fault = self._faults.of(item, merged, pays=pays)
+        return verdict if fault is None else Verdict.unscored(fault, decided_by="gold")
 
     def check_hard(
         self, items: Sequence[Item], options: Sequence[Mapping[str, Any]]

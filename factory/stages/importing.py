@@ -18,6 +18,7 @@ from factory.records import Sampling, ids
 from factory.sources import columns
 from factory.sources.shape import named
 from factory.stages.earlier import Earlier
+from factory.stages.gold_faults import GoldCounter
 from factory.stages.origins import Origins
 from factory.store import Store
 
@@ -38,6 +39,7 @@ class Imported:
             one stands, because its prompt was read better.
         shapes: file → its shape.
         skipped: reason → rows without a trace.
+        bad_golds: reason → rows whose gold leaves every answer unscored.
         trace_ids: the universe: every distinct trace of the input.
     """
 
@@ -54,6 +56,7 @@ class Imported:
     replaced: int = 0
     shapes: dict[str, str] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
+    bad_golds: Counter[str] = field(default_factory=Counter)
     trace_ids: list[str] = field(default_factory=list)
 
 
@@ -103,6 +106,7 @@ def import_rows(
     origins = Origins(store)
     earlier = Earlier(store)
     gone = store.forgotten()
+    golds = GoldCounter()
     seen: set[str] = set()
     tables = ("prompts", "prompt_sources", "traces", "trace_updates")
     waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
@@ -127,6 +131,7 @@ def import_rows(
             result.skipped["forgotten"] += 1
             continue
         result.with_gold += origin.gold is not None
+        golds.note(prompt, origin)
         waiting["prompts"].append(prompt.row(run_id))
         fact = origins.changed(origin)
         if fact is not None:
@@ -167,6 +172,8 @@ def import_rows(
             commit()
             size = 0
     commit()
+    result.bad_golds = golds.counts
     counts = {k: v for k, v in vars(result).items() if k not in ("trace_ids", "run_id")}
-    store.end_run(run_id, counts | {"skipped": dict(result.skipped)})
+    counts |= {"skipped": dict(result.skipped), "bad_golds": dict(result.bad_golds)}
+    store.end_run(run_id, counts)
     return result

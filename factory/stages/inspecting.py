@@ -11,6 +11,7 @@ from factory import dialects
 from factory.records import Prompt, PromptSource, ids
 from factory.sources import columns
 from factory.sources.columns import Reader, Reply, Wishes
+from factory.stages.gold_faults import GoldCounter
 
 LANGUAGE_TEXTS = 100
 LANGUAGE_CHARS = 3000
@@ -26,6 +27,7 @@ class Inspection:
         kind: ``traces`` or ``prompts``.
         n_rows: rows looked at; ``n_found``: distinct traces or prompts in them.
         copies: exact repeats; ``refused``: reason → rows; ``thinking``: traces with thinking.
+        bad_golds: reason → golds whose answers would all be unscored.
         verifiers: verifier → golds; ``no_verifier`` for golds that no rule can score.
         finish_reasons, models, dialects, languages: value → traces (languages of a sample).
         cut_tokens: completions whose special tokens at the end would be cut off.
@@ -40,6 +42,7 @@ class Inspection:
     thinking: int = 0
     cut_tokens: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    bad_golds: Counter[str] = field(default_factory=Counter)
     verifiers: Counter[str] = field(default_factory=Counter)
     finish_reasons: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
@@ -67,6 +70,7 @@ def inspect_rows(
         UsageError: no shape and no mapping explains a file.
     """
     found = Inspection()
+    golds = GoldCounter()
     seen: set[str] = set()
     texts: list[str] = []
     for reader, _, row, one in columns.reading(rows, wishes or Wishes()):
@@ -89,10 +93,12 @@ def inspect_rows(
             seen.add(key)
             shown = _shown(one.prompt, one.source, reply, row)
             _count(found, shown, one.source, reply)
+            golds.note(one.prompt, one.source)
             if keep is None or len(found.rows) < keep:
                 found.rows.append(shown)
             if len(texts) < LANGUAGE_TEXTS:
                 texts.append((shown["completion"] or shown["user"])[:LANGUAGE_CHARS])
+    found.bad_golds = golds.counts
     if languages and texts:
         found.languages.update(_languages(texts))
     return found

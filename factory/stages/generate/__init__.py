@@ -29,6 +29,7 @@ from factory.stages.generate.policy import Policy
 from factory.stages.generate.price import Price
 from factory.stages.generate.progress import Progress
 from factory.stages.generate.scoring import Scores
+from factory.stages.gold_faults import count_bad
 from factory.stages.origins import Origins
 from factory.store import Store
 from factory.store.forgotten import Forgotten
@@ -237,6 +238,8 @@ def plan(
 ) -> dict[str, int]:
     """Say what a run would ask for, without asking: wanted at most, present, missing at most.
 
+    ``bad_golds`` are prompts whose answers would all be unscored (``gold_faults``).
+
     ``engine`` is anything with ``model``, ``revision`` and ``template``; no model is loaded.
     """
     sampling = dataclasses.replace(sampling, template=engine.template)
@@ -244,8 +247,10 @@ def plan(
     states = _states(pairs, engine, sampling, policy, gone)
     wanted = [t for s in states for t in s.trace_ids if not gone.has(t)]
     missing = len(store.table("traces").missing(wanted))
+    bad = count_bad([(s.prompt, s.source) for s in states])
     return {
         "prompts": len(states),
+        "bad_golds": bad.total(),
         "wanted_at_most": len(wanted),
         "present": len(wanted) - missing,
         "missing_at_most": missing,

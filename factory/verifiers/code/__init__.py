@@ -32,7 +32,7 @@ from factory.verifiers.code.run import Found, Ours, judge
 from factory.verifiers.code.sanity import Sanity, mutants
 from factory.verifiers.code.text import language_name
 
-VERSION = 5
+VERSION = 6
 DEADLINE_S = 300.0
 MEMORY_BYTES = 2 << 30
 OPTIONS = ("cpu_s", "wall_s", "memory_mb", "float_tolerance", "prelude")

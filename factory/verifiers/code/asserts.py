@@ -224,12 +224,12 @@ def _turn_assert(node: ast.Assert, rename: dict[str, str]) -> list[Check]:
         parts = [ast.Assert(test=value, msg=None) for value in test.values]
         return [check for part in parts for check in _turn_assert(part, rename)]
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return [Check(_call(test.operand, rename), lambda got: not _truth(got))]
+        return [Check(_call(test.operand, rename), lambda got: not _truth(got), (False,))]
     if isinstance(test, ast.Compare) and len(test.ops) == 1:
         return [_turn_compare(test.left, test.ops[0], test.comparators[0], rename)]
     if isinstance(test, ast.Call) and _name_of(test.func) in ("math.isclose", "isclose"):
         return [_turn_isclose(test, rename)]
-    return [Check(_call(test, rename), _truth)]
+    return [Check(_call(test, rename), _truth, (True,))]
 
 
 def _turn_compare(left: ast.expr, op: ast.cmpop, right: ast.expr, rename: dict[str, str]) -> Check:
@@ -243,10 +243,10 @@ def _turn_compare(left: ast.expr, op: ast.cmpop, right: ast.expr, rename: dict[s
         if value is not None and type(value) is not bool:
             raise _OtherShape
         wanted_same = isinstance(op, ast.Is)
-        return Check(request, lambda got: (got is value) == wanted_same)
+        return Check(request, lambda got: (got is value) == wanted_same, (value,))
     wanted = canonical(encode(value))
     if isinstance(op, ast.Eq):
-        return Check(request, lambda got: canonical(got) == wanted)
+        return Check(request, lambda got: canonical(got) == wanted, (encode(value),))
     if isinstance(op, ast.NotEq):
         return Check(request, lambda got: canonical(got) != wanted)
     raise _OtherShape
@@ -276,7 +276,7 @@ def _turn_distance(
         distance = abs(got - value)
         return bool(distance < limit if strict else distance <= limit)
 
-    return Check(_call(left, rename), holds)
+    return Check(_call(left, rename), holds, (value,))
 
 
 def _turn_isclose(call: ast.Call, rename: dict[str, str]) -> Check:
@@ -292,6 +292,7 @@ def _turn_isclose(call: ast.Call, rename: dict[str, str]) -> Check:
     return Check(
         _call(left, rename),
         lambda got: type(got) in (bool, int, float) and math.isclose(got, value, **options),
+        (value,),
     )
 
 
