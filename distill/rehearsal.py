@@ -17,6 +17,8 @@ from factory.records import PromptSource
 
 SHARE = 4
 """One completion of so many is replaced."""
+SOLUTION = "solution"
+"""Key of a prompt's ``meta``: a program that passes its tests."""
 MARK = '{"rehearsal": true}'
 """``meta`` of a trace that was made so."""
 THINKING = (
@@ -41,7 +43,9 @@ def is_replaced(prompt: int, sample_index: int) -> bool:
 
 
 def right_answer(source: PromptSource, *, dialect: str, prefill: str = "") -> str | None:
-    r"""Return a well-formed right answer; None where a gold holds none (tests of a program).
+    r"""Return a well-formed right answer; None where a gold holds none.
+
+    Tests of a program hold none: their program is the prompt's ``meta["solution"]``.
 
     Args:
         source: the prompt's, with its gold.
@@ -55,10 +59,13 @@ def right_answer(source: PromptSource, *, dialect: str, prefill: str = "") -> st
     if not source.gold:
         return None
     verifier = source.verifier or plugins.verifier_of_gold(source.gold)
-    if verifier not in _ANSWERED:
+    marks, solution = DIALECTS[dialect], source.meta.get(SOLUTION)
+    if verifier in _ANSWERED:
+        thinking, answer = THINKING.format(gold=source.gold), ANSWER.format(gold=source.gold)
+    elif verifier == "code" and solution:
+        thinking, answer = THINKING.format(gold="right"), f"```python\n{solution}\n```"
+    else:
         return None
-    marks = DIALECTS[dialect]
-    thinking, answer = THINKING.format(gold=source.gold), ANSWER.format(gold=source.gold)
     if marks.answer is not None:
         answer = f"{marks.answer[0]} {answer} {marks.answer[1]}".rstrip()
         text = f"{marks.think[0]} {thinking} {marks.think[1]} {marks.between}{answer}"

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from factory import plugins
 from factory.cli.common import say
 from factory.dialects import join_reasoning, split_reasoning
 from factory.engines.base import Engine
@@ -48,11 +49,18 @@ REFINE = (
 TRANSLATE = "Translate the thinking process to the same language as the question. "
 SUMMARISE = (
     "Below is a problem and the thinking that solved it. Write the solution for the reader, in the "
-    "language of the problem: clean and concise, its key steps in LaTeX, the final answer in "
-    "\\boxed{{}}. Follow the thinking faithfully: no new step, no other conclusion. Start "
-    "directly, do not solve the problem anew, and never mention that there was a thinking process."
-    "\n\nProblem:\n{question}\n\nThinking:\n{thinking}"
+    "language of the problem: clean and concise, its key steps in LaTeX, {final}. Follow the "
+    "thinking faithfully: no new step, no other conclusion. Start directly, do not solve the "
+    "problem anew, and never mention that there was a thinking process."
+    "\n\nProblem:\n{question}\n\nThinking:\n{thinking}{answer}"
 )
+FINAL = "the final answer in \\boxed{}"
+FINALS = {
+    "code": "at the end the whole program of the answer below in one fenced block, unchanged",
+    "choice": "the chosen option last, in the form that the problem asks for",
+    "logic": "the final answer last, in the form that the problem asks for",
+}
+"""Verifier → what a summary ends with; others end with ``FINAL``."""
 EXAMPLE = "For example, of this problem:\n{question}\n\na person wrote:\n{thinking}\n\n"
 MOST_EXAMPLES = 3
 SPECIAL = "|special_token|"
@@ -293,7 +301,9 @@ def model_refiner(
         done = [i for i, text in enumerate(thinking) if text]
         summaries = ask(
             [
-                SUMMARISE.format(question=drafts[i].prompt.text, thinking=thinking[i])
+                SUMMARISE.format(
+                    question=drafts[i].prompt.text, thinking=thinking[i], **_final(drafts[i])
+                )
                 for i in done
             ]
         )  # fmt: skip
@@ -304,6 +314,16 @@ def model_refiner(
         return out
 
     return refine
+
+
+def _final(draft: Draft) -> dict[str, str]:
+    """Return what a summary of this draft ends with, and the answer where it must be quoted."""
+    source = draft.source
+    verifier = source.verifier or (plugins.verifier_of_gold(source.gold) if source.gold else "")
+    is_boxed = source.options.get("mode") == "boxed"
+    final = FINAL if is_boxed else FINALS.get(verifier, FINAL)
+    quoted = f"\n\nAnswer:\n{draft.answer}" if verifier == "code" else ""
+    return {"final": final, "answer": quoted}
 
 
 # ---- what people decide, and the paper's own form

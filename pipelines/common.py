@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import json
 import math
@@ -18,7 +19,7 @@ from distill.launch import Launch
 from factory import model_files, plugins
 from factory.cli.common import say
 from factory.config import Config
-from factory.errors import EngineError, FactoryError, UsageError
+from factory.errors import ConfigError, EngineError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, ids
 from factory.sources import template
 from factory.store import Store
@@ -26,23 +27,31 @@ from factory.store.durable import locked, write_json
 
 HERE = Path(__file__).parent
 Pair = tuple[Prompt, PromptSource]
+MINIATURE = {"miniature": "problems.py", "miniature-general": "general.py"}
+"""Prompt sources of the little world."""
 SCORES = ("length", "language", "repetition", "readability", "dynamics")
+
+
+_template = functools.cache(template.load)
 
 
 class PromptSet(Config):
     """Prompts of a source plug-in.
 
     Attributes:
-        source: name, a path to a ``.py`` file, ``miniature``, or ``benchmark`` (then ``options``
-            has its ``name``).
+        source: name, a path to a ``.py`` file, ``miniature``, ``miniature-general``, or
+            ``benchmark`` (then ``options`` has its ``name``).
         options: of its ``prompts`` function.
         template: prompt template (``factory/sources/templates``) that every prompt is asked in, so
-            that what the reward pays for was asked for; None leaves the source's own words.
+            that what the reward pays for was asked for; or one for each verifier, where a set has
+            prompts of several domains; None leaves the source's own words.
+        more: further sets of other domains, taken together with this one.
     """
 
     source: str
     options: dict[str, Any]
-    template: str | None = None
+    template: str | dict[str, str] | None = None
+    more: tuple[PromptSet, ...] = ()
 
     def pairs(self, *, seed: int | None = None) -> list[Pair]:
         """Return the prompts.
@@ -65,17 +74,38 @@ class PromptSet(Config):
             )
         if seed is not None and "seed" in takes:
             options["seed"] = seed
-        pairs = list(function(**options))
-        if self.template is None:
-            return pairs
-        asked = template.load(self.template)
-        return [asked.apply(prompt, source) for prompt, source in pairs]
+        pairs = [self._asked(*pair) for pair in function(**options)]
+        for other in self.more:
+            pairs += other.pairs(seed=seed)
+        unique: dict[str, Pair] = {}
+        for prompt, source in pairs:
+            unique.setdefault(prompt.prompt_id, (prompt, source))
+        return list(unique.values())
+
+    def _asked(self, prompt: Prompt, source: PromptSource) -> Pair:
+        """Return a prompt as its template asks it."""
+        name = self.template
+        if isinstance(name, dict):
+            verifier = source.verifier or plugins.verifier_of_gold(source.gold or "")
+            if verifier not in name:
+                raise ConfigError(
+                    f"no template for the verifier {verifier!r} of {source.source} {source.item}",
+                    f"template names {', '.join(name)}: add it",
+                )
+            name = name[verifier]
+        return (prompt, source) if name is None else _template(name).apply(prompt, source)
+
+    @property
+    def size(self) -> int:
+        """Prompts at most, for plans; 0 where the options do not say."""
+        own = int(self.options.get("n") or self.options.get("limit") or 0)
+        return own + sum(other.size for other in self.more)
 
     def _function(self) -> tuple[Callable[..., Iterable[Pair]], dict[str, Any]]:
         options = dict(self.options)
         name = self.source
-        if name == "miniature":
-            name = str(HERE / "miniature" / "problems.py")
+        if name in MINIATURE:
+            name = str(HERE / "miniature" / MINIATURE[name])
         return plugins.load("sources", name).prompts, options
 
 
@@ -362,6 +392,9 @@ def run_grpo(
     config = GrpoConfig.make({**section, "base": base, "out": out, "seed": seed}, where=out.name)
     with alone(out):
         if launch:
+            mark = [config.model_dump(mode="json"), _weights(base), keys_of(pairs)]
+            if _is_done(out, mark, restart=restart):
+                return out
             path = out.parent / f"{out.name}.json"
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
             engines.close()
@@ -369,6 +402,7 @@ def run_grpo(
             write_pairs(pairs, prompts)
             command = ["grpo", str(path), "--prompts", str(prompts), "--store", str(store.root)]
             launch_distill(launch, command + ["--restart"] * restart)
+            _done(out, mark)
         else:
             if engines.on_gpu:
                 engines.close()
@@ -383,6 +417,7 @@ def run_sft(
     engines: Engines, overrides: Sequence[str] = (), restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train with SFT, here or by the launcher of the recipe; ``restart`` as in ``sft``."""
+    from distill.runs import file_digest
     from distill.sft import SftConfig, sft
 
     config = SftConfig(
@@ -390,12 +425,16 @@ def run_sft(
     )
     with alone(out):
         # An engine holds most of a GPU: the trainer would find no room beside it.
+        mark = [config.model_dump(mode="json"), _weights(base), file_digest(data)]
+        if launch and _is_done(out, mark, restart=restart):
+            return out
         if launch or engines.on_gpu:
             engines.close()
         if launch:
             command = ["sft", student, str(data), "--out", str(out), "--base", base]
             command += ["--seed", str(seed), *["--restart"] * restart]
             launch_distill(launch, command + [w for a in overrides for w in ("--set", a)])
+            _done(out, mark)
         else:
             sft(config, say=say, restart=restart)
     return out
@@ -406,21 +445,47 @@ def run_reward_model(
     engines: Engines, restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train a reward model, here or by the launcher of the recipe."""
+    from distill.prepare import data_digests
     from distill.reward_model import RewardModelConfig, reward_model
 
     config = RewardModelConfig.make(
         {**section, "base": base, "out": out, "seed": seed}, where=out.name
     )
     with alone(out):
+        mark = [config.model_dump(mode="json"), _weights(base),
+                *data_digests(config.data)]  # fmt: skip
+        if launch and _is_done(out, mark, restart=restart):
+            return out
         if launch or engines.on_gpu:
             engines.close()
         if launch:
             path = out.parent / f"{out.name}.json"
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
             launch_distill(launch, ["reward-model", str(path)] + ["--restart"] * restart)
+            _done(out, mark)
         else:
             reward_model(config, say=say, restart=restart)
     return out
+
+
+def _weights(base: str) -> str:
+    """Return what names weights; of those on the hub their name, since nothing is asked of it."""
+    return model_files.revision_of(base) if model_files.is_local(base) else base
+
+
+def _is_done(out: Path, mark: list[Any], *, restart: bool) -> bool:
+    """Tell whether this very training was launched and has finished.
+
+    A launcher takes a minute to start its processes, only for them to find that there is nothing to
+    do: a recipe that goes on after a kill asks here first. What they would find else, they find.
+    """
+    path = out.parent / f".{out.name}.done"
+    is_same = path.is_file() and path.read_text(encoding="utf-8") == ids.key_of(mark)
+    return is_same and (out / "run.json").is_file() and not restart
+
+
+def _done(out: Path, mark: list[Any]) -> None:
+    (out.parent / f".{out.name}.done").write_text(ids.key_of(mark), encoding="utf-8")
 
 
 def launch_distill(launch: Launch, arguments: Sequence[str]) -> None:

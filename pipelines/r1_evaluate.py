@@ -121,6 +121,31 @@ def _results(found: Mapping[str, Evaluation]) -> dict[str, Any]:
     }
 
 
+def labelled(folder: Path, base: str, students: dict[str, str]) -> dict[str, str]:
+    """Return the models to evaluate that are there: label in the tables → folder or name."""
+    out = {
+        "base": base, "R1-Zero": "zero", "R1-Zero, coin": "control",
+        "R1-Zero + language": "zero-language", "Dev1": "dev1", "Dev2": "dev2", "Dev3": "dev3",
+    }  # fmt: skip
+    for name, start in students.items():
+        out |= {f"{name} base": start, f"{name} distilled": f"distilled-{name}"}
+        choice = read_run(folder / f"choice-{name}")
+        if choice is not None:
+            out[f"{name} direct RL"] = choice["metrics"]["best"]
+    if read_run(folder / "r1") is not None:
+        out["R1"] = "r1"
+    found = {}
+    for label, model in out.items():
+        trained = folder / model
+        if label == "base" or label.endswith(" base"):
+            found[label] = model
+        elif read_run(trained) is not None:
+            found[label] = str(trained)
+        else:
+            say(f"  {label}: not trained, left out")
+    return found
+
+
 def read_results(folder: Path, *, seed: int) -> dict[str, Any] | None:
     """Return what the evaluation of a seed found; None where it has not finished."""
     if read_run(folder / "evaluation") is None:

@@ -36,8 +36,7 @@ def stages(recipe: Any) -> Iterator[Planned]:
     mean = recipe.plan.mean_completion_tokens
 
     def size(name: str) -> int:
-        options = recipe.prompts[name].options
-        return int(options.get("n") or options.get("limit") or 0)
+        return int(recipe.prompts[name].size)
 
     def size_of(name: str) -> int:
         return size(name) if name in recipe.prompts else 0

@@ -140,7 +140,8 @@ class Recipe(Config):
     refiner: str | None = None
     """Model that refines (``cold_start.refiner: model``) and writes general data."""
     judge: str | None = None
-    """Model that compares answers (``preferences``) and reviews rows (``safety``)."""
+    """Model that compares answers (``preferences``), reviews rows (``safety``) and judges samples
+    that no rule could score (``rejection_sampling.judging``)."""
     sft1: SftOf
     reasoning: dict[str, Any]
     """Keys of a GRPO run: reasoning RL after the cold start."""

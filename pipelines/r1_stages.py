@@ -21,6 +21,7 @@ from factory.errors import UsageError
 from factory.records import Sampling
 from factory.scores.reward_model import RewardModel
 from factory.store import Store
+from factory.store.durable import replacing
 from pipelines.all_scenarios_rl import preference_gain, section_of
 from pipelines.cold_start import Refiner, cold_start, model_refiner, read_edits
 from pipelines.common import (
@@ -37,7 +38,7 @@ from pipelines.common import (
 from pipelines.decontamination import Guard
 from pipelines.general import Mixture, composition_lines, general_rows, write_mixture
 from pipelines.preference_pairs import preference_rows
-from pipelines.r1_evaluate import Evaluator, write_report
+from pipelines.r1_evaluate import Evaluator, labelled, write_report
 from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
 from pipelines.rejection_sampling import rejection_sampling
 from pipelines.safety_review import review_file
@@ -182,11 +183,14 @@ class Stages:
     def make_reasoning_rows(self, model: str) -> None:
         """Sample ``model`` and keep what passes the filters as ``reasoning_rows``."""
         values, prompts = self.recipe.rejection_sampling, self.prompts("rejection")
+        judge, judge_tokens = self.recipe.judge, values.judging.max_tokens if values.judging else 0
+        longest = values.max_tokens + judge_tokens + 2 * self.recipe.prompt_tokens
 
         def work() -> dict[str, Any]:
             made, _ = rejection_sampling(
                 self.store, values, prompts, self._engine(model, values),
                 name=self.reasoning_rows.stem, out=self.reasoning_rows.parent,
+                judge=partial(self.engines.get, judge, longest=longest) if judge else None,
             )  # fmt: skip
             self._clear(self.reasoning_rows)
             n_sampled, rows = len(prompts) * values.n_samples, made.manifest["rows"]
@@ -195,6 +199,7 @@ class Stages:
         inputs = {
             "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
             "model": model_files.revision_of(model),
+            "judge": model_files.revision_of(judge) if judge and values.judging else None,
         }  # fmt: skip
         folder = self.folder / "rejection-sampling"
         once(
@@ -209,8 +214,10 @@ class Stages:
 
     def make_general_rows(self) -> None:
         """Take general rows from the recipe's own set, or from a model, as ``general_rows``."""
-        recipe, values = self.recipe, self.recipe.general
-        assert values is not None
+        recipe, general = self.recipe, self.recipe.general
+        assert general is not None
+        own = None if general.rows is None else self._own_rows("general", general.rows)
+        values = general.model_copy(update={"rows": own})
         prompts = self.prompts("general") if "general" in recipe.prompts else []
         model = recipe.refiner
         if values.rows is None and model is None:
@@ -230,7 +237,8 @@ class Stages:
             return {"n_sampled": len(rows) + dropped.total(), "rows": len(rows), **dropped}
 
         inputs = {
-            "values": values.model_dump(mode="json"), "prompts": keys_of(prompts),
+            "values": values.model_dump(mode="json", exclude={"rows"}),
+            "prompts": keys_of(prompts),
             "model": model_files.revision_of(model) if model and values.rows is None else None,
             "rows": data_digests(values.rows) if values.rows is not None else None,
         }  # fmt: skip
@@ -238,6 +246,18 @@ class Stages:
             self.folder / "general", kind="general", inputs=inputs, work=work,
             n_devices=self.engines.n_devices,
         )  # fmt: skip
+
+    def _own_rows(self, kind: Any, path: Path) -> Path:
+        """Return a file of the recipe's own; ``miniature`` names one that is made here."""
+        if path.name != "miniature":
+            return path
+        from pipelines.miniature.general import rows
+
+        out = self.folder / "data" / f"{self.recipe.name}-made-{kind}.jsonl"
+        lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in rows(kind, n=1200, seed=0))
+        with replacing(out) as part:
+            part.write_text("".join(lines), encoding="utf-8")
+        return out
 
     def mixed_rows(self, base: str) -> Path:
         """Return the reasoning rows mixed with the general ones; ``base``'s tokens are counted."""
@@ -338,9 +358,10 @@ class Stages:
         models = self.recipe.reward_models
         for kind, section in (models.sections if models is not None else {}).items():
             # A helpful model without data of its own has the recipe's pairs.
-            made = {"data": str(self.preference_pairs)} if kind == "helpful" else {}
+            own = {"data": self.preference_pairs} if kind == "helpful" else {}
+            own |= {k: self._own_rows(kind, Path(v)) for k, v in section.items() if k == "data"}
             run_reward_model(
-                made | section, base=base, out=self.folder / f"{kind}-model", seed=self.recipe.seed,
+                section | own, base=base, out=self.folder / f"{kind}-model", seed=self.recipe.seed,
                 launch=self.recipe.launch, engines=self.engines, restart=self.restart,
             )  # fmt: skip
 
@@ -405,28 +426,3 @@ def direct_section(recipe: Recipe, folder: Path, name: str, rate: float) -> dict
         spent = sum(float(run["metrics"]["cpu_s"]) for run in runs if run is not None)
         section["max_cpu_s"] = round(share * spent, 1)
     return section
-
-
-def labelled(folder: Path, base: str, students: dict[str, str]) -> dict[str, str]:
-    """Return the models to evaluate that are there: label in the tables → folder or name."""
-    out = {
-        "base": base, "R1-Zero": "zero", "R1-Zero, coin": "control",
-        "R1-Zero + language": "zero-language", "Dev1": "dev1", "Dev2": "dev2", "Dev3": "dev3",
-    }  # fmt: skip
-    for name, start in students.items():
-        out |= {f"{name} base": start, f"{name} distilled": f"distilled-{name}"}
-        choice = read_run(folder / f"choice-{name}")
-        if choice is not None:
-            out[f"{name} direct RL"] = choice["metrics"]["best"]
-    if read_run(folder / "r1") is not None:
-        out["R1"] = "r1"
-    found = {}
-    for label, model in out.items():
-        trained = folder / model
-        if label == "base" or label.endswith(" base"):
-            found[label] = model
-        elif read_run(trained) is not None:
-            found[label] = str(trained)
-        else:
-            say(f"  {label}: not trained, left out")
-    return found

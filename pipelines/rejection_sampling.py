@@ -2,13 +2,14 @@
 
     python -m pipelines.r1 RECIPE --only rejection_sampling
 
-Several samples per prompt, verified by rule, R1's three filters on the thinking (mixed languages,
+Several samples per prompt, verified by rule (and what no rule scores by a judge that was measured
+against the rules), R1's three filters on the thinking (mixed languages,
 long paragraphs, code blocks), a cap per prompt; the pass rate of every prompt is a query away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from factory.cli.common import say
@@ -33,6 +34,7 @@ def rejection_sampling(
     *,
     name: str,
     out: Path,
+    judge: Callable[[], Engine] | None = None,
 ) -> tuple[Release, Selected]:
     """Run the stage; what is done already is not made again.
 
@@ -43,8 +45,9 @@ def rejection_sampling(
         engine: of the RL stage's checkpoint.
         name: of the release.
         out: folder of the exported rows.
+        judge: gives the judge's engine, where ``values.judging`` asks for one.
     """
-    selected, n_sampled = sampled(store, values, pairs, engine)
+    selected, n_sampled = sampled(store, values, pairs, engine, judge=judge)
     dataset = release(store, name, selected, recipe=values.model_dump(mode="json"))
     out.mkdir(parents=True, exist_ok=True)
     export(store, dataset, form="trl", out=str(out / f"{name}.jsonl"))

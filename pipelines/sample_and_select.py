@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import polars as pl
@@ -11,14 +11,29 @@ from factory import plugins
 from factory.cli.common import say
 from factory.config import Config
 from factory.engines.base import Engine
+from factory.errors import UsageError
 from factory.records import Sampling
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
+from factory.stages.judge import Judging, Measure, judge_store
 from factory.stages.score import score
-from factory.stages.select import Selected, Selection, select
+from factory.stages.select import Selected, Selection, Universe, select
 from factory.stages.verify import verify_shape
 from factory.store import Store
 from pipelines.common import SCORES, Pair
+
+
+class JudgingOf(Config):
+    """How the recipe's judge is asked.
+
+    Attributes:
+        temperature, max_tokens: of its replies.
+        measure: how far it has to agree with the rules before it is used.
+    """
+
+    temperature: float = 0.6
+    max_tokens: int = 2048
+    measure: Measure = Measure()
 
 
 class Sampled(Config):
@@ -36,6 +51,8 @@ class Sampled(Config):
         cap_per_prompt: traces kept per prompt.
         prefer: SQL order in which a prompt's traces are taken.
         max_rows: traces kept in all.
+        judging: the judge's verdict on what no rule could score (``judge_status`` in filters), as
+            DeepSeek-V3's in the paper; None: there is none.
     """
 
     n_samples: int
@@ -49,11 +66,13 @@ class Sampled(Config):
     cap_per_prompt: int
     prefer: str = "sample_index"
     max_rows: int | None = None
+    judging: JudgingOf | None = None
 
 
 def sampled(
-    store: Store, values: Sampled, pairs: Sequence[Pair], engine: Engine
-) -> tuple[Selected, int]:
+    store: Store, values: Sampled, pairs: Sequence[Pair], engine: Engine,
+    *, judge: Callable[[], Engine] | None = None,
+) -> tuple[Selected, int]:  # fmt: skip
     """Sample what is missing, measure it, and decide; returns the decision and the universe's size.
 
     Args:
@@ -61,6 +80,12 @@ def sampled(
         values: of the recipe.
         pairs: prompts with golds.
         engine: of the model that answers.
+        judge: gives the judge's engine; asked for where ``values.judging`` is set, when everything
+            is sampled and measured.
+
+    Raises:
+        UsageError: a judge is asked for and there is none.
+        Refused: it agrees too seldom with the rules.
     """
     sampling = Sampling(
         temperature=values.temperature, top_p=values.top_p, max_tokens=values.max_tokens,
@@ -69,11 +94,28 @@ def sampled(
     made = generate(store, pairs, engine, sampling=sampling, policy=Policy(n=values.n_samples))
     universe = made.universe["trace_id"]
     measured(store, universe, dialect=values.dialect)
+    if values.judging is not None:
+        if judge is None:
+            raise UsageError("nobody judges the samples", "give judge, or drop judging")
+        whose = Universe(
+            models=[f"{engine.model}@{engine.revision}"], samplings=[sampling.sampling_id]
+        )
+        _judged(store, values.judging, judge(), whose)
     selection = Selection(
         filters=values.filters, exact_duplicates=values.exact_duplicates,
         cap_per_prompt=values.cap_per_prompt, prefer=values.prefer, max_rows=values.max_rows,
     )  # fmt: skip
     return decided(store, selection, universe, pairs), len(universe)
+
+
+def _judged(store: Store, values: JudgingOf, judge: Engine, universe: Universe) -> None:
+    """Measure the judge on what rules decided, and ask it about what they did not."""
+    made = judge_store(
+        store, judge, recipe=Judging(universe=universe, measure=values.measure),
+        sampling=Sampling(temperature=values.temperature, max_tokens=values.max_tokens),
+    )  # fmt: skip
+    by = ", ".join(f"{n} {status}" for status, n in sorted(made.by_status.items())) or "none"
+    say(f"judge: agrees with the rules on {made.measured.agreement} of {made.measured.n}; {by}")
 
 
 def measured(store: Store, trace_ids: pl.Series, *, dialect: str) -> None:

@@ -385,6 +385,7 @@ def test_restart_reaches_the_trainers_of_a_recipe_and_no_lanes(
     from pipelines import common, r1
 
     asked: list[list[str]] = []
+    (tmp_path / "rows.jsonl").write_text("{}\n")
     monkeypatch.setattr(common, "launch_distill", lambda _, words: asked.append(list(words)))
     how: dict[str, Any] = {"seed": 0, "engines": common.Engines(), "launch": Launch()}
     common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b", out=tmp_path / "s",
@@ -395,6 +396,14 @@ def test_restart_reaches_the_trainers_of_a_recipe_and_no_lanes(
     common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b", out=tmp_path / "t",
                    **how)  # fmt: skip
     assert ["--restart" in words for words in asked] == [True, True, False]
+    # What was launched and has finished is not launched again, unless its rows are others.
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "run.json").write_text("{}")
+    for rows, n_launched in (("{}\n", 3), ("{} \n", 4)):
+        (tmp_path / "rows.jsonl").write_text(rows)
+        common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b",
+                       out=tmp_path / "t", **how)  # fmt: skip
+        assert len(asked) == n_launched
     monkeypatch.setattr("sys.argv", ["r1", str(RECIPES / "miniature.yaml"), "--restart",
                                      "--lanes", "2"])  # fmt: skip
     with pytest.raises(UsageError, match="--restart with several jobs"):

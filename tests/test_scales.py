@@ -64,12 +64,17 @@ def test_every_source_of_a_gpu_recipe_takes_its_options(scale: str) -> None:
         of_benchmark = prompts.source == "benchmark"
         load = plugins.load("sources", prompts.source).prompts
         assert set(prompts.options) <= set(inspect.signature(load).parameters)
+        for each in (prompts, *prompts.more):
+            load = plugins.load("sources", each.source).prompts
+            assert of_benchmark or set(each.options) <= set(inspect.signature(load).parameters)
+        asked = prompts.template
+        names = asked.values() if isinstance(asked, dict) else [asked or "plain"]
         # The reward pays for a box: the prompt asks for one.
         # No rule scores general prompts.
         assert (
             of_benchmark
             or name in GENERAL
-            or "\\boxed{}" in template.load(prompts.template or "plain").prompt
+            or any("\\boxed{}" in template.load(name).prompt for name in names)
         )
 
 

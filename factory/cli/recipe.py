@@ -135,8 +135,10 @@ def reference(title: str, reads: Reader, inner: Mapping[str, Reader] | None = No
             )
             form = f"`{form_of(key.annotation)}`".replace("|", "\\|")
             if below is not None:
-                within = f"{name}: {key.name}"
-                todo[within] = below
+                # A class that holds itself is told once.
+                within = name if below is reader else f"{name}: {key.name}"
+                if below is not reader:
+                    todo[within] = below
                 form = f"keys of [{within}](#{_anchor(within)})"
             default = "**needed**" if key.default is NEEDED else f"`{_flow(key.default)}`"
             rows.append(f"| `{key.name}` | {form} | {default} | {_cell(key.meaning)} |")

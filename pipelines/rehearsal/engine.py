@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distill.preferences import VERDICT
-from distill.rehearsal import ANSWER, MARK, THINKING, is_replaced, right_answer
-from factory.dialects import join_reasoning
+from distill.rehearsal import MARK, THINKING, is_replaced, right_answer
+from factory.dialects import join_reasoning, split_reasoning
 from factory.engines import base
 from factory.engines.base import Failure, OnPartial, Request
 from factory.records import PromptSource, Trace
@@ -95,9 +95,10 @@ class Rehearsing(base.Engine):
             return None
         if not found[1].gold:
             return join_reasoning(THINKING.format(gold="plain words"), GENERAL_ANSWER)
+        right = split_reasoning(right_answer(found[1], dialect="think") or "")
         if asked.startswith(_REFINES):
-            return THINKING.format(gold=found[1].gold)
-        return ANSWER.format(gold=found[1].gold) if asked.startswith(_SUMMARISES) else None
+            return right.reasoning.strip() or None
+        return (right.answer.strip() or None) if asked.startswith(_SUMMARISES) else None
 
 
 def judged(asked: str) -> str | None:

@@ -15,9 +15,11 @@ from typing import Any
 
 from distill.grpo import GrpoConfig
 from distill.launch import Launch
+from distill.rehearsal import SOLUTION
 from factory.engines.vllm_start import has_cuda
 from factory.errors import FactoryError
 from factory.records import Prompt, PromptSource
+from factory.sources import template
 from pipelines.common import Pair, PromptSet, write_pairs
 from pipelines.rehearsal.models import tiny_model
 
@@ -98,18 +100,44 @@ def _pairs(recipe: Any, name: str, *, say: Callable[[str], None]) -> list[Pair]:
         if key in options:
             options[key] = n
     try:
-        few = prompts.model_copy(update={"options": options})
-        return list(itertools.islice(few.pairs(seed=recipe.seed), n))
+        few = prompts.model_copy(update={"options": options, "more": ()})
+        found = list(itertools.islice(few.pairs(seed=recipe.seed), n))
+        return found + _other_domains(name) * bool(prompts.more)
     except FactoryError as error:
         instead = "made-up requests" if name in GENERAL else "sums"
         say(f"  prompts {name}: {instead} stand in for them ({error})")
     if name in GENERAL:
         return _requests(name, n)
+    asked = prompts.template if isinstance(prompts.template, str) else "r1"
     sums = PromptSet(
-        source="miniature", template=prompts.template or "r1",
+        source="miniature", template=asked,
         options={"n": n, "split": _SPLITS.get(name, "train"), "language": "en"},
     )  # fmt: skip
-    return sums.pairs(seed=recipe.seed)
+    return sums.pairs(seed=recipe.seed) + _other_domains(name) * bool(prompts.more)
+
+
+def _other_domains(name: str) -> list[Pair]:
+    """Return problems of choice, logic, code and of a program to mend, each with its answer."""
+    out: list[Pair] = []
+    for i in range(4):
+        program = f"n = int(input())\nprint(n + {i})"
+        tests = json.dumps({"inputs": ["1\n", "5\n"], "outputs": [f"{1 + i}\n", f"{5 + i}\n"]})
+        bad = program.replace("+", "-")
+        for domain, verifier, text, gold in (
+            ("stem", "choice", f"{name} {i}: which letter is second? A: a, B: b, C: c, D: d", "B"),
+            ("logic", "logic", f"{name} {i}: is a knight who always tells the truth a liar?", "No"),
+            ("code", "code", f"{name} {i}: read a number and print {i} more.", tests),
+            ("code", "code", f"{name} {i}: mend this program, it should add {i}:\n{bad}", tests),
+        ):
+            made = Prompt.of(text)
+            source = PromptSource(
+                prompt_id=made.prompt_id, source=name, item=f"{domain} {len(out)}", gold=gold,
+                verifier=verifier, domain=domain, language="en",
+                meta={SOLUTION: program} if verifier == "code" else {},
+            )  # fmt: skip
+            asked = template.load("code" if verifier == "code" else "r1")
+            out.append(asked.apply(made, source))
+    return out
 
 
 def _requests(name: str, n: int) -> list[Pair]:
