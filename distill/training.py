@@ -318,6 +318,8 @@ class Progress:
 
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                # Each process writes its own part, such as the state of its random numbers.
+                world().wait_for_everyone()
                 if state.is_world_process_zero and folder.is_dir():
                     (folder / _WHOLE).write_text(mark)
 
