@@ -452,3 +452,9 @@ def test_streams_that_one_printed_constant_passes_pay_nobody() -> None:
         cases = [{"input": str(n), "output": text} for n, text in enumerate(outputs)]
         verdict = code.quick(Item(text="```python\nprint(1)\n```", gold={"test_cases": cases}))
         assert (verdict and verdict.reason) == wanted
+
+
+@pytest.mark.parametrize("text", ["```python\n\ufeffprint(input())\n```", "\ufeffprint(input())"])
+def test_a_byte_order_mark_before_a_program_is_no_error(text: str) -> None:
+    gold = {"test_cases": [{"input": x, "output": x} for x in ("1", "2")]}
+    assert code.verify(Item(text=text, gold=gold)).status == "pass"

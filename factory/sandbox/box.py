@@ -52,7 +52,7 @@ class Limits:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form that the box reads."""
-        out = dataclasses.asdict(self)
+        out: dict[str, Any] = dict(vars(self))
         out["file_bytes"] = max(self.output_bytes, self.scratch_bytes // 4)
         out["hard_s"] = MOST * self.wall_s + 5
         return out

@@ -6,6 +6,7 @@ other brackets and relations, negations, words that make another answer. Each ac
 printed, to be read: a few are right after all (``|x - 1|`` with the sign inside turned). The golds
 of the logic tasks are changed too: another option, the option's letter beside another one's text,
 the other word, numbers off by one, one knight turned into a knave, words swapped or left out.
+Programs that return a constant, such as one that the tests expect, are judged by public tests.
 
     python -m tests.bench.mutations [--every N]
 """
@@ -13,6 +14,7 @@ the other word, numbers off by one, one knight turned into a knave, words swappe
 from __future__ import annotations
 
 import argparse
+import ast
 import gzip
 import json
 import re
@@ -21,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from factory.records import Item
-from factory.verifiers import choice, logic, math
+from factory.verifiers import choice, code, logic, math
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FILES = (
@@ -161,6 +163,45 @@ def _judge_logic(every: int, tried: Counter[str], accepted: Counter[str]) -> Non
                     print(f"logic {kind:9} {row['id']} {row['gold']!r} | {answer!r}", flush=True)
 
 
+def constants(program: str, tests: str) -> Iterator[str]:
+    """Yield programs that return one constant from every function, and look at nothing.
+
+    Args:
+        program: a right one.
+        tests: whose literals are tried, beside a few that every grader knows.
+    """
+    literals = {"None", "True", "False", "0", "1", "''", "[]"}
+    for node in ast.walk(ast.parse(tests)):
+        if isinstance(node, ast.Compare):
+            literals |= {ast.unparse(right) for right in node.comparators}
+    for literal in sorted(literals)[:24]:
+        tree = ast.parse(program)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                node.body = [ast.Return(ast.parse(literal, mode="eval").body)]
+        yield ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _judge_programs(every: int, tried: Counter[str], accepted: Counter[str]) -> None:
+    """Judge programs that return a constant by the tests of MBPP and HumanEval."""
+    for name in ("code_func_humaneval", "code_func_mbpp"):
+        with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines][::every]
+        for row in rows:
+            whole = row.get("solution_style") != "completion_of_prompt"
+            prefix = "" if whole else row["prompt"]
+            gold = {
+                "entry_point": row["entry_point"], "setup": row.get("setup") or "",
+                "test_cases": [{"type": "assert", "code": row["tests"]}],
+            }  # fmt: skip
+            for program in constants(prefix + row["canonical_solution"], row["tests"]):
+                verdict = code.verify(Item(text=f"```python\n{program}\n```", gold=gold), cpu_s=2)
+                tried["constant"] += 1
+                accepted["constant"] += verdict.status == "pass"
+                if verdict.status == "pass":
+                    print(f"constant  {row['id']} {program[-200:]!r}", flush=True)
+
+
 def main() -> None:
     """Judge every mutant, and print the accepted ones and the shares."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -179,6 +220,7 @@ def main() -> None:
                 accepted[kind] += 1
                 print(f"{kind:9} {verdict.decided_by:7} {gold!r} | {answer!r}", flush=True)
     _judge_logic(every, tried, accepted)
+    _judge_programs(every, tried, accepted)
     for kind, n in sorted(tried.items()):
         print(f"{kind:14} {n:6} tried {accepted[kind]:4} accepted")
     print(f"all            {tried.total():6} tried {accepted.total():4} accepted "

@@ -19,6 +19,7 @@ function that the prefix begins), ``setup`` after it. What the tests import or `
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,8 @@ MOST_PER_ROW = {"cpu_s": 60, "wall_s": 600, "memory_mb": 4096, "float_tolerance"
 
 _MAX_PROGRAM_CHARS = 200_000
 _SHOWN_CHARS = 400
+_BYTE_ORDER_MARK = re.compile("^\ufeff", re.MULTILINE)
+"""Python takes it at the head of a file; a program may be made of several fences."""
 
 
 def fits_gold(gold: object) -> bool:
@@ -190,7 +193,7 @@ def _prepare(item: Item, options: dict[str, Any]) -> tuple[Verdict | None, str, 
     if "\x00" in program:
         return Verdict.failed("syntax_error", decided_by="extraction"), "", None
     gold = replace(gold, prelude=bool(options.get("prelude", True)))
-    return None, *_join(program.replace("\r\n", "\n"), gold)
+    return None, *_join(_BYTE_ORDER_MARK.sub("", program.replace("\r\n", "\n")), gold)
 
 
 def _join(program: str, gold: CodeGold) -> tuple[str, CodeGold]:
