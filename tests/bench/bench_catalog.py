@@ -89,7 +89,9 @@ def fill(store: Store, n: int) -> int:
         with duckdb.connect() as con:
             made = con.sql(sql.format(n=n, p=n // 8)).to_arrow_table()
         frame = pl.DataFrame(pl.from_arrow(made)).with_columns(run_id=pl.lit("r"))
-        total += store.table(name, form).add(frame.select(list(form.columns)))
+        schema = form.polars_schema()  # what is asked of no row here is left empty
+        rest = [pl.lit(None, kind).alias(c) for c, kind in schema.items() if c not in frame.columns]
+        total += store.table(name, form).add(frame.with_columns(rest).select(list(schema)))
     return total
 
 
