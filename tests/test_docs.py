@@ -55,3 +55,15 @@ def test_the_top_level_holds_only_what_it_should() -> None:
     found = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
     extra = {n for n in found - allowed if not n.endswith(".egg-info") and n != "__pycache__"}
     assert not extra
+
+
+def test_what_the_table_of_the_paper_names_is_there() -> None:
+    text = (ROOT / "docs" / "r1.md").read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(rows) == 50
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 50
+    for file, test in named:
+        assert f"def {test}" in (ROOT / "tests" / file).read_text() if test else True, (file, test)
+    for path in re.findall(r"`((?:pipelines|distill|factory|catalogs)/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), path
