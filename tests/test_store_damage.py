@@ -208,7 +208,7 @@ def test_many_damages_are_named_and_mended(
     made: Path, tmp_path: Path, truth: dict[str, object]
 ) -> None:
     """``FACTORY_DAMAGES=300`` is the full run."""
-    n = int(os.environ.get("FACTORY_DAMAGES", "100"))
+    n = int(os.environ.get("FACTORY_DAMAGES", "40"))
     wrong = []
     for seed in range(n):
         found = one_trial(made, tmp_path, truth, partial(damage, random.Random(seed)))
