@@ -41,7 +41,7 @@ from factory.store import Store, wide
 from factory.store.durable import TMP_PREFIX, disk_error, is_writable, locked, replacing
 from factory.store.wide import Pin, Plug, literal, quoted
 
-CATALOG_FORMAT = 7
+CATALOG_FORMAT = 8
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""

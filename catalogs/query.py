@@ -148,12 +148,17 @@ def run(store: Store, query: str, **asked: Unpack[Asked]) -> Answer:
                     f"the answer is larger than {MAX_BYTES >> 20} MiB",
                     "ask for fewer rows or columns, or open the catalog with DuckDB itself",
                 )
+    seconds = time.perf_counter() - start
+    note = "; ".join(notes_of(rows, len(found)))
+    return Answer(rows.columns, found, note=note, seconds=seconds)
+
+
+def notes_of(rows: Rows, n: int) -> list[str]:
+    """Return what should be known of an answer whose first ``n`` rows were read."""
     notes = []
     if rows.has_more:
-        notes = [f"only the first {len(found)} rows are shown; --limit N shows more, 0 all"]
-    notes += [f"release {name} is left out: {why}" for name, why in rows.problems]
-    seconds = time.perf_counter() - start
-    return Answer(rows.columns, found, note="; ".join(notes), seconds=seconds)
+        notes = [f"only the first {n} rows are shown; --limit N shows more, 0 all"]
+    return notes + [f"release {name} is left out: {why}" for name, why in rows.problems]
 
 
 class Rows:

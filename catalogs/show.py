@@ -13,7 +13,7 @@ from catalogs import build, query
 from catalogs.build import asked, find_release
 from catalogs.printing import find_trace, print_traces
 from factory.errors import UsageError
-from factory.rows.answers import Answer, Format, plain
+from factory.rows.answers import Answer, Format, pieces, plain
 from factory.store import Store
 from factory.store.wide import literal
 
@@ -40,6 +40,26 @@ def sql(
     """
     answer = query.run(store, text, max_rows=limit or None, timeout_s=timeout_s)
     return answer.render(form), answer.note
+
+
+def sql_pieces(
+    store: Store, text: str, *, form: Format, limit: int = 0, notes: list[str]
+) -> Iterator[str]:
+    """Yield an answer in JSON, CSV or Markdown while it comes: all of it, however large.
+
+    Args:
+        store: the store.
+        text: SQL, or the name of a query with an ``@``.
+        form: ``json``, ``csv`` or ``md``.
+        limit: rows at most, 0 for all.
+        notes: takes notes for standard error, at the end.
+
+    Raises:
+        UsageError: as ``sql``, some of them only at the end.
+    """
+    with query.stream(store, text, max_rows=limit or None) as rows:
+        yield from pieces(rows.columns, rows, form)
+        notes += query.notes_of(rows, limit)
 
 
 def ls(store: Store, *, form: Format = "table") -> str:

@@ -17,6 +17,7 @@ import datetime
 import decimal
 import json
 import os
+import re
 import resource
 import sys
 import uuid
@@ -31,6 +32,13 @@ BATCH_ROWS = 256
 MESSAGE_BYTES = 64 << 20
 """Of one line at most; a batch of rows that is longer is sent row by row."""
 _TAG = "$"
+_HEAD = re.compile(
+    r"(?:\s|--[^\n]*(?:\n|$))*"
+    r"(?:(EXPLAIN\s+(?:ANALYZE\s+)?(?:\(\s*FORMAT\s+\w+\s*\)\s*)?)|(PIVOT|FROM|SELECT)\b)",
+    re.IGNORECASE,
+)
+"""What a text begins with: (1) EXPLAIN and how, or (2) the first word. Comments of lines may stand
+before it; of blocks not, as DuckDB nests them: ``/* /* */ SELECT */ COPY …`` begins with COPY."""
 _PROBLEMS = (
     "SELECT release || '/' || version, problem FROM catalog.releases WHERE problem IS NOT NULL"
 )
@@ -124,6 +132,10 @@ def answer(
 def one_select(con: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
     """Return the one statement of a text, parsed.
 
+    An EXPLAIN is one where what it explains is, since ANALYZE runs that. A PIVOT without an IN list
+    is two for DuckDB: it makes a temporary type of the values that it finds, then selects. Nothing
+    else that counts as several begins with PIVOT, FROM or SELECT.
+
     Raises:
         UsageError: there is none, or more than one, or it is no SELECT.
     """
@@ -131,10 +143,16 @@ def one_select(con: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
     if len(statements) != 1:
         found = "more than one statement" if statements else "no statement"
         raise UsageError(f"{found}: {text.strip()[:60]!r}", "give one SELECT")
-    if statements[0].type != duckdb.StatementType.SELECT:
-        kind = str(statements[0].type).rpartition(".")[2].replace("_STATEMENT", "")
+    kind, begins = statements[0].type, _HEAD.match(text)
+    if kind == duckdb.StatementType.EXPLAIN and begins and begins[1]:
+        one_select(con, text[begins.end() :])
+        return statements[0]
+    if kind == duckdb.StatementType.MULTI and begins and begins[2]:
+        return statements[0]
+    if kind != duckdb.StatementType.SELECT:
+        name = str(kind).rpartition(".")[2].replace("_STATEMENT", "")
         raise UsageError(
-            f"{kind} is not allowed", "give one SELECT; it reads the catalog and changes nothing"
+            f"{name} is not allowed", "give one SELECT; it reads the catalog and changes nothing"
         )
     return statements[0]
 

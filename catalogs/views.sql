@@ -24,6 +24,29 @@ COMMENT ON VIEW prompt_texts IS 'prompts, by prompt_id; text: the last user mess
 CREATE VIEW golds AS SELECT source_id, prompt_id, gold FROM {prompt_sources};
 COMMENT ON VIEW golds IS 'whole answer keys, by source_id';
 
+CREATE VIEW release_texts AS
+SELECT release, version, trace_id, prompt_id, p.text AS prompt, t.prefill, t.completion
+FROM release_rows JOIN trace_texts t USING (trace_id) JOIN prompt_texts p USING (prompt_id);
+COMMENT ON VIEW release_texts IS 'rows of releases with their prompt and completion';
+
+CREATE VIEW release_parents AS
+SELECT release, version, unnest(from_json(parents, '["VARCHAR"]')) AS parent FROM releases;
+COMMENT ON VIEW release_parents IS
+    'lineage: the releases (name/version) and models that a release came from, one a row';
+
+CREATE VIEW funnel AS
+SELECT f.* FROM release_filters f JOIN releases USING (release, version) WHERE is_latest;
+COMMENT ON VIEW funnel IS 'release_filters of the latest version of each release';
+
+CREATE VIEW evaluation_texts AS
+SELECT e.benchmark, e.model, s.*, p.text AS prompt, t.prefill, t.completion
+FROM evaluation_samples s
+JOIN evaluations e USING (evaluation_id)
+LEFT JOIN trace_texts t ON t.trace_id = s.trace_id
+LEFT JOIN prompt_texts p ON p.prompt_id = s.prompt_id;
+COMMENT ON VIEW evaluation_texts IS
+    'samples of evaluations with benchmark, model, prompt and completion; NULL: not made';
+
 CREATE VIEW revoked_traces AS
 SELECT trace_id, prompt_id FROM {all_traces}
 WHERE run_id IN (SELECT excluded_run_id FROM exclusions);

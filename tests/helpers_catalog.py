@@ -183,7 +183,7 @@ def make_release(store: Store, version: str = "v1") -> Path:
                 for name, sql, on, n_in, here, dropped, only, undefined in filters
             ],
             "plugins": {"math": "math@1", "length": "length@1", "language": "language@2"},
-            "parents": [],
+            "parents": ["sums/v0", "models/a"],
             "recipe": {"comment": "<b>made</b> by a test"},
         },
     )  # fmt: skip

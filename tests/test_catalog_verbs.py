@@ -129,6 +129,40 @@ def test_diff_says_which_rows_came_and_went_and_why(tmp_path: Path) -> None:
         diff(store, "sums", "other")
 
 
+@pytest.mark.parametrize("form", ["json", "csv", "md"])
+def test_forms_for_programs_have_all_rows(store: Store, form: str) -> None:
+    query = "SELECT range AS n, 'a\nb' AS t FROM range(2500) ORDER BY n"
+    notes: list[str] = []
+    text = "".join(show.sql_pieces(store, query, form=form, notes=notes))  # type: ignore[arg-type]
+    assert notes == []
+    if form == "json":
+        assert json.loads(text) == [{"n": n, "t": "a\nb"} for n in range(2500)]
+    elif form == "csv":
+        rows = list(csv.reader(io.StringIO(text)))
+        assert rows == [["n", "t"], *([str(n), "a\nb"] for n in range(2500))]
+    else:
+        assert len(text.splitlines()) == 2502
+    text = "".join(show.sql_pieces(store, query, form=form, limit=3, notes=notes))  # type: ignore[arg-type]
+    assert len(text.splitlines()) <= 7
+    assert notes == ["only the first 3 rows are shown; --limit N shows more, 0 all"]
+
+
+VIEWS = [
+    ("SELECT count(*), count(prompt), count(completion) FROM release_texts", (13, 13, 13)),
+    ("SELECT count(*), max(release) FROM funnel WHERE n_dropped_here > 0", (2, "sums")),
+    ("SELECT list(parent ORDER BY parent) FROM release_parents", (["models/a", "sums/v0"],)),
+    ("SELECT count(*) FROM evaluation_texts", (0,)),
+]
+
+
+@pytest.mark.parametrize(("query", "row"), VIEWS)
+def test_views_have_texts_and_where_rows_come_from(
+    store: Store, query: str, row: tuple[object, ...]
+) -> None:
+    with build.connect(store) as con:
+        assert con.execute(query).fetchall() == [row]
+
+
 MISTAKES = [
     (lambda s: show.show(s, "nothing"), "nothing is named 'nothing': `factory ls`"),
     (lambda s: show.show(s, "sums/w"), "release 'sums' has no version 'w': it has v1"),

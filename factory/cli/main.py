@@ -249,7 +249,10 @@ def _sql(p: argparse.ArgumentParser) -> None:
     add_store(p)
     add_form(p)
     p.add_argument(
-        "--limit", type=count_or_0, default=1000, metavar="N", help="rows at most, 0 for all"
+        "--limit",
+        type=count_or_0,
+        metavar="N",
+        help="rows at most, 0 for all (default: all; of a printed table 1000)",
     )
     p.set_defaults(run="factory.cli.query:sql")
 

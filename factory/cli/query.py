@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 
 from catalogs import show as catalog
 from catalogs.printing import sample as print_sample
+from catalogs.query import MAX_ROWS
 from factory.cli.common import in_colour, note, out, store_of
 from factory.rows.answers import printable
 
 
 def sql(args: Namespace) -> int:
     """``factory sql "SELECT …"`` or ``@query``."""
-    text, remark = catalog.sql(store_of(args), args.query, form=args.form, limit=args.limit)
+    store, notes = store_of(args), list[str]()
+    found: Iterable[str]
+    if args.form == "table":
+        limit = MAX_ROWS if args.limit is None else args.limit
+        text, remark = catalog.sql(store, args.query, limit=limit)
+        found, notes = [text], [remark]
+    else:
+        limit = args.limit or 0
+        found = catalog.sql_pieces(store, args.query, form=args.form, limit=limit, notes=notes)
     # Texts are written by models: on a terminal no control character of theirs has an effect.
     on_terminal = sys.stdout.isatty()
-    out("\n".join(printable(line) for line in text.split("\n")) if on_terminal else text)
-    note(remark)
+    for piece in found:
+        lines = "\n".join(printable(line) for line in piece.split("\n"))
+        sys.stdout.write(lines if on_terminal else piece)
+    note("; ".join(notes))
     return 0
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -246,6 +246,32 @@ def _md(answer: Answer) -> str:
         *(row([_cell(v, 400) for v in r]) for r in answer.rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def pieces(
+    columns: tuple[str, ...], batches: Iterable[list[tuple[Any, ...]]], form: Format
+) -> Iterator[str]:
+    r"""Yield a printed form piece by piece, however many rows there are; not that of a table.
+
+    >>> batches = [[(1,), (2,)], [(3,)]]
+    >>> "".join(pieces(("a",), batches, "json")) == Answer(("a",), sum(batches, [])).render("json")
+    True
+    >>> "".join(pieces(("a",), [], "csv"))
+    'a\n'
+    """
+    head = {"json": "[", "csv": 1, "md": 2}[form]
+    is_first = True
+    for rows in (b for b in batches if b):
+        text = Answer(columns, rows).render(form)
+        if isinstance(head, str):
+            yield ("[" if is_first else ",\n ") + text[1:-2]
+        else:
+            yield text if is_first else text.split("\n", head)[head]
+        is_first = False
+    if is_first:
+        yield Answer(columns, []).render(form)
+    elif form == "json":
+        yield "]\n"
 
 
 _FORMS = {"table": _table, "json": _json, "csv": _csv, "md": _md}
