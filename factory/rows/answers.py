@@ -259,14 +259,14 @@ def pieces(
     >>> "".join(pieces(("a",), [], "csv"))
     'a\n'
     """
-    head = {"json": "[", "csv": 1, "md": 2}[form]
+    n_head = {"csv": 1, "md": 2}.get(form, 0)
     is_first = True
     for rows in (b for b in batches if b):
         text = Answer(columns, rows).render(form)
-        if isinstance(head, str):
+        if form == "json":
             yield ("[" if is_first else ",\n ") + text[1:-2]
         else:
-            yield text if is_first else text.split("\n", head)[head]
+            yield text if is_first else text.split("\n", n_head)[n_head]
         is_first = False
     if is_first:
         yield Answer(columns, []).render(form)
