@@ -281,11 +281,10 @@ def review_one(walk: Walk) -> None:
     walk.press("n")
     walk.page.keyboard.type(f" seen at {walk.width}")
     walk.press("Enter")
-    walk.page.wait_for_selector("#review .words >> text=words")
-    walk.hold("reviewed")
     walk.press("Escape")
-    walk.press("0")
+    walk.press("0")  # while the note may still be on its way
     walk.page.wait_for_selector("#review button.on", state="detached")
+    walk.hold("reviewed")
     walk.open("/reviews")
     assert f"seen at {walk.width}" in walk.text()
     walk.hold("reviews")

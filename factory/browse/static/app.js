@@ -85,6 +85,17 @@ function tick() {
   if (box) box.checked = !box.checked;
 }
 
+// A key that comes while a word is on its way waits for the answer: two answers could overtake
+// each other, and the page would show the older one.
+let held = null;
+function review(key) {
+  if ($("#review .htmx-request")) { held = key; return; }
+  held = null;
+  const button = $(`#review button[data-key="${key}"]`);
+  if (button) button.click();
+}
+document.addEventListener("htmx:afterRequest", () => { if (held !== null) review(held); });
+
 const keys = {
   j: () => move(1) || go("next"),
   k: () => move(-1) || go("prev"),
@@ -105,8 +116,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.key === "Escape" && typing) { event.target.blur(); return; }
   if (typing || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
-  const button = /^[0-3]$/.test(event.key) && $(`#review button[data-key="${event.key}"]`);
-  if (button) { button.click(); return; }
+  if (/^[0-3]$/.test(event.key) && $("#review")) { review(event.key); return; }
   if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
 });
 
