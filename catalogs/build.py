@@ -22,9 +22,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import orjson
@@ -42,6 +42,8 @@ from factory.store.durable import TMP_PREFIX, disk_error, is_writable, locked, r
 from factory.store.wide import Pin, Plug, literal, quoted
 
 CATALOG_FORMAT = 8
+T = TypeVar("T")
+_TRIES = 5
 FILE_NAME = "catalog.duckdb"
 STORAGE_VERSION = "v1.0.0"
 """So that any DuckDB from 1.0 on opens the file."""
@@ -78,7 +80,34 @@ def build(store: Store, *, versions: Mapping[str, Pin] | None = None) -> Path:
     _refuse_name(path_of(store))
     store.seal()
     with _building(store):
-        return _build(store, versions)
+        return beside_writers(store, lambda: _build(store, versions))
+
+
+def beside_writers(store: Store, read: Callable[[], T]) -> T:
+    """Read parts, again where one of them was replaced under the reading.
+
+    What a part is replaced by has been there before it goes, and most go hours later; ``forget``
+    alone takes its parts away at once.
+
+    Raises:
+        CorruptError: a part cannot be read, and nobody has replaced it.
+    """
+    for _ in range(_TRIES):
+        before = _manifests(store)
+        try:
+            return read()
+        except CorruptError:
+            if _manifests(store) == before:
+                raise
+    return read()
+
+
+def _manifests(store: Store) -> dict[str, int]:
+    found = {}
+    for path in store.root.glob("tables/*/manifest.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.parent.name] = path.stat().st_mtime_ns
+    return found
 
 
 def _refuse_name(path: Path) -> None:
@@ -98,6 +127,10 @@ def ensure(store: Store) -> Path:
     """
     _refuse_name(path_of(store))
     store.seal()
+    return beside_writers(store, lambda: _ensured(store))
+
+
+def _ensured(store: Store) -> Path:
     if _is_fresh(store):
         return path_of(store)
     root = store.root.absolute()

@@ -22,6 +22,7 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -41,6 +42,8 @@ MAX_ROWS = 1000
 TIMEOUT_S = 60.0
 MEMORY_BYTES = 4 << 30
 MAX_BYTES = 256 << 20
+_TRIES = 3
+_GONE = re.compile("IO Error: .*(does not exist|No files found|No such file)")
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 """What the process sees of the environment: it may hold keys and passwords."""
 _QUERIES = Path(__file__).parent / "queries"
@@ -111,15 +114,24 @@ def stream(
     (('a',), [[(1,), (2,)]])
     """
     text = text_of(query)
-    # Started first: it loads DuckDB while the catalog is looked after here.
-    try:
-        with spare.take() if spare is not None else _Process(memory_bytes) as process:
-            path = build.ensure(store) if refresh else build.path_of(store)
-            files = [p.absolute() for parts in wide.part_lists(store).values() for p in parts]
-            yield process.ask(path, files, text, max_rows, timeout_s)
-    finally:
-        if spare is not None:
-            spare.refill()
+    for left in reversed(range(_TRIES)):
+        try:
+            # Started first: it loads DuckDB while the catalog is looked after here.
+            with spare.take() if spare is not None else _Process(memory_bytes) as process:
+                path = build.ensure(store) if refresh else build.path_of(store)
+                lists = build.beside_writers(store, lambda: wide.part_lists(store))
+                files = [p.absolute() for parts in lists.values() for p in parts]
+                try:
+                    rows = process.ask(path, files, text, max_rows, timeout_s)
+                except UsageError as error:
+                    if left and refresh and _GONE.match(error.what):
+                        continue  # `forget` takes the catalog and its parts away at once
+                    raise
+                yield rows
+                return
+        finally:
+            if spare is not None:
+                spare.refill()
 
 
 class Asked(TypedDict, total=False):

@@ -134,5 +134,5 @@ def test_kills_in_every_verb_lose_and_double_nothing(tmp_path: Path) -> None:
     assert made, "the writers beside made something"
     assert made % 4 == 0, "prompts of a generate are there whole, or not"
     mistakes = [e for e in errors if "still writing" not in e]
-    assert mistakes == [], mistakes[:3]
+    assert mistakes == [], "\n".join(mistakes[:3])
     print(killed)
