@@ -217,13 +217,11 @@ def chosen_letter(gold: Any, options: Any) -> str | None:
 
 
 def with_starter(question: str, code: str) -> str:
-    r"""Return the question with the code to complete below it, unless it stands in it already.
+    r"""Return the question with the code to complete below it.
 
     >>> with_starter("Double x.", "def f(x):")
     'Double x.\n\nComplete this code:\n\n```python\ndef f(x):\n```'
     """
-    if code in question:
-        return question
     return f"{question.rstrip()}\n\nComplete this code:\n\n```python\n{code}\n```"
 
 

@@ -9,6 +9,7 @@ import json
 
 from factory.sources.benchmarks import Benchmark, Question, Row
 from factory.sources.benchmarks.readers import STDIN, item, plain
+from factory.sources.golds import with_starter
 
 
 def read(row: Row, seed: int) -> Question:
@@ -23,9 +24,9 @@ def read(row: Row, seed: int) -> Question:
     }
     if name:
         gold["fn_name"] = str(name)
-    ask = f"\n\nComplete this code:\n\n```python\n{starter}\n```" if starter.strip() else STDIN
+    asked = str(row["question_content"]).strip()
     return Question(
-        text=f"{str(row['question_content']).strip()}{ask}",
+        text=with_starter(asked, starter) if starter.strip() else f"{asked}{STDIN}",
         gold=json.dumps(gold),
         verifier="code",
         domain="code",
