@@ -163,7 +163,8 @@ class Plan:
         options = golds.option_list(self._choices(row))
         if options:
             turns[-1] = _asked(turns[-1], golds.with_options(turns[-1].text, options))
-        if starter := str(self._starter(row) or "").strip():
+        starter = str(self._starter(row) or "").strip()
+        if starter and starter not in turns[-1].text:
             turns[-1] = _asked(turns[-1], golds.with_starter(turns[-1].text, starter))
         if not any(c.isalnum() for c in turns[-1].text) and turns[-1].role != "tool":
             return Found(why="empty_prompt")
@@ -227,8 +228,9 @@ class Plan:
         value, answer, thinking = self._completion(row), self._answer(row), self._thinking(row)
         if isinstance(value, str) and self._is_plural and value.lstrip()[:1] == "[":
             value = opened(value)
-        is_one = messages.is_messages(value) or messages.is_items(value)
-        if isinstance(value, list) and not is_one:
+        if isinstance(value, list) and not (
+            messages.is_messages(value) or messages.is_items(value)
+        ):
             thoughts = thinking if isinstance(thinking, list) else []
             for i, item in enumerate(value):
                 text, beside, own = reply_of(item)

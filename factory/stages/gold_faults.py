@@ -74,22 +74,19 @@ class GoldFaults:
             return f"bad_gold: it does not pass itself ({verdict.reason})"
         if verdict is None or not pays or self._knows_better or self._make is None:
             return None
-        others = [made for made in map(self._wrong(options), wrong_golds(str(item.gold))) if made]
-        found = [self._judged(text, item, options) for text in others if text != own]
-        if len(found) > 1 and all(v is not None and v.status == "pass" for v in found):
+        made = (self._make(gold, **options) for gold in wrong_golds(str(item.gold)))
+        others = [text for text in made if text and text != own]
+        # One that does not pass says that the others need not be tried.
+        found = (self._judged(text, item, options) for text in others)
+        if len(others) > 1 and all(v is not None and v.status == "pass" for v in found):
             free = self._judged(own, Item(text="", messages=item.messages), options)
             if free is None or free.status != "pass":
-                return f"bad_gold: it passes all {len(found)} wrong answers"
+                return f"bad_gold: it passes all {len(others)} wrong answers"
         return None
 
     def _judged(self, text: str, item: Item, options: Mapping[str, Any]) -> Verdict | None:
         assert self._quick is not None
         return self._quick(Item(text=text, gold=item.gold, messages=item.messages), **options)
-
-    def _wrong(self, options: Mapping[str, Any]) -> Callable[[str], str]:
-        assert self._make is not None
-        make = self._make
-        return lambda gold: make(gold, **options)
 
 
 def wrong_golds(gold: str) -> list[str]:
