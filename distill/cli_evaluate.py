@@ -253,11 +253,12 @@ def compare(args: Namespace) -> int:
 
     store = Store(args.store)
     before, after = (recorded(store, w, benchmark=args.benchmark) for w in (args.a, args.b))
+    found = compared(before, after)
     figures = {
         "before": before.row, "after": after.row, "prompts": before.per_prompt.height,
-        "differences": [{**vars(d), "verdict": d.verdict} for d in compared(before, after)],
+        "differences": [{**vars(d), "verdict": d.verdict} for d in found],
     }  # fmt: skip
-    tell(args, figures, lines(before, after), on_out=True)
+    tell(args, figures, lines(before, after, found), on_out=True)
     return 0
 
 

@@ -424,10 +424,11 @@ def run_sft(
         student=student, data=data, out=out, base=base, seed=seed, overrides=tuple(overrides)
     )
     with alone(out):
+        if launch:  # the digest reads all rows, as training here does once more
+            mark = [config.model_dump(mode="json"), _weights(base), file_digest(data)]
+            if _is_done(out, mark, restart=restart):
+                return out
         # An engine holds most of a GPU: the trainer would find no room beside it.
-        mark = [config.model_dump(mode="json"), _weights(base), file_digest(data)]
-        if launch and _is_done(out, mark, restart=restart):
-            return out
         if launch or engines.on_gpu:
             engines.close()
         if launch:
@@ -452,10 +453,10 @@ def run_reward_model(
         {**section, "base": base, "out": out, "seed": seed}, where=out.name
     )
     with alone(out):
-        mark = [config.model_dump(mode="json"), _weights(base),
-                *data_digests(config.data)]  # fmt: skip
-        if launch and _is_done(out, mark, restart=restart):
-            return out
+        if launch:
+            mark = [config.model_dump(mode="json"), _weights(base), *data_digests(config.data)]
+            if _is_done(out, mark, restart=restart):
+                return out
         if launch or engines.on_gpu:
             engines.close()
         if launch:

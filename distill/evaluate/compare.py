@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +115,8 @@ def compare(before: Recorded, after: Recorded) -> list[Difference]:
     return out
 
 
-def lines(before: Recorded, after: Recorded) -> Iterator[str]:
-    """Yield a comparison as text."""
+def lines(before: Recorded, after: Recorded, differences: Sequence[Difference]) -> Iterator[str]:
+    """Yield a comparison as text; ``differences`` are those of ``compare``."""
     joined = joined_prompts(before.per_prompt, after.per_prompt)
     gains = (joined["pass_rate_after"] - joined["pass_rate"]).drop_nulls()
     yield f"{before.name} -> {after.name} on {joined.height} prompts of {after.row['benchmark']}"
@@ -127,7 +127,7 @@ def lines(before: Recorded, after: Recorded) -> Iterator[str]:
     yield (
         f"  {'':20} {'before':>9} {'after':>9} {'gain':>9} {'95 % interval':>21} {'could show':>10}"
     )
-    for d in compare(before, after):
+    for d in differences:
         ends = "" if d.gain.low is None else f"[{d.gain.low:+.3f}, {d.gain.high:+.3f}]"
         yield (
             f"  {d.metric:20} {_n(d.before):>9} {_n(d.after):>9} {_n(d.gain.mean, '+'):>9} "

@@ -97,7 +97,7 @@ def grpo(
     """
     if not pairs:
         raise UsageError("there are no prompts to train on", "check the source")
-    processes = world()
+    processes, say = world(), of_main(say)
     config = config.model_copy(update={"n_devices": config.n_devices or processes.num_processes})
     development = development_pairs(config.evaluation) if config.evaluation else []
     pairs = _for_training(config, pairs, development, store, say=say)
@@ -112,7 +112,6 @@ def grpo(
         )
     quiet()
     settle(cuda=has_cuda())
-    say = of_main(say)
     mark = mark_of(inputs, settings_of(config, values, n_prompts=len(pairs)))
     resume = resumable(config.out, mark=mark, restart=restart)
     is_main = processes.is_main_process
@@ -137,7 +136,6 @@ def _for_training(
     say: Callable[[str], None],
 ) -> list[Pair]:
     """Return the prompts without those of the development set, in the run's difficulty band."""
-    say = of_main(say)
     asked = {prompt.prompt_id for prompt, _ in development}
     kept = [pair for pair in pairs if pair[0].prompt_id not in asked]
     if len(kept) < len(pairs):
