@@ -38,12 +38,9 @@ def grpo(args: Namespace) -> int:
 
 def preferences(args: Namespace) -> int:
     """``distill preferences CONFIG``."""
-    import json
-
-    from distill.preferences import PreferencesConfig, judged_pairs, read_candidates
+    from distill.preferences import PreferencesConfig, judged_pairs, read_candidates, write_pairs
     from factory.cli.common import sampling_of
     from factory.engines import opening
-    from factory.store.durable import replacing
 
     config = PreferencesConfig.load(args.config, overrides=args.overrides)
     candidates = read_candidates(config.data)
@@ -60,9 +57,7 @@ def preferences(args: Namespace) -> int:
     finally:
         engine.close()
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(config.out) as part:
-        lines = [json.dumps(pair.row(), ensure_ascii=False) + "\n" for pair in found.pairs]
-        part.write_text("".join(lines), encoding="utf-8")
+    write_pairs(config.out, found.pairs)
     figures = {
         "pairs": len(found.pairs), "candidates": found.n_candidates, "too_close": found.n_close,
         "without_judgements": found.n_missing, "left_out_for_length": found.n_for_length,

@@ -11,6 +11,7 @@ nothing that was answered.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from factory.stages.generate.policy import Policy
 from factory.stages.judge import grading
 from factory.stages.reading import texts_of
 from factory.store import Store
+from factory.store.durable import replacing
 
 FOLDER = "preferences"
 VERDICT = "End with your verdict."
@@ -288,6 +290,12 @@ def rows_of(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if isinstance(row, files.Malformed):
                 raise UsageError(f"{file} line {row.line}: {row.why}", "correct the file")
             yield f"{file.name} row {number}", row
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs as the JSON Lines that ``distill reward-model`` reads; whole, or not at all."""
+    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(pair.row(), ensure_ascii=False) + "\n" for pair in pairs)
 
 
 def messages_of(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:

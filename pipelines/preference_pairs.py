@@ -9,7 +9,6 @@ are kept is ``distill.preferences``.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from pydantic import Field
 
-from distill.preferences import Candidates, judged_pairs
+from distill.preferences import Candidates, judged_pairs, write_pairs
 from distill.rewards import route_of
 from factory.cli.common import say
 from factory.config import Config
@@ -29,7 +28,6 @@ from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.stages.reading import texts_of
 from factory.store import Store
-from factory.store.durable import replacing
 from pipelines.common import Pair
 
 
@@ -112,9 +110,7 @@ def preference_rows(
             f"the judge has no clear preference in any of {judged.n_candidates} pairs",
             "take another judge, more prompts, or a smaller preferences.min_delta",
         )
-    with replacing(out) as part, part.open("w", encoding="utf-8") as file:
-        for pair in judged.pairs:
-            file.write(json.dumps(pair.row(), ensure_ascii=False) + "\n")
+    write_pairs(out, judged.pairs)
     return {
         "n_sampled": len(made.universe), "rows": len(judged.pairs), "n_close": judged.n_close,
         "n_missing": judged.n_missing, "n_for_length": judged.n_for_length,
