@@ -143,7 +143,7 @@ def reward_model(
         UsageError: data or base cannot be read; checkpoints of other settings are there.
         FactoryError: the loss is no number any more, or no weights were written.
     """
-    inputs = _inputs(config)
+    inputs = inputs_of(config)
     if finished(config.out, inputs=inputs):
         return config.out
     quiet()
@@ -265,7 +265,7 @@ def _said(found: Mapping[str, Any]) -> str:
     )
 
 
-def _inputs(config: RewardModelConfig) -> str:
+def inputs_of(config: RewardModelConfig) -> str:
     """Return the hash of everything that shapes the result."""
     name, revision = split_revision(config.base)
     return ids.key_of(

@@ -45,7 +45,7 @@ from factory.errors import ConfigError
 from factory.records.ids import key_of
 
 __all__ = [
-    "TRL_DEFAULTS", "SftConfig", "Student", "check", "load_student", "load_tokenizer",
+    "TRL_DEFAULTS", "SftConfig", "Student", "check", "inputs_of", "load_student", "load_tokenizer",
     "raise_context", "sft", "trl_arguments",
 ]  # fmt: skip
 _VERSION = 1
@@ -83,7 +83,7 @@ def sft(config: SftConfig, *, say: Callable[[str], None] = print, restart: bool 
         FactoryError: the loss is no number any more, or no weights were written.
     """
     student = load_student(config.student, overrides=config.overrides, base=config.base)
-    inputs = _inputs(config, student)
+    inputs = inputs_of(config, student)
     if finished(config.out, inputs=inputs):
         return config.out
     quiet()
@@ -162,8 +162,9 @@ def _prepared(
     return folder, prepare(student, config.data, folder, max_rows=config.max_rows, say=say)
 
 
-def _inputs(config: SftConfig, student: Student) -> str:
-    """Return the hash of everything that shapes the result."""
+def inputs_of(config: SftConfig, student: Student | None = None) -> str:
+    """Return the hash of everything that shapes the result; the student is read where not given."""
+    student = student or load_student(config.student, overrides=config.overrides, base=config.base)
     base = Path(student.base)
     weights: object = student.base
     if base.is_dir():

@@ -5,6 +5,7 @@ Safetensors only; a model that brings code of its own is refused, whatever flags
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -69,15 +70,35 @@ def revision_of(model: str, revision: str | None = None) -> str:
     if is_local(model):
         check_safe(model)
         return _digest(model, _stamp(model))
+    return hub_commit(model, revision)
+
+
+def hub_commit(name: str, revision: str | None = None, *, kind: str = "model") -> str:
+    """Return the commit (40 hexadecimal characters) of a model or data set of the hub.
+
+    It is looked up where a branch or nothing is given. Where the hub cannot be reached, as on the
+    compute nodes of many clusters, it is the commit that this machine's cache holds of the branch.
+
+    Raises:
+        UsageError: the hub does not know it, or cannot be reached and the cache holds none.
+    """
     if revision and len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
         return revision
-    try:
-        from huggingface_hub import model_info
+    import huggingface_hub
 
-        return str(model_info(model, revision=revision).sha)
+    ask = huggingface_hub.model_info if kind == "model" else huggingface_hub.dataset_info
+    try:
+        return str(ask(name, revision=revision).sha)
     except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
+        known = "config.json" if kind == "model" else "README.md"
+        with contextlib.suppress(huggingface_hub.errors.HFValidationError):
+            cached = huggingface_hub.try_to_load_from_cache(
+                name, known, revision=revision, repo_type=kind
+            )
+            if isinstance(cached, str):
+                return Path(cached).parent.name
         raise UsageError(
-            f"model {model!r} is neither a folder nor found on the hub ({type(error).__name__})",
+            f"{kind} {name!r} is neither a folder nor found on the hub ({type(error).__name__})",
             "check the name, or give a local path",
         ) from None
 

@@ -387,13 +387,13 @@ def run_grpo(
     engines: Engines, launch: Launch | None, seed: int, restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train with GRPO, here or by the launcher of the recipe; ``restart`` as in ``grpo``."""
-    from distill.grpo import GrpoConfig, grpo
+    from distill.grpo import GrpoConfig, grpo, inputs_of_run
 
     config = GrpoConfig.make({**section, "base": base, "out": out, "seed": seed}, where=out.name)
     with alone(out):
         if launch:
-            mark = [config.model_dump(mode="json"), _weights(base), keys_of(pairs)]
-            if _is_done(out, mark, restart=restart):
+            launched = config.model_copy(update={"n_devices": config.n_devices or launch.processes})
+            if _is_done(out, lambda: inputs_of_run(launched, pairs, store)):
                 return out
             path = out.parent / f"{out.name}.json"
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
@@ -402,7 +402,6 @@ def run_grpo(
             write_pairs(pairs, prompts)
             command = ["grpo", str(path), "--prompts", str(prompts), "--store", str(store.root)]
             launch_distill(launch, command + ["--restart"] * restart)
-            _done(out, mark)
         else:
             if engines.on_gpu:
                 engines.close()
@@ -417,17 +416,14 @@ def run_sft(
     engines: Engines, overrides: Sequence[str] = (), restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train with SFT, here or by the launcher of the recipe; ``restart`` as in ``sft``."""
-    from distill.runs import file_digest
-    from distill.sft import SftConfig, sft
+    from distill.sft import SftConfig, inputs_of, sft
 
     config = SftConfig(
         student=student, data=data, out=out, base=base, seed=seed, overrides=tuple(overrides)
     )
     with alone(out):
-        if launch:  # the digest reads all rows, as training here does once more
-            mark = [config.model_dump(mode="json"), _weights(base), file_digest(data)]
-            if _is_done(out, mark, restart=restart):
-                return out
+        if launch and _is_done(out, lambda: inputs_of(config)):
+            return out
         # An engine holds most of a GPU: the trainer would find no room beside it.
         if launch or engines.on_gpu:
             engines.close()
@@ -435,7 +431,6 @@ def run_sft(
             command = ["sft", student, str(data), "--out", str(out), "--base", base]
             command += ["--seed", str(seed), *["--restart"] * restart]
             launch_distill(launch, command + [w for a in overrides for w in ("--set", a)])
-            _done(out, mark)
         else:
             sft(config, say=say, restart=restart)
     return out
@@ -446,47 +441,38 @@ def run_reward_model(
     engines: Engines, restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train a reward model, here or by the launcher of the recipe."""
-    from distill.prepare import data_digests
-    from distill.reward_model import RewardModelConfig, reward_model
+    from distill.reward_model import RewardModelConfig, inputs_of, reward_model
 
     config = RewardModelConfig.make(
         {**section, "base": base, "out": out, "seed": seed}, where=out.name
     )
     with alone(out):
-        if launch:
-            mark = [config.model_dump(mode="json"), _weights(base), *data_digests(config.data)]
-            if _is_done(out, mark, restart=restart):
-                return out
+        if launch and _is_done(out, lambda: inputs_of(config)):
+            return out
         if launch or engines.on_gpu:
             engines.close()
         if launch:
             path = out.parent / f"{out.name}.json"
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
             launch_distill(launch, ["reward-model", str(path)] + ["--restart"] * restart)
-            _done(out, mark)
         else:
             reward_model(config, say=say, restart=restart)
     return out
 
 
-def _weights(base: str) -> str:
-    """Return what names weights; of those on the hub their name, since nothing is asked of it."""
-    return model_files.revision_of(base) if model_files.is_local(base) else base
-
-
-def _is_done(out: Path, mark: list[Any], *, restart: bool) -> bool:
-    """Tell whether this very training was launched and has finished.
+def _is_done(out: Path, inputs: Callable[[], str]) -> bool:
+    """Tell whether a training that would be launched has finished.
 
     A launcher takes a minute to start its processes, only for them to find that there is nothing to
-    do: a recipe that goes on after a kill asks here first. What they would find else, they find.
+    do, or that the folder holds the run of other inputs: a recipe asks here what they would ask.
+
+    Raises:
+        UsageError: the folder holds a finished run of other inputs.
     """
-    path = out.parent / f".{out.name}.done"
-    is_same = path.is_file() and path.read_text(encoding="utf-8") == ids.key_of(mark)
-    return is_same and (out / "run.json").is_file() and not restart
+    from distill.runs import finished, read_run
 
-
-def _done(out: Path, mark: list[Any]) -> None:
-    (out.parent / f".{out.name}.done").write_text(ids.key_of(mark), encoding="utf-8")
+    # Rows and weights are hashed only where a run has finished.
+    return read_run(out) is not None and finished(out, inputs=inputs())
 
 
 def launch_distill(launch: Launch, arguments: Sequence[str]) -> None:

@@ -378,6 +378,53 @@ def test_vllm_can_look_at_every_object_of_a_process_that_used_numba() -> None:
         assert callable(ffi.lib.LLVMPY_GetVersionInfo)
 
 
+def test_what_was_launched_and_has_finished_is_launched_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distill import grpo, sft
+    from distill.launch import Launch
+    from distill.runs import write_run
+    from pipelines import common
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(common, "launch_distill", lambda _, words: asked.append(list(words)))
+    how: dict[str, Any] = {"seed": 0, "engines": common.Engines(), "launch": Launch()}
+    rows, student, reward = tmp_path / "rows.jsonl", tmp_path / "own.yaml", tmp_path / "own.py"
+    rows.write_text("{}\n")
+    own = "base: b\ntemplate: qwen\nmax_length: 64\ntrl: {}\n"
+    student.write_text(own)
+    reward.write_text("def reward(**_):\n    return []\n")
+    store = Store(tmp_path / "data")
+    trained: dict[str, Any] = {"student": str(student), "data": rows, "base": "b",
+                               "out": tmp_path / "s"}  # fmt: skip
+    section = {"preset": "r1_zero", "per_device": 1, "rewards": {str(reward): 1.0}}
+    base = "owner/base@" + 40 * "0"
+    asks: dict[str, Any] = {"base": base, "out": tmp_path / "g", "store": store}
+    config = grpo.GrpoConfig.make({**section, "base": base, "out": tmp_path / "g", "seed": 0})
+    keys = {
+        "s": sft.inputs_of(sft.SftConfig(seed=0, **trained)),
+        "g": grpo.inputs_of_run(config, [_problem(1)], store),
+    }
+    for name, inputs in keys.items():
+        write_run(tmp_path / name, kind="x", inputs=inputs, config={}, metrics={})
+
+    def launch() -> None:
+        common.run_sft(**trained, **how)
+        common.run_grpo(section, pairs=[_problem(1)], **asks, **how)
+
+    launch()
+    assert asked == []
+    # The same name does not make the same run: what stands in the files does.
+    for path, other in ((rows, "{} \n"), (student, own.replace("64", "65")),
+                        (reward, "def reward(**_):\n    return [1]\n")):  # fmt: skip
+        before = path.read_text()
+        path.write_text(other)
+        with pytest.raises(UsageError, match="finished run of other inputs"):
+            launch()
+        path.write_text(before)
+    assert asked == []
+
+
 def test_restart_reaches_the_trainers_of_a_recipe_and_no_lanes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,14 +443,6 @@ def test_restart_reaches_the_trainers_of_a_recipe_and_no_lanes(
     common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b", out=tmp_path / "t",
                    **how)  # fmt: skip
     assert ["--restart" in words for words in asked] == [True, True, False]
-    # What was launched and has finished is not launched again, unless its rows are others.
-    (tmp_path / "t").mkdir()
-    (tmp_path / "t" / "run.json").write_text("{}")
-    for rows, n_launched in (("{}\n", 3), ("{} \n", 4)):
-        (tmp_path / "rows.jsonl").write_text(rows)
-        common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b",
-                       out=tmp_path / "t", **how)  # fmt: skip
-        assert len(asked) == n_launched
     monkeypatch.setattr("sys.argv", ["r1", str(RECIPES / "miniature.yaml"), "--restart",
                                      "--lanes", "2"])  # fmt: skip
     with pytest.raises(UsageError, match="--restart with several jobs"):

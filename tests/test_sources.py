@@ -11,6 +11,7 @@ import pytest
 
 from factory import plugins
 from factory.errors import UsageError
+from factory.model_files import hub_commit
 from factory.sources import files as file_source
 from factory.sources import hub, procedural
 from factory.stages.importing import import_rows
@@ -123,3 +124,22 @@ def test_procedural_tasks_come_from_their_seed() -> None:
 def test_every_source_has_prompts() -> None:
     assert set(plugins.names("sources")) >= {"files", "hub", "procedural"}
     assert all(hasattr(plugins.load("sources", n), "prompts") for n in plugins.names("sources"))
+
+
+@pytest.mark.parametrize(("kind", "file"), [("model", "config.json"), ("dataset", "README.md")])
+def test_without_the_hub_the_commit_is_the_cached_one(
+    kind: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit, folder = 40 * "a", tmp_path / f"{kind}s--owner--name"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / file).write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    assert hub_commit("owner/name", kind=kind) == commit
+    assert hub_commit("owner/name", 40 * "b", kind=kind) == 40 * "b"
+    for name, revision in (("owner/name", "other"), ("owner/unknown", None), ("no name", None)):
+        with pytest.raises(UsageError, match=f"{kind} '{name}' is neither a folder nor found"):
+            hub_commit(name, revision, kind=kind)

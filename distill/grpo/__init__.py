@@ -63,7 +63,7 @@ from factory.records import Sampling
 from factory.store import Store
 from factory.store.durable import replacing
 
-__all__ = ["GrpoConfig", "grpo", "sample_indices", "trl_values"]
+__all__ = ["GrpoConfig", "grpo", "inputs_of_run", "sample_indices", "trl_values"]
 
 
 def grpo(
@@ -125,6 +125,13 @@ def grpo(
         write_run(config.out, kind="grpo", inputs=inputs, config=settings, metrics=results)
         remove_checkpoints(config.out)
     return config.out
+
+
+def inputs_of_run(config: GrpoConfig, pairs: Sequence[Pair], store: Store) -> str:
+    """Return the hash of everything that shapes what ``grpo`` trains; nothing is begun."""
+    development = development_pairs(config.evaluation) if config.evaluation else []
+    trained = _for_training(config, pairs, development, store, say=lambda _: None)
+    return inputs_of(config, trained, trl_values(config))
 
 
 def _for_training(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import UsageError
+from factory.model_files import hub_commit
 from factory.records import Prompt, PromptSource
 from factory.sources import columns
 from factory.sources.shape import named
@@ -46,7 +47,10 @@ def rows(
             "the package datasets is missing", "install the extra 'datasets'"
         ) from None
     local = Path(dataset).is_dir()
-    label = Path(dataset).resolve().name if local else f"{dataset}@{_commit(dataset, revision)}"
+    if local:
+        label = Path(dataset).resolve().name
+    else:
+        label = f"{dataset}@{hub_commit(dataset, revision, kind='dataset')}"
     try:
         loaded = datasets.load_dataset(
             dataset, config, split=split, streaming=streaming,
@@ -74,7 +78,7 @@ def fetched(
     Raises:
         UsageError: they cannot be found.
     """
-    commit = _commit(dataset, revision)
+    commit = hub_commit(dataset, revision, kind="dataset")
     try:
         from huggingface_hub import hf_hub_download
 
@@ -88,20 +92,6 @@ def fetched(
             f"files of dataset {dataset!r} cannot be fetched ({detail})", "give a local folder"
         ) from None
     return f"{dataset}@{commit}", paths
-
-
-def _commit(dataset: str, revision: str | None) -> str:
-    if revision and len(revision) == 40:
-        return revision
-    try:
-        from huggingface_hub import dataset_info
-
-        return str(dataset_info(dataset, revision=revision).sha)
-    except Exception as error:  # noqa: BLE001 - see above
-        raise UsageError(
-            f"dataset {dataset!r} is no folder and not found on the hub ({type(error).__name__})",
-            "check the name, or give a local folder",
-        ) from None
 
 
 def prompts(
