@@ -40,8 +40,9 @@ real: real-model
 test: setup
 	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
+# Two processes share the files; the longest come first (tests/conftest.py).
 slow: setup
-	@$(PY) -m pytest -m slow $(ARGS)
+	@$(PY) -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder -rs $(ARGS)
 
 lint: setup
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check -q . && $(VENV)/bin/codespell factory catalogs distill pipelines README.md CHANGELOG.md

@@ -92,8 +92,12 @@ def test_a_part_of_them(verifier: str, gold: object, options: dict[str, Any]) ->
     assert seconds < 1, text
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("verifier", "gold", "options"), CASES)
-def test_all_of_them(verifier: str, gold: object, options: dict[str, Any]) -> None:
-    seconds, text = slowest(verifier, gold, options, ANSWERS)
+# Four minutes for all: a quarter of them, another one for each case, stands for the rest in CI.
+@pytest.mark.parametrize(
+    "step", [pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.bench)]
+)
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_all_of_them(case: int, step: int) -> None:
+    verifier, gold, options = CASES[case]
+    seconds, text = slowest(verifier, gold, options, ANSWERS[case % step :: step])
     assert seconds < 1, text
