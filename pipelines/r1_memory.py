@@ -28,6 +28,7 @@ from factory.errors import UsageError
 from pipelines.common import ModelOf
 from pipelines.r1_plan import stages
 from pipelines.rehearsal.families import known
+from pipelines.safety_review import MAX_REVIEWED_TOKENS
 
 _OF_ZERO = ("zero", "control", "zero_language")
 _ACTIVATIONS = "lower per_device or the lengths (max_length, length_caps)"
@@ -87,7 +88,7 @@ def samplers(recipe: Any, only: tuple[str, ...]) -> Iterator[Sampler]:
     """
     prompt, cold, general = recipe.prompt_tokens, recipe.cold_start, recipe.general
     drawn = {planned.stage: planned.sampled for planned in stages(recipe)}
-    base, refiner = recipe.base, ModelOf(model=recipe.refiner)
+    base, refiner, judge = recipe.base, ModelOf(model=recipe.refiner), ModelOf(model=recipe.judge)
     asked: list[tuple[str, ModelOf, int, float]] = []
     if "cold_start" in only:
         asked.append(("cold_start", base, cold.max_tokens, drawn["cold_start"]))
@@ -96,12 +97,18 @@ def samplers(recipe: Any, only: tuple[str, ...]) -> Iterator[Sampler]:
     if "rejection_sampling" in only:
         n, tokens = recipe.rejection_sampling.max_tokens, drawn["rejection_sampling"]
         asked.append(("rejection_sampling", base, n, tokens))
+        if (judging := recipe.rejection_sampling.judging) is not None:
+            read = n + prompt + judging.max_tokens
+            asked.append(("rejection_sampling judge", judge, read, 0.0))
     if "general" in only and general is not None and general.rows is None:
         asked.append(("general", refiner, general.max_tokens, drawn["general"]))
+    if "safety_review" in only and recipe.safety is not None and recipe.judge is not None:
+        read = recipe.safety.judge_tokens + MAX_REVIEWED_TOKENS - prompt
+        asked.append(("safety_review judge", judge, read, 0.0))
     if "preferences" in only and (pairs := recipe.preferences) is not None:
         judged = 2 * pairs.max_tokens + prompt + pairs.judge_tokens
         asked.append(("preferences", base, pairs.max_tokens, drawn["preferences"]))
-        asked.append(("preferences judge", ModelOf(model=recipe.judge), judged, 0.0))
+        asked.append(("preferences judge", judge, judged, 0.0))
     if "evaluate" in only:
         n = recipe.evaluation.max_tokens
         asked.append(("evaluate", base, n, drawn["evaluate"]))

@@ -41,14 +41,11 @@ from pipelines.preference_pairs import preference_rows
 from pipelines.r1_evaluate import Evaluator, labelled, write_report
 from pipelines.r1_recipe import Recipe, SftOf, StudentOf, folder_of
 from pipelines.rejection_sampling import rejection_sampling
-from pipelines.safety_review import review_file
+from pipelines.safety_review import MAX_REVIEWED_TOKENS, review_file
 from pipelines.sample_and_select import Sampled
 
 EVALUATED = ("dev", "eval", "dev_general")
 """Prompts that nothing may be trained on."""
-MAX_REVIEWED_TOKENS = 16_384
-"""Of a row that the judge of the safety review reads; longer ones have no judgement, and count as
-violating what their words point at."""
 
 
 class Stages:

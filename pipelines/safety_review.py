@@ -87,6 +87,9 @@ _WORDS = {
     name: re.compile(rf"\b(?:{english})\b|{chinese}", re.I)
     for name, (_, english, chinese) in STANDARDS.items()
 }
+MAX_REVIEWED_TOKENS = 16_384
+"""Of a row that a recipe's judge reads; longer ones have no judgement, and count as violating what
+their words point at."""
 REPLY = "Reply with the JSON object."
 """What ends each question to the judge."""
 _SYSTEM = (

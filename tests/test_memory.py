@@ -147,6 +147,9 @@ def test_a_sampling_stage_holds_weights_and_the_cache_of_its_longest_answers() -
     # A draft and as much again; weights of four bits with their scales.
     assert refiner.longest == 2 * 15_360 + 1024
     assert refiner.memory.weights == pytest.approx(0.6 * 32.5e9 / 2**30, rel=0.02)
+    # The recipe's judge reads a row and replies.
+    assert found["safety_review judge"].longest == 16_384 + 512
+    assert found["safety_review judge"].memory.weights == refiner.memory.weights
     # The student's context was raised, and is not the longest answer's bound.
     assert found["evaluate qwen-1.5b"].longest == 16_384
     # Two devices hold half of each.
