@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -464,3 +465,12 @@ def test_results_of_a_batch_are_joined_with_their_requests(tmp_path: Path) -> No
     assert found["completion"] == dialects.join_reasoning(THINK, "It is \\boxed{54}.")
     with pytest.raises(UsageError, match="custom_id"):  # results alone have no prompt
         import_rows(Store(tmp_path / "alone"), file_source.rows(str(made)))
+
+
+def test_columns_are_looked_through_once_however_many_they_are() -> None:
+    row = {f"k{i}": 1 for i in range(10_000)} | {"Prompt": ASK, "completion": REPLY}
+    begun = time.process_time()
+    ((_, _, _, found),) = reading([("wide", 0, row)], Wishes())
+    # Folding every name for every path of every shape took minutes.
+    assert time.process_time() - begun < 3
+    assert [r.text for r in found.replies] == [REPLY]

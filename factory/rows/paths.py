@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,36 @@ def folded(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip()).casefold()
 
 
-def compiled(text: str, columns: Collection[str]) -> Value | None:
+class Columns:
+    """The names of columns, found as they are written or, where one alone is meant, folded.
+
+    A row may have half a million of them: names are folded once, not for every path.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = dict.fromkeys(names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    @functools.cached_property
+    def _by_fold(self) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for name in self._names:
+            fold = folded(name)
+            found[fold] = None if fold in found else name
+        return found
+
+    def find(self, name: str) -> str | None:
+        """Return the column that a name means; None: none, or several."""
+        return name if name in self._names else self._by_fold.get(folded(name))
+
+    def has_folded(self, name: str) -> bool:
+        """Tell whether some column has this name, however it is written."""
+        return folded(name) in self._by_fold
+
+
+def compiled(text: str, columns: Columns | Collection[str]) -> Value | None:
     r"""Return the value that ``text`` stands for; None where it names a column that is not there.
 
     Args:
@@ -66,20 +95,14 @@ def compiled(text: str, columns: Collection[str]) -> Value | None:
     if text.startswith("="):
         constant = text[1:]
         return Value(text, (), lambda row: constant)
+    columns = columns if isinstance(columns, Columns) else Columns(columns)
     if text not in columns and "{" in text:
         return _template(text, columns)
     return _path(text, columns)
 
 
-def _column(name: str, columns: Collection[str]) -> str | None:
-    if name in columns:
-        return name
-    same = [c for c in columns if folded(c) == folded(name)]
-    return same[0] if len(same) == 1 else None
-
-
-def _path(text: str, columns: Collection[str]) -> Value | None:
-    whole = _column(text, columns)
+def _path(text: str, columns: Columns) -> Value | None:
+    whole = columns.find(text)
     if whole is not None:
         name = whole
         return Value(text, (name,), lambda row: row.get(name))
@@ -92,7 +115,7 @@ def _path(text: str, columns: Collection[str]) -> Value | None:
         at = found.end()
         number = found[2]
         steps.append(found[1] or (number if number == "*" else int(number)))
-    first = _column(str(steps[0]), columns) if steps else None
+    first = columns.find(str(steps[0])) if steps else None
     if first is None:
         return None
     rest = steps[1:]
@@ -147,7 +170,7 @@ def opened(value: Any) -> Any:
     return found if isinstance(found, dict | list) else value
 
 
-def _template(text: str, columns: Collection[str]) -> Value | None:
+def _template(text: str, columns: Columns) -> Value | None:
     pieces: list[str | Value] = []
     for piece in _PIECE.split(text):
         if piece in ("{{", "}}"):

@@ -304,7 +304,7 @@ class Decontaminator:
         written = COLUMNS + (TWIN_COLUMNS if self._twins is not None else ())
         for name in columns:
             if name not in df.columns:
-                raise UsageError(f"no column {name!r}", f"it has {', '.join(df.columns)}")
+                raise UsageError(f"no column {name!r}", f"it has {', '.join(df.columns)[:300]}")
         for name in written:
             if name in df.columns:
                 raise UsageError(f"the input already has a column {name!r}", "drop or rename it")

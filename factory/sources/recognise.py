@@ -10,7 +10,7 @@ from typing import Any
 from factory import dialects
 from factory.errors import UsageError
 from factory.rows.files import SWITCHES
-from factory.rows.paths import Value, columns_named, compiled, folded, opened
+from factory.rows.paths import Columns, Value, columns_named, compiled, folded, opened
 from factory.sources import golds, messages, shape
 from factory.sources.shape import (
     CHATS,
@@ -57,13 +57,13 @@ class Sample:
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
         self.columns = tuple(dict.fromkeys(c for row in rows for c in row))
-        self._folded = {folded(c) for c in self.columns}
+        self._names = Columns(self.columns)
         self._values: dict[str, Value | None] = {}
 
     def value(self, text: str) -> Value | None:
         """Return the compiled path; None where its column is not there."""
         if text not in self._values:
-            self._values[text] = compiled(text, self.columns)
+            self._values[text] = compiled(text, self._names)
         return self._values[text]
 
     def holds(self, name: str) -> bool:
@@ -79,7 +79,7 @@ class Sample:
 
     def fits(self, one: Shape) -> bool:
         """Tell whether most rows hold all that the shape asks for."""
-        if any(folded(c) in self._folded and self.holds(c) for c in one.lacks):
+        if any(self._names.has_folded(c) and self.holds(c) for c in one.lacks):
             return False
         groups = [[v for p in h.split("|") if (v := self.value(p))] for h in one.has]
         if not all(groups):

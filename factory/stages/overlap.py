@@ -115,7 +115,7 @@ def _values(row: Row, mapping: Mapping[str, str], where: str) -> dict[str, Any]:
         value = compiled(column, row.keys())
         if value is None:
             raise UsageError(
-                f"{where} has no column {column!r} (for {name})", f"it has {', '.join(row)}"
+                f"{where} has no column {column!r} (for {name})", f"it has {', '.join(row)[:300]}"
             )
         values[name] = value.of(row)
     return values
