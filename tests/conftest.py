@@ -9,13 +9,9 @@ import pytest
 
 # Minutes each: where two processes share the files, the longest are begun first.
 LONGEST = (
-    "test_rehearsal",
-    "test_real",
-    "test_ranks",
-    "test_grpo",
-    "test_kill",
-    "test_browse_chromium",
-)
+    "test_rehearsal", "test_real", "test_r1_run", "test_ranks", "test_store_damage",
+    "test_browse_chromium", "test_kill", "test_quickstart", "test_grpo", "test_endpoints",
+)  # fmt: skip
 END = "FACTORY_TESTS_END"
 """Seconds since 1970 after which no slow test is begun; those left out are said, and skipped."""
 
