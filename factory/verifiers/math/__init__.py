@@ -35,7 +35,7 @@ from factory.verifiers.math.same import same
 from factory.verifiers.math.same_conditions import UnsureError
 from factory.verifiers.math.value import is_huge, is_undefined
 
-VERSION = 7
+VERSION = 8
 OPTIONS = ("mode", "truncated", "second_opinion")
 FILE_OPTIONS = {"mode": "auto"}
 FITS_ANY_GOLD = True

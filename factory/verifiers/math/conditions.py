@@ -36,8 +36,11 @@ def split(node: Node) -> Split:
         told = node[1][1] if node[1][0] == "list" else (node[1],)
         if all(is_condition(i) for i in told):
             return _of_list(("list", (*told, *node[2])))
+        conditions = _folded(node[2])
+        if any(_agrees(c, n) is False for c in conditions for n in told):
+            return Split(("list", (*told, *conditions)))  # x = 2 for x > 5
         inner = split(node[1])
-        return Split(inner.body, inner.conditions + _folded(node[2]), inner.is_set)
+        return Split(inner.body, inner.conditions + conditions, inner.is_set)
     if kind == "image":
         return Split(node[1], node[2], is_set=True)
     if kind == "builder":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from factory.verifiers.math.nodes import Node, ParseError
+from factory.verifiers.math.nodes import INEQUALITIES, Node, ParseError
 from factory.verifiers.math.numbers import symbols
 from factory.verifiers.math.plain import ALL_REALS
 from factory.verifiers.math.tokens import RELATIONS, Token
@@ -35,7 +35,29 @@ _OTHERWISE = re.compile(
     r"|impossible)\b|n't\b",
     re.IGNORECASE,
 )
+_IF = frozenset((
+    "if", "only if", "in case", "in the case", "in case that", "assuming", "assuming that",
+    "on condition that", "so long as", "for", "wenn", "nur wenn", "falls", "sofern", "für",
+    "für alle", "wobei", "si", "lorsque", "quand", "pour", "pour tout", "où", "avec", "cuando",
+    "para", "para todo", "donde", "siempre que", "se", "quando", "per", "per ogni", "dove",
+    "onde", "caso", "als", "voor", "waarbij", "om", "när", "då", "för", "för alla",
+    "når", "hvis", "dersom", "dacă", "când", "pentru", "gdy", "jeśli", "jeżeli", "dla", "gdzie",
+    "pokud", "když", "jestliže", "pro", "kde", "ak", "keď", "pre", "ha", "jos", "kun", "kui",
+    "jei", "kai", "eğer", "için", "iken", "nếu", "khi", "với", "jika", "bila", "apabila",
+    "untuk", "dengan", "αν", "όταν", "για", "если", "при", "когда", "для", "где", "якщо",
+    "коли", "ако", "когато", "за", "若", "如果", "当", "當", "假设", "对于", "對於",
+    "ただし", "但し", "もし",
+    "단", "만약", "אם", "כאשר", "عندما", "إذا", "اگر", "وقتی", "यदि", "जब", "যদি", "যখন", "หาก",
+    "ถ้า", "เมื่อ",
+))  # fmt: skip
+"""What joins a condition, in the languages whose answers are read; nothing else may stand beside
+it, since ``_QUALIFIER`` alone knows the words of a whole clause."""
+_THEN = frozenset((
+    "then", "dann", "so", "alors", "entonces", "allora", "então", "dan", "så", "wtedy",
+    "pak", "то", "тогда", "则", "則", "那么",
+))  # fmt: skip
 _DOTS = frozenset(("ldots", "dots", "cdots"))
+_CONDITIONS = INEQUALITIES | {"in", "notin", "!="}
 _ALL = frozenset(("all", "any", "for all"))
 Parse = Callable[[list[Token]], Node]
 
@@ -95,6 +117,7 @@ def without_qualifier(tokens: list[Token], parse: Parse) -> tuple[list[Token], t
     Returns:
         The answer's tokens, and the conditions on its names.
     """
+    tokens = _with_when(tokens, parse)
     begin = _words_behind(tokens)
     if begin:
         rest = tokens[begin:]
@@ -106,6 +129,42 @@ def without_qualifier(tokens: list[Token], parse: Parse) -> tuple[list[Token], t
     if begin and (_is_remark(inside) or _are_alternatives(inside, parse)):
         return _without_comma(tokens[:begin]), _conditions(inside, parse)
     return tokens, ()
+
+
+def _with_when(tokens: list[Token], parse: Parse) -> list[Token]:
+    r"""Write ``x^2 \text{ if } x > 0`` and ``\text{wenn } x > 0\text{, dann } x^2`` with "when".
+
+    Only where one such word stands there, and all that it joins are conditions on names of the
+    answer: "1 if x > 0, else 2" and "5 if n is even" are other answers than 1 and 5.
+    """
+    places = [i for i, token in enumerate(tokens) if _is_one_of(token, _IF)]
+    if len(places) != 1:
+        return tokens
+    at = places[0]
+    if at:
+        body, told = tokens[:at], tokens[at + 1 :]
+    else:
+        ends = [i for i, token in enumerate(tokens) if _is_one_of(token, _THEN)]
+        ends = ends or [i for i, t in enumerate(tokens) if t == ("op", ",")]
+        if len(ends) != 1:
+            return tokens
+        told, body = _without_comma(tokens[1 : ends[0]]), tokens[ends[0] + 1 :]
+    if any(kind == "text" for kind, _ in told):
+        return tokens
+    try:
+        node = parse(_without_words(told))
+    except ParseError:
+        return tokens
+    items = node[1] if node[0] == "list" else (node,)
+    signs = {sign for n in items for sign in (n[2] if n[0] == "rel" else ("=",))}
+    names = {value for kind, value in body if kind == "sym"}
+    if not signs <= _CONDITIONS or not all(symbols(n) & names for n in items):
+        return tokens
+    return [*body, ("text", "when"), *told]
+
+
+def _is_one_of(token: Token, words: frozenset[str]) -> bool:
+    return token[0] == "text" and token[1].strip(" ,;.(").casefold() in words
 
 
 def _conditions(rest: list[Token], parse: Parse) -> tuple[Node, ...]:

@@ -238,6 +238,7 @@ def _cut_word(word: str, tokens: list[Token], spaced: bool) -> None:
     elif (
         (tokens and is_unit(word) and (tokens[-1][0] == "num" or tokens[-1][1] in ("}", ")", "pi")))
         or len(word) >= 4
+        or (lower == "if" and (spaced or not tokens or tokens[-1] == ("op", "(")))
         or (spaced and len(word) == 3 and tokens and tokens[-1][0] == "num")
     ):
         tokens.append(("text", word))
