@@ -204,7 +204,7 @@ def rehearsal(args: argparse.Namespace, recipe: Recipe, only: tuple[str, ...]) -
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.r1_memory import memory_lines, refusals
-    from pipelines.r1_plan import plan_lines
+    from pipelines.r1_plan import gold_lines, plan_lines
 
     recipe = Recipe.load(args.recipe, overrides=args.overrides)
     only = tuple(args.only.split(",")) if args.only else STAGES
@@ -222,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
     if args.rehearse:
         return rehearsal(args, recipe, only)
     if args.plan:
-        for line in (*memory_lines(recipe, only), *plan_lines(recipe, only)):
+        for line in (*memory_lines(recipe, only), *gold_lines(recipe), *plan_lines(recipe, only)):
             say(line)
         if stray := refusals(recipe, only):
             raise UsageError(f"the recipe does not fit: {'; '.join(stray)}", "nothing was started")

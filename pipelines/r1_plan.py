@@ -9,8 +9,11 @@ from typing import Any
 
 from distill.memory import shape_of
 from distill.runs import device_s_of
-from factory.errors import ConfigError
+from factory.errors import ConfigError, FactoryError
 from pipelines.r1_recipe import folder_of
+
+
+_ASKED = 1000
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,33 @@ def spent_h(recipe: Any, stage: str) -> float | None:
         names = [f"{kind}-model" for kind in recipe.reward_models.sections]
     seconds = sum(device_s_of(folder_of(recipe) / n) for n in names)
     return seconds / 3600 if seconds else None
+
+
+def gold_lines(recipe: Any) -> Iterator[str]:
+    """Yield which golds of the recipe's own files would leave every answer unscored.
+
+    Of each file set the first thousand are read. Nothing is fetched or drawn for a plan: hub data
+    sets are looked at by ``factory inspect``, and sources that draw make their golds themselves.
+    """
+    from factory.stages.gold_faults import count_bad
+
+    for name, prompts in recipe.prompts.items():
+        for part in (prompts, *prompts.more):
+            if part.source != "files":
+                continue
+            most = min(int(part.options.get("limit") or _ASKED), _ASKED)
+            few = part.model_copy(update={"more": (), "options": {**part.options, "limit": most}})
+            try:
+                pairs = few.pairs()
+            except FactoryError as error:
+                yield f"prompts {name}: not read: {error}"
+                continue
+            if bad := count_bad(pairs):
+                reasons = ", ".join(f"{reason} {n:,}" for reason, n in bad.most_common())
+                yield (
+                    f"prompts {name}: {bad.total():,} of the first {len(pairs):,} have a bad gold, "
+                    f"whose answers would all be unscored: {reasons}"
+                )
 
 
 def plan_lines(recipe: Any, only: tuple[str, ...]) -> Iterator[str]:

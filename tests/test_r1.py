@@ -28,7 +28,7 @@ from pipelines.cold_start import (
     write_review,
 )
 from pipelines.common import PromptSet, shape_of, write_pairs
-from pipelines.r1_plan import plan_lines, stages
+from pipelines.r1_plan import gold_lines, plan_lines, stages
 from pipelines.r1_recipe import STAGES, Recipe, stages_of
 from pipelines.rejection_sampling import RejectionSampling, rejection_sampling
 
@@ -86,6 +86,21 @@ def test_the_plan_counts_tokens() -> None:
     assert planned["zero"].sampled == 10_400 * 512 * recipe.plan.mean_completion_tokens
     assert planned["sft2"].trained == 804_745 * 2 * recipe.plan.mean_completion_tokens
     assert planned["distill qwen-1.5b"].relative_size < 0.1
+
+
+def test_the_plan_names_bad_golds_of_files_and_files_that_are_missing(tmp_path: Path) -> None:
+    rows = [{"problem": f"What is {n} + {n}?", "answer": a} for n, a in ((1, "2"), (2, "?"))]
+    (tmp_path / "rl.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = {"verifier": "math", "language": "en"}
+    prompts = {
+        name: PromptSet(source="files", options={**options, "paths": str(tmp_path / name)})
+        for name in ("rl.jsonl", "dev.jsonl")
+    }
+    recipe = Recipe.load(RECIPES / "cluster.yaml").model_copy(update={"prompts": prompts})
+    rl, dev = gold_lines(recipe)
+    assert "1 of the first 2 have a bad gold" in rl
+    assert "gold_unparsable 1" in rl
+    assert dev.startswith("prompts dev.jsonl: not read: no file")
 
 
 def test_a_typo_in_a_recipe_is_named() -> None:
