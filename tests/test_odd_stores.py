@@ -205,8 +205,9 @@ def test_a_full_disk_loses_nothing_and_says_so_in_one_line(
                 assert "Traceback" not in str(said)
                 if status:
                     n_refused += 1
-                    # A forget that could not end is a finding of check, whatever fits now.
-                    why = ("full", "No space", *(["did not end"] if words[0] == "check" else []))
+                    # A forget that could not end is a finding, whatever fits now.
+                    of_forget = ["did not end"] if words[0] in ("check", "release") else []
+                    why = ("full", "No space", *of_forget)
                     assert said, (words, left)
                     assert any(w in said[-1] for w in why), (words, left, said)
                 filler.unlink()

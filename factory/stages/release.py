@@ -202,7 +202,9 @@ def _refuse_forgotten(store: Store, work: Path) -> None:
     for path in paths:
         if gone.mask(pl.read_parquet(path.read_bytes(), columns=["trace_id", "prompt_id"])).any():
             raise StoreError(
-                "records of this release were forgotten meanwhile", "select and release again"
+                "records of this release were forgotten meanwhile",
+                "select and release again; a `factory forget` that did not end goes on by that "
+                "verb alone, first",
             )
 
 
