@@ -12,7 +12,6 @@ from distill.runs import device_s_of
 from factory.errors import ConfigError, FactoryError
 from pipelines.r1_recipe import folder_of
 
-
 _ASKED = 1000
 
 
