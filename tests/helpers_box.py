@@ -84,8 +84,9 @@ def cpu_share() -> float:
 class Guarded:
     """A box with canaries around it; ``attack`` runs a program and checks every invariant."""
 
-    def __init__(self, tier: Tier, folder: Path) -> None:
+    def __init__(self, tier: Tier, folder: Path, *, plain: bool | None = None) -> None:
         self.tier = tier
+        self.plain = plain
         self.folder = folder / "canary"
         self.folder.mkdir()
         (self.folder / "secret.txt").write_text(SECRET)
@@ -105,7 +106,6 @@ class Guarded:
             [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
         )
         os.environ["FACTORY_CANARY"] = SECRET
-        self.tier = tier
         self.open_box()
         self.usual_s = min(self.benign() for _ in range(5))
 
@@ -142,7 +142,8 @@ class Guarded:
             limits = replace(limits, wall_s=min(90.0, limits.wall_s / share))
         before, memory = tree_hash(self.folder), resident_bytes()
         head = f"T = {self.told()!r}\n"
-        outcome = self.box.run("program", {"program": head + program}, limits=limits)
+        job = {"program": head + program}
+        outcome = self.box.run("program", job, limits=limits, plain=self.plain)
         ended = time.monotonic()
         assert b"ESCAPED" not in outcome.stdout, outcome.stdout[:300]
         while (now := descendants(self.box.launched.process.pid)) - self.living:

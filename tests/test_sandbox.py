@@ -29,11 +29,16 @@ from tests.helpers_box import TIER_PARAMS, Guarded, cpu_share, resolve
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module", params=TIER_PARAMS)
+# Every attack again behind the walls that plain programs get: an attacker can look plain.
+@pytest.fixture(
+    scope="module", params=[*TIER_PARAMS, pytest.param("plain", marks=pytest.mark.slow)]
+)
 def guarded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:
-    held = Guarded(resolve(request.param), tmp_path_factory.mktemp("box"))
+    plain = True if request.param == "plain" else None
+    tier = resolve("bwrap" if plain else request.param)
+    held = Guarded(tier, tmp_path_factory.mktemp("box"), plain=plain)
     yield held
     held.close()
 
@@ -109,6 +114,7 @@ ATTACKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("S-12 links", TRY + "import os\nfor d in ('/tmp',T['folder']):\n    attempt(lambda: os.symlink('/etc/passwd',d+'/l'))\n    if attempt(lambda: open(d+'/l').read()): print('ESCAPED')\n    attempt(lambda: os.link(T['file'],d+'/h'))\n    if attempt(lambda: open(d+'/h').read()): print('ESCAPED')", EXITED),
     ("S-14 kill the canary and the harness", TRY + "import os,signal\nfor p in (T['pid'],T['harness'],os.getppid()):\n    if p and p!=os.getpid(): attempt(lambda: os.kill(p,signal.SIGKILL))", EXITED),
     ("S-14 stop by other doors", TRY + "import os,signal,ctypes,fcntl,resource\nl=ctypes.CDLL(None,use_errno=True)\nfor p in (T['pid'],T['harness']):\n    if p!=os.getpid():\n        if l.ptrace(16,p,0,0)==0: print('ESCAPED ptrace')\n        attempt(lambda: resource.prlimit(p,resource.RLIMIT_CPU,(0,0)))\n        attempt(lambda: os.sched_setaffinity(p,{0}))\n        attempt(lambda: os.setpriority(os.PRIO_PROCESS,p,19))\n        attempt(lambda: signal.pidfd_send_signal(os.pidfd_open(p),9))\n        attempt(lambda: (fcntl.fcntl(1,fcntl.F_SETOWN,p),fcntl.fcntl(1,10,9)))\n        if attempt(lambda: open(f'/proc/{p}/mem','rb+')): print('ESCAPED mem')", EXITED),
+    ("S-14 by a socket that another owns", TRY + "import os,socket,struct,fcntl\na,b=socket.socketpair()\nfor p in (T['pid'],T['harness'],os.getppid(),-os.getppid()):\n    for n in (0x8901,0x8902):\n        if attempt(lambda: fcntl.ioctl(a,n,struct.pack('i',p))) is not None: print('ESCAPED')\nattempt(lambda: fcntl.ioctl(a,0x5452,struct.pack('i',1)))\nb.send(b'x')", EXITED),
     ("S-16 fork bomb", "import os,time\nn=0\ntry:\n    for _ in range(400):\n        if os.fork()==0:\n            time.sleep(20); os._exit(0)\n        n+=1\nexcept OSError: pass\nprint('ESCAPED' if n>64 else n)", EXITED),
     ("S-16 thread bomb", "import threading,time\nn=0\ntry:\n    for _ in range(400):\n        threading.Thread(target=time.sleep,args=(2,),daemon=True).start(); n+=1\nexcept BaseException: pass\nimport os; os._exit(0)", EXITED),
     ("S-18 memory bomb", "x=[]\nwhile True: x.append(bytearray(64<<20))", ("memory_limit",)),

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from factory.processes import MOST, Clock, below, cpu_s
 from factory.sandbox.inside.crossing import MAX_LINE
 from factory.sandbox.inside.harness import EXIT_MEMORY
+from factory.sandbox.plain_programs import is_plain
 from factory.sandbox.tiers import Launched, Tier, TierError, launch
 
 _LOOK_S = 0.2
@@ -116,6 +117,7 @@ class Box:
         stdin: bytes = b"",
         limits: Limits | None = None,
         program: bytes | None = None,
+        plain: bool | None = None,
     ) -> Outcome:
         """Run one sample to its end and return what it wrote.
 
@@ -125,6 +127,8 @@ class Box:
             stdin: bytes on its standard input.
             limits: what it may use.
             program: the executable, for ``binary``.
+            plain: it gets no folder to write to, and makes no processes; None: where its text
+                does neither (``plain_programs``).
 
         Raises:
             BoxError: the box died or could not confine the sample.
@@ -134,13 +138,13 @@ class Box:
             files = [_memory_file(stack, name) for name in ("sample", "in", "out", "err")]
             _fill(files[0], json.dumps(sample).encode() if program is None else program)
             _fill(files[1], stdin)
-            self._send(mode, limits, files)
+            self._send(mode, sample, limits, files, plain=plain)
             answer = self._answer(limits, self.clock(limits))
             return _outcome(answer, limits, _content(files[2], limits), _content(files[3], limits))
 
     @contextlib.contextmanager
     def talk(self, mode: str, sample: dict[str, Any], limits: Limits) -> Iterator[Talk]:
-        """Start a sample and give what speaks with it.
+        """Start a sample that goes on speaking, and give its two ends.
 
         Leaving the block stops it; the outcome then stands in ``self.last``.
         """
@@ -149,32 +153,58 @@ class Box:
             errors = _memory_file(stack, "err")
             _fill(file, json.dumps(sample).encode())
             their_in, our_out = os.pipe2(os.O_CLOEXEC)
-            stack.callback(os.close, our_out)
             our_in, their_out = os.pipe2(os.O_CLOEXEC)
-            stack.callback(os.close, our_in)
+            talk = Talk(self, our_out, our_in, limits)
+            stack.callback(talk.close)
             try:
-                self._send(mode, limits, [file, their_in, their_out, errors])
+                self._send(mode, sample, limits, [file, their_in, their_out, errors])
             finally:
                 os.close(their_in)
                 os.close(their_out)
             try:
-                yield Talk(self, our_out, our_in, limits)
+                yield talk
             finally:
                 with contextlib.suppress(OSError):
                     self.launched.control.send(b"stop")
                 answer = self._answer(limits, self.clock(limits))
                 self.last = _outcome(answer, limits, b"", _content(errors, limits))
 
+    def ask(
+        self, mode: str, sample: dict[str, Any], limits: Limits, other: Talk, clock: Clock
+    ) -> Outcome:
+        """Run a sample whose input and output are those of another box's running one.
+
+        The two speak without anybody between them; what the sample reports to us is its standard
+        error. Either sees the end of the other.
+        """
+        with contextlib.ExitStack() as stack:
+            file = _memory_file(stack, "sample")
+            errors = _memory_file(stack, "err")
+            _fill(file, json.dumps(sample).encode())
+            self._send(mode, sample, limits, [file, other.answers, other.asks, errors])
+            other.close()
+            answer = self._answer(limits, clock, other.overrun)
+            return _outcome(answer, limits, b"", _content(errors, limits))
+
     def clock(self, limits: Limits) -> Clock:
         """Return a clock for the sample that runs now."""
-        return Clock(limits.wall_s, self.pids)
+        return Clock(limits.wall_s, self.pids, [self.launched.server])
 
     def pids(self) -> list[int]:
         """Return the processes of the box: who starts a sample, and the sample's own."""
         return [self.launched.server, *below(self.launched.server)]
 
-    def _send(self, mode: str, limits: Limits, files: list[int]) -> None:
-        job = json.dumps({"mode": mode, "limits": limits.to_dict()}).encode()
+    def _send(
+        self,
+        mode: str,
+        sample: dict[str, Any],
+        limits: Limits,
+        files: list[int],
+        *,
+        plain: bool | None = None,
+    ) -> None:
+        plain = is_plain(mode, sample) if plain is None else plain
+        job = json.dumps({"mode": mode, "limits": limits.to_dict(), "plain": plain}).encode()
         self.n_runs += 1
         try:
             if (group := self.launched.group) is not None:
@@ -184,12 +214,14 @@ class Box:
         except OSError as error:
             raise BoxError(f"the box is gone: {error}") from None
 
-    def _answer(self, limits: Limits, clock: Clock) -> dict[str, Any]:
+    def _answer(
+        self, limits: Limits, clock: Clock, also: Callable[[Clock], str] = lambda _: ""
+    ) -> dict[str, Any]:
         """Wait for the end of the sample, and bring it about where a clock has run out."""
         control = self.launched.control
         ended_by, told = "", 0.0
         while not select.select([control], [], [], max(0.01, min(clock.left(), _LOOK_S)))[0]:
-            if not told and (ended_by := self.overrun(limits, clock)):
+            if not told and (ended_by := self.overrun(limits, clock) or also(clock)):
                 told = time.monotonic()
                 with contextlib.suppress(OSError):
                     control.send(b"stop")
@@ -226,39 +258,41 @@ class Box:
 
 
 class Talk:
-    """A running sample that is spoken to in lines, until a clock runs out."""
+    """A running sample and our two ends of its pipes.
 
-    def __init__(self, box: Box, ask: int, answers: int, limits: Limits) -> None:
-        self._box, self._ask, self._answers, self._limits = box, ask, answers, limits
-        self._held = b""
-        os.set_blocking(ask, False)
+    Attributes:
+        asks: what it reads is written here.
+        answers: what it writes is read here.
+        held: what of that was read beyond the last line.
+    """
 
-    def say(self, line: bytes, clock: Clock) -> bool:
-        """Send a line; False where the sample is gone or does not read it in time."""
-        view = memoryview(line + b"\n")
-        while view:
-            if select.select([], [self._ask], [], max(0.0, min(clock.left(), _LOOK_S)))[1]:
-                try:
-                    view = view[os.write(self._ask, view) :]
-                except OSError:
-                    return False
-            elif self._box.overrun(self._limits, clock):
-                return False
-        return True
+    def __init__(self, box: Box, asks: int, answers: int, limits: Limits) -> None:
+        self._box, self._limits = box, limits
+        self.asks, self.answers, self.held = asks, answers, b""
+
+    def close(self) -> None:
+        """Close both ends, once."""
+        for end in {self.asks, self.answers} - {-1}:
+            os.close(end)
+        self.asks = self.answers = -1
+
+    def overrun(self, clock: Clock) -> str:
+        """Tell which clock of the sample has run out: ``wall``, ``cpu`` or ''."""
+        return self._box.overrun(self._limits, clock)
 
     def line(self, clock: Clock) -> bytes | None:
         """Return the next line, or None at its end, at the clock's, or above 16 MiB."""
-        while (cut := self._held.find(b"\n")) < 0:
-            if len(self._held) > MAX_LINE:
+        while (cut := self.held.find(b"\n")) < 0:
+            if len(self.held) > MAX_LINE:
                 return None
-            if select.select([self._answers], [], [], max(0.0, min(clock.left(), _LOOK_S)))[0]:
-                more = os.read(self._answers, 1 << 16)
+            if select.select([self.answers], [], [], max(0.0, min(clock.left(), _LOOK_S)))[0]:
+                more = os.read(self.answers, 1 << 16)
                 if not more:
                     return None
-                self._held += more
-            elif self._box.overrun(self._limits, clock):
+                self.held += more
+            elif self.overrun(clock):
                 return None
-        line, self._held = self._held[:cut], self._held[cut + 1 :]
+        line, self.held = self.held[:cut], self.held[cut + 1 :]
         return line
 
 

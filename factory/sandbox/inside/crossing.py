@@ -166,13 +166,13 @@ def read_lines() -> Iterator[bytes]:
             return
 
 
-def sender() -> Callable[[dict[str, Any]], None]:
-    """Return what writes a frame to descriptor 1, with the functions as they are now."""
+def sender(descriptor: int = 1) -> Callable[[dict[str, Any]], None]:
+    """Return what writes a frame to a descriptor, with the functions as they are now."""
     write, dumps = os.write, json.dumps
 
     def send(frame: dict[str, Any]) -> None:
         data = dumps(frame, separators=(",", ":")).encode() + b"\n"
         while data:
-            data = data[write(1, data) :]
+            data = data[write(descriptor, data) :]
 
     return send

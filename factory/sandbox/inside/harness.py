@@ -9,10 +9,13 @@ Imports nothing of this project but the files of the box.
 from __future__ import annotations
 
 import builtins
+import collections
 import io
 import os
+import re
 import sys
 import types
+import typing
 from typing import Any
 
 # Tests of functions are written for graders that have these names at hand (LeetCode, the import
@@ -21,6 +24,7 @@ PRELUDE = (
     "bisect", "collections", "copy", "datetime", "functools", "hashlib", "heapq", "itertools",
     "math", "operator", "random", "re", "statistics", "string", "sys",
 )  # fmt: skip
+_WORD = re.compile(r"[A-Za-z_]\w*")
 EXIT_MEMORY = 86  # a hint for the reason only; the candidate could send it too
 
 
@@ -34,6 +38,15 @@ class Void(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Take all of it."""
         return len(data)
+
+
+# Made once, before the forks: a page that a sample is the first to write to is copied for it,
+# and these touch a hundred.
+_VOID: Any = Void()
+_NO_INPUT = io.TextIOWrapper(io.BytesIO())
+_NO_OUTPUT = io.TextIOWrapper(_VOID, write_through=True)
+_own_builtins: dict[str, Any] = {}
+_PRELUDE_OF = {name: module for module in (typing, collections) for name in module.__all__}
 
 
 def fresh_main(job: dict[str, Any], name: str = "__main__") -> dict[str, Any]:
@@ -67,7 +80,9 @@ def clear_before_forks() -> None:
     os.environ.clear()
     for name in ("exit", "quit"):  # put there by site, which the box does not load
         setattr(builtins, name, sys.exit)
+    sys.stdin, sys.stdout, sys.stderr = _NO_INPUT, _NO_OUTPUT, _NO_OUTPUT
     also_as_originals()
+    _own_builtins.update(vars(builtins))
 
 
 def also_as_originals() -> None:
@@ -81,14 +96,13 @@ def add_prelude(space: dict[str, Any], job: dict[str, Any]) -> None:
 
     They are no definitions of its own: a test that asks for ``Counter`` is not answered by them.
     """
-    own = space["__builtins__"] = dict(vars(builtins))
+    own = space["__builtins__"] = _own_builtins  # of this process: it runs one sample
     text = "\n".join(job.get(part) or "" for part in ("program", "prefix", "setup"))
-    for name in PRELUDE:
-        if name in text:
-            own[name] = sys.modules.get(name) or __import__(name)
-    for name in ("typing", "collections"):
-        module = sys.modules[name]
-        own.update((x, getattr(module, x)) for x in module.__all__ if x in text)
+    words = set(_WORD.findall(text))
+    for name in words.intersection(PRELUDE):
+        own[name] = sys.modules.get(name) or __import__(name)
+    for name in words.intersection(_PRELUDE_OF):
+        own[name] = getattr(_PRELUDE_OF[name], name)
 
 
 def _end(code: int) -> None:

@@ -167,7 +167,8 @@ def seccomp_filter(*, allow_fork: bool, private: bool = False) -> bytes:
             when(code, value, action)
         program.append((ret, 0, 0, allow))
 
-    look_into(_IOCTL[machine], 1, [(equal, 0x5412, deny), (equal, 0x541C, deny)])  # TIOCSTI, LINUX
+    # TIOCSTI, TIOCLINUX; FIOSETOWN, SIOCSPGRP: SIGIO of a socket would end who is named its owner
+    look_into(_IOCTL[machine], 1, [(equal, n, deny) for n in (0x5412, 0x541C, 0x8901, 0x8902)])
     look_into(_PRLIMIT[machine], 0, [(above, 1, deny)])  # limits of other processes
     look_into(_PRCTL[machine], 0, [(equal, _PR_SET_PDEATHSIG, deny)])  # it dies with its server
     if not private:
@@ -321,6 +322,16 @@ def threads_of_user() -> int:
     return count
 
 
+_HARD = {
+    name: resource.getrlimit(name)[1]
+    for name in (
+        resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE,
+        resource.RLIMIT_MEMLOCK, resource.RLIMIT_AS, resource.RLIMIT_NPROC,
+    )
+}  # fmt: skip
+"""What the server itself may set at most, asked once."""
+
+
 def set_limits(
     *, cpu_s: int, memory_bytes: int, file_bytes: int, processes: int, files: int = 64
 ) -> None:
@@ -335,7 +346,7 @@ def set_limits(
         (resource.RLIMIT_NPROC, processes),
     ]
     for name, value in limits:
-        hard = resource.getrlimit(name)[1]
+        hard = _HARD[name]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(name, (limit, limit))
 
@@ -345,15 +356,16 @@ def own_pidfd() -> int:
     return os.pidfd_open(os.getpid())
 
 
-def next_child_in_new_pid_namespace(own: int) -> None:
-    """Make the next fork the first process of a new process namespace.
+def next_child_in_new_pid_namespace(own: int, *, new: bool = True) -> None:
+    """Make the next fork the first process of a new process namespace, or one of the caller's own.
 
     ``unshare`` is refused while an earlier one is pending or used up, so the caller's children
     are first pointed back to its own namespace.
     """
     machine = arch()
     _call("setns", _SETNS[machine], ctypes.c_int(own), ctypes.c_int(CLONE_NEWPID))
-    _call("unshare pid", _UNSHARE[machine], ctypes.c_int(CLONE_NEWPID))
+    if new:
+        _call("unshare pid", _UNSHARE[machine], ctypes.c_int(CLONE_NEWPID))
 
 
 def fresh_scratch(path: str, *, size_bytes: int, inodes: int) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import io
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from factory.sandbox.inside import crossing, harness, pytest_names
+from factory.sandbox.inside import crossing, pytest_names
 from factory.sandbox.plain_data import NotPlain, decode, encode
 
 # What a stand-in raises in its own name: another meaning is read into it where it comes from here.
@@ -372,11 +371,12 @@ def _in_place(wire: _Wire, function: Any, args: Any, kwargs: Any, *, given: bool
 
 
 def run_tests(job: dict[str, Any]) -> None:
-    """Run ``prefix`` and ``setup`` as far as they stand alone, then the tests; report one frame."""
+    """Run ``prefix`` and ``setup`` as far as they stand alone, then the tests.
+
+    What they found is one line on standard error, which the candidate's box has no end of.
+    """
     pytest_names.install()
-    wire = _Wire(crossing.read_lines())
-    sys.stdin = io.TextIOWrapper(io.BytesIO())
-    sys.stdout = sys.stderr = io.TextIOWrapper(harness.Void(), write_through=True)
+    wire, tell = _Wire(crossing.read_lines()), crossing.sender(2)
     asked = list(job.get("asked") or ())
     names = _Names(wire, asked, list(job.get("standard") or ()))
     names["__builtins__"] = builtins
@@ -390,7 +390,7 @@ def run_tests(job: dict[str, Any]) -> None:
     report = _report_of(job, wire, names, asked)
     if report.get("held") and wire.fault:
         report = {"failed": wire.fault}
-    wire.send({"report": report})
+    tell({"report": report})
     os._exit(0)
 
 

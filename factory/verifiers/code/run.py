@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.processes import Clock
-from factory.sandbox import Box, BoxError, Limits, Outcome, Talk, Tier, borrow
+from factory.sandbox import Box, BoxError, Limits, Outcome, Tier, borrow
 from factory.sandbox.plain_data import NotPlain
 from factory.verifiers.code import languages
 from factory.verifiers.code.gold import CodeGold, argument_of_check, candidate
@@ -211,7 +211,11 @@ def _raised(frame: dict[str, Any]) -> str:
 
 
 def _tests(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> Found:
-    """Run the test code in a box of its own, the candidate in another."""
+    """Run the test code in a box of its own, the candidate in another.
+
+    They speak with each other, and the tests alone with us: nothing that the candidate sends can
+    be read as their report.
+    """
     found, stretched = _tests_once(program, gold, tier, limits)
     if found.reason == "time_limit" and stretched:
         with _alone():
@@ -230,15 +234,18 @@ def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tup
     shown = gold.libraries
     with borrow(tier, libraries=shown) as theirs, borrow(tier, libraries=shown) as ours:
         # one works while the other waits: one clock, and what either waited for a core is left out
-        clock = Clock(limits.wall_s, lambda: theirs.pids() + ours.pids())
+        servers = [box.launched.server for box in (theirs, ours)]
+        clock = Clock(limits.wall_s, lambda: theirs.pids() + ours.pids(), servers)
         with theirs.talk("calls", sample, limits) as program_box:
             first = _frame(program_box.line(clock))
             if first is not None and first != {"ready": True}:
                 return Found(_raised(first), "tests_apart"), False
+            if program_box.held:  # before it was asked anything
+                return Found("output_tampered", "tests_apart"), False
             if first is not None:
                 own = replace(limits, cpu_s=limits.cpu_s * 2)
-                with ours.talk("tests", tests, own) as test_box:
-                    report = _relay(test_box, program_box, clock)
+                asked = ours.ask("tests", tests, own, program_box, clock)
+                report = _report(_undisturbed(asked))
         outcome = _undisturbed(theirs.last)
     if report is None:
         late = outcome.ended == "exited" and outcome.cpu_s < limits.cpu_s and outcome.code > 0
@@ -249,26 +256,14 @@ def _tests_once(program: str, gold: CodeGold, tier: Tier, limits: Limits) -> tup
     return Found(str(report.get("failed", "runtime_error")), "tests_apart"), False
 
 
-def _relay(tests: Talk, program: Talk, clock: Clock) -> dict[str, Any] | None:
-    """Carry lines between the two until the tests report; None: somebody left.
-
-    Exactly one side works at a time, so each line is followed by one of the other side.
-    """
-    while True:
-        line = tests.line(clock)
-        if line is None:
-            return None
-        try:
-            frame = json.loads(line)
-        except ValueError:  # the test code itself wrote into our pipe
-            return {"failed": "tests_disturbed"}
-        if "report" in frame:  # nothing that the candidate sends is ever read as one
-            return dict(frame["report"])
-        if not program.say(line, clock):
-            return None
-        answer = program.line(clock)
-        if answer is None or not tests.say(answer, clock):
-            return None
+def _report(tests: Outcome) -> dict[str, Any] | None:
+    """Return what the tests report; None: they or the program left before."""
+    if tests.ended != "exited" or tests.code != 0:
+        return None
+    try:
+        return dict(json.loads(tests.stderr.splitlines()[-1])["report"])
+    except (ValueError, KeyError, TypeError, IndexError):  # the test code itself wrote there
+        return {"failed": "tests_disturbed"}
 
 
 def _frame(line: bytes | None) -> dict[str, Any] | None:

@@ -43,6 +43,8 @@ def without_solution_imports(tree: ast.Module) -> ast.Module:
             body += [ast.Import(kept)] if kept else []
         else:
             body.append(node)
+    if body == tree.body:
+        return tree
     made = ast.Module(body, [])
     if modules:
         made = _Unqualified(modules).visit(made)
