@@ -189,7 +189,7 @@ def _regrade(p: argparse.ArgumentParser) -> None:
     p.add_argument("--option", metavar="KEY=VALUE", action="append", default=[],
                    help="of the verifier, e.g. mode=boxed")  # fmt: skip
     p.add_argument("--by", metavar="COLUMNS", help="compare by these (default: source,model,task)")
-    p.add_argument("--score", metavar="COLUMN", help="the source's own score")
+    p.add_argument("--score", metavar="COLUMN", help="the source's own score, or a log's metric")
     p.add_argument("--completion", metavar="COLUMN", help="what the model wrote")
     p.add_argument("--rows", metavar="N", type=int, default=5, help="differences shown (default 5)")
     p.add_argument("--out", metavar="FILE", help="every difference, as rows")

@@ -81,6 +81,14 @@ def test_several_samples_and_both_forms_of_arguments_are_read(tmp_path: Path) ->
     assert found[0].sampling == {"temperature": 0.6}
 
 
+def test_the_score_is_the_metric_that_is_named(tmp_path: Path) -> None:
+    both = {"metrics": ["exact_match", "math_verify"], "math_verify": 1}
+    log = str(_log(tmp_path, [_line(1, "#### 5", 0.0, **both)]))
+    assert [read_graded(log, score=name)[0].score for name in (None, "math_verify")] == [0.0, 1.0]
+    with pytest.raises(UsageError, match=r"no metric 'acc': it has exact_match, math_verify"):
+        read_graded(log, score="acc")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

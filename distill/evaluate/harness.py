@@ -49,16 +49,20 @@ def is_log(row: Row) -> bool:
     return {"doc", "resps", "arguments"} <= set(row)
 
 
-def read_log(path: Path, *, benchmark: str | None = None) -> Iterator[Logged]:
+def read_log(
+    path: Path, *, benchmark: str | None = None, metric: str | None = None
+) -> Iterator[Logged]:
     """Yield every text of a log.
 
     Args:
         path: ``samples_<task>_….jsonl``.
         benchmark: whose reader makes gold and options of ``doc``; without it ``target`` is the
             gold, after ``####`` where it holds that.
+        metric: the one of the log's that is its score; default: the first.
 
     Raises:
-        UsageError: a line that is no line of a log, or one of a likelihood task, which has no text.
+        UsageError: a line that is no line of a log, one of a likelihood task, which has no text,
+            or one without that metric.
     """
     from factory.rows import files
 
@@ -70,10 +74,21 @@ def read_log(path: Path, *, benchmark: str | None = None) -> Iterator[Logged]:
                 f"{path} line {number} is no sample of lm-evaluation-harness",
                 "it needs doc, arguments and resps (run the harness with --log_samples)",
             )
-        yield from _texts(row, name, f"{path} line {number}", benchmark)
+        where = f"{path} line {number}"
+        yield from _texts(row, name, where, benchmark, _score(row, where, metric))
 
 
-def _texts(row: Row, task: str, where: str, benchmark: str | None) -> Iterator[Logged]:
+def _score(row: Row, where: str, metric: str | None) -> float | None:
+    """Return the line's score by a metric: the one asked for, else the first that is a number."""
+    metrics = [m for m in row.get("metrics") or [] if isinstance(row.get(m), int | float)]
+    if metric is not None and metric not in metrics:
+        raise UsageError(f"{where} has no metric {metric!r}", f"it has {', '.join(metrics)}")
+    return float(row[metric or metrics[0]]) if metrics else None
+
+
+def _texts(
+    row: Row, task: str, where: str, benchmark: str | None, score: float | None
+) -> Iterator[Logged]:
     prompt, sampling = _asked(row["arguments"])
     gold, verifier, options = _gold(row, benchmark)
     texts = [text for request in row["resps"] for text in _listed(request)]
@@ -83,14 +98,13 @@ def _texts(row: Row, task: str, where: str, benchmark: str | None) -> Iterator[L
             "re-grade a task of the kind generate_until",
         )
     filtered = [t for request in _listed(row.get("filtered_resps")) for t in _listed(request)]
-    metrics = [m for m in row.get("metrics") or [] if isinstance(row.get(m), int | float)]
     for j, text in enumerate(texts):
         yield Logged(
             key=f"{row.get('doc_id')}" + (f".{j}" if len(texts) > 1 else ""),
             group=(task, str(row.get("filter") or "none")),
             text=text,
             gold=gold,
-            score=float(row[metrics[0]]) if metrics else None,
+            score=score,
             prompt=prompt,
             extracted=str(filtered[j]) if j < len(filtered) else None,
             verifier=verifier,

@@ -54,7 +54,8 @@ def read_graded(
         path: a log of lm-evaluation-harness, or rows with a completion, a gold and a score.
         benchmark: of a log's documents.
         by: columns of plain rows that scores are compared by; default: source, model and task.
-        score: column of the source's score; default: the first of the usual names.
+        score: column of the source's score; default: the first of the usual names. Of a log: the
+            metric; default: its first.
         completion: column of the text; default: the first of the usual names.
 
     Raises:
@@ -67,7 +68,7 @@ def read_graded(
     if not isinstance(first, dict):
         raise UsageError(f"{path} has no rows", "check the path")
     if is_log(first):
-        return list(read_log(Path(path), benchmark=benchmark))
+        return list(read_log(Path(path), benchmark=benchmark, metric=score))
     by = [c for c in by or ("source", "model", "task") if c in first]
     text = completion or _known(first, COMPLETIONS, path, "--completion")
     mark = score or _known(first, SCORES, path, "--score")
