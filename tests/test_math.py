@@ -36,6 +36,31 @@ def test_which_box_counts(gold: str, text: str, status: str, reason: str | None,
     assert (verdict.status, verdict.reason) == (status, reason), why
 
 
+@pytest.mark.parametrize(
+    ("question", "gold", "answer", "status"),
+    [
+        ("Give $6_8 \\cdot 7_8$ in base $8.$", "52_8", "52", "pass"),
+        ("Give $6_8 \\cdot 7_8$ in base $8.$", "52", "52_{\\text{eight}}", "pass"),
+        ("Give $6_8 \\cdot 7_8$ in base $8.$", "52_8", "42", "fail"),
+        ("Give $6_8 \\cdot 7_8$ in base $8.$", "52_8", "52_9", "fail"),
+        ("The binary number 10101001110 in base eight?", "2516_8", "2516", "pass"),
+        ("What is the base six equivalent of $999_{10}$?", "4343_6", "4343", "pass"),
+        ("Give it in hexadecimal.", "\\text{1A}_{16}", "1A", "pass"),
+        ("What is $1212_3$ in base 3, negative?", "-221_3", "-221", "pass"),
+        ("What is $64_8$?", "52", "52_8", "fail"),  # decimal, nothing else is asked for
+        ("What is the base-8 number 64 in base 10?", "52", "52_8", "fail"),
+        ("", "52_8", "52", "fail"),
+        ("Which term of base 2?", "x_2", "x", "fail"),
+    ],
+)
+def test_digits_are_in_the_base_that_the_question_asks_for(
+    question: str, gold: str, answer: str, status: str
+) -> None:
+    asked = ({"role": "user", "content": question},)
+    verdict = math.verify(Item(text=f"\\boxed{{{answer}}}", gold=gold, messages=asked))
+    assert verdict.status == status
+
+
 def test_an_answer_cut_off_by_our_own_limit_may_be_left_unscored() -> None:
     cut = Item(text="<think>I begin", gold="5", finish_reason="length")
     assert math.verify(cut).status == "fail"

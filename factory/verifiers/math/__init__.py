@@ -27,7 +27,7 @@ from factory.verifiers.math import symbolic as last
 from factory.verifiers.math import text as texts
 from factory.verifiers.math.named import exclude, names_in
 from factory.verifiers.math.nodes import Node, ParseError, UndefinedError
-from factory.verifiers.math.notation import same_in_its_magnitude
+from factory.verifiers.math.notation import same_in_its_base, same_in_its_magnitude
 from factory.verifiers.math.parse import parse
 from factory.verifiers.math.plain import kind_of, simplify
 from factory.verifiers.math.results import result_of
@@ -147,20 +147,26 @@ def _cascade(item: Item, *, mode: str, truncated: str) -> Verdict | None:
         return Verdict.passed(decided_by="text", extracted=shown)
     is_single = len(ours_text) == 1 and len(theirs_text) == 1
     verdict = _by_words(gold[0], shown) if is_single else None
+    if is_single and same_in_its_base(min(ours_text), min(theirs_text), _question(item)):
+        verdict = Verdict.passed(decided_by="text", extracted=shown)
     if verdict is None and len(shown) > MAX_PARSED_CHARS:
         return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])
     if verdict is None and (named := _named(gold)) and exclude(named, names_in(shown)):
         verdict = Verdict.failed("wrong", decided_by="text", extracted=shown)
     verdict = verdict or _by_value(gold, found.parts, shown) or _by_caps(gold, found.parts, shown)
     if is_single and verdict is not None and verdict.status == "fail":
-        question = "".join(str(m.get("content")) for m in item.messages if "illion" in shown)
-        if same_in_its_magnitude(gold[0], shown, question.lower()):
+        question = _question(item) if "illion" in shown else ""
+        if same_in_its_magnitude(gold[0], shown, question):
             return Verdict.passed(decided_by="value", extracted=shown)
     if verdict is not None and verdict.status == "fail" and extract.is_sentence(gold_text):
         return Verdict.unscored(
             "gold_is_a_sentence", decided_by=verdict.decided_by, extracted=shown
         )
     return verdict
+
+
+def _question(item: Item) -> str:
+    return "".join(str(m.get("content")) for m in item.messages).lower()
 
 
 @functools.lru_cache(maxsize=8192)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from factory.verifiers.math.words import number_in_words
+
 _MONEY = re.compile(r"\s*(\\\$|\$|€|£)\s*(-?[0-9][0-9.,]*)\s*")
 _CURRENCY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "gbp"}
 _POINTS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3}){2,})(?:,([0-9]+))?(?![0-9.,])")
@@ -57,6 +59,53 @@ def same_in_its_magnitude(gold: str, answer: str, question: str = "") -> bool:
     return (
         a[1].rstrip("0") == b[1].rstrip("0") and abs(float(a[1])) >= 1 and not a[1].endswith(".0")
     )
+
+
+_INDEXED = re.compile(
+    r"(-?[0-9][0-9A-Fa-f]*)(?:_|\(?inbase)\{?\(?([0-9]{1,2}|[a-z]+)\)*\}?", re.ASCII
+)
+_BASES = {"binary": 2, "ternary": 3, "octal": 8, "hexadecimal": 16}
+_ASKED = re.compile(r"\bbase[\s$\\({-]*([0-9]{1,2}|[a-z]+)|\b(" + "|".join(_BASES) + r")\b")
+
+
+def same_in_its_base(gold: str, answer: str, question: str = "") -> bool:
+    """Tell whether two whole numbers have the same digits and one of them does not say its base.
+
+    Digits are of base ten unless the question asks for another: it names the gold's base, or the
+    answer's and no other.
+
+    Args:
+        gold: as ``text_key`` writes it.
+        answer: likewise.
+        question: in small letters.
+
+    >>> [same_in_its_base("52_8", "52", q) for q in ("", "give it in base $8$", "binary to octal")]
+    [False, True, True]
+    >>> [same_in_its_base("52", "52_8", q) for q in ("", "give it in base $8$", "octal to base 5")]
+    [False, True, False]
+    """
+    ours, theirs = _indexed(gold), _indexed(answer)
+    if (ours is None) == (theirs is None):
+        return False
+    digits, base = ours or theirs or ("", 0)
+    if digits.lower() != (answer if ours else gold).lower():
+        return False
+    asked = {_base(a) if a else _BASES[b] for a, b in _ASKED.findall(question)}
+    return base == 10 or asked == {base} or (ours is not None and base in asked)
+
+
+def _indexed(key: str) -> tuple[str, int] | None:
+    """Return the digits and the base of a number that says it; None where it is none."""
+    found = _INDEXED.fullmatch(key)
+    base = _base(found[2]) if found else None
+    if found is None or base is None or not 2 <= base <= 36:
+        return None
+    digits = found[1].lstrip("-")
+    return (found[1], base) if all(int(d, 36) < base for d in digits) else None
+
+
+def _base(text: str) -> int | None:
+    return int(text) if text.isdigit() else number_in_words(text)
 
 
 _ILLION = re.compile("thousand|[a-z]+illion", re.IGNORECASE)
