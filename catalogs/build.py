@@ -301,12 +301,13 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
         if row["meaning"]:
             name, meaning = quoted(row["name"]), literal(row["meaning"])
             con.execute(f"COMMENT ON COLUMN wide.{name} IS {meaning}")
+    there = _columns_by_table(con)
     for name in _COPIED:
         source = relation(name, TABLES[name].columns)
         if name == "prompt_sources":
             source = wide.current_sources(source)
             source = f"(SELECT *, left(gold, 200) AS gold_short FROM {source})"
-        shown = ", ".join(quoted(c) for c in _columns(con, name))
+        shown = ", ".join(quoted(c) for c in there[name])
         con.execute(f"INSERT INTO {name} BY NAME SELECT {shown} FROM {source}")
     # They are there, empty, where nothing was evaluated or trained: queries name them.
     of_distill = {**EVALUATIONS, **TRAININGS}
@@ -314,8 +315,7 @@ def _fill(con: duckdb.DuckDBPyConnection, store: Store, versions: Mapping[str, P
         if name.partition(".")[0] not in TABLES:
             form = store.table(name).form if store.has(name) else of_distill[name]
             source = relation(name, form.columns)
-            taken = name in _columns_by_table(con)
-            shown = f"store_{name}" if taken else name
+            shown = f"store_{name}" if name in there else name
             con.execute(f"CREATE VIEW {quoted(shown)} AS SELECT * FROM {source}")
             if name in of_distill:
                 comment = literal(of_distill[name].comment)
@@ -457,10 +457,6 @@ def _statements(file: str, places: Mapping[str, str]) -> Iterator[str]:
         if statement.strip():
             # In one pass: a path in a place may itself look like one.
             yield re.sub(r"\{(\w+)\}", lambda found: places[found[1]], statement)
-
-
-def _columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return _columns_by_table(con)[table]
 
 
 def _columns_by_table(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:

@@ -9,7 +9,8 @@ order; only ``n_in`` and ``n_dropped_here``, which tell the way from top to bott
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,8 @@ def check_filters(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) ->
     """
     import duckdb
 
-    width = len(con.execute(f"SELECT * FROM {RELATION} LIMIT 0").description or [])
+    wide = con.execute(f"SELECT * FROM {RELATION} LIMIT 0").description or []
+    known = {str(column[0]).lower() for column in wide}
     for name, sql in filters.items():
         # All columns beside it, so that an aggregate does not bind.
         query = f"SELECT *, {predicate(sql)} FROM {RELATION} LIMIT 0"
@@ -103,20 +105,39 @@ def check_filters(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) ->
                 raise UsageError(
                     f"filter {name!r} is more than one statement", "give one expression"
                 )
-            _refuse_inconstant(con, name, sql)
+            _refuse_inconstant(con, name, sql, known)
             columns = con.execute(query).description or []
         except duckdb.Error as error:
             why = " ".join(str(error).split("LINE 1")[0].split())[:240]
             if "GROUP BY" in why:
                 why = "a filter speaks of one row: no aggregate"
             raise UsageError(f"filter {name!r} ({sql}) does not bind: {why}") from None
-        kind = str(columns[-1][1]).upper() if len(columns) == width + 1 else "several columns"
+        kind = str(columns[-1][1]).upper() if len(columns) == len(wide) + 1 else "several columns"
         if kind not in ("BOOLEAN", "BOOL", '"NULL"', "NULL"):
             raise UsageError(f"filter {name!r} ({sql}) gives {kind}", "write a comparison")
 
 
-def _refuse_inconstant(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
-    """Refuse what is no expression by itself, and what another day would answer otherwise."""
+@functools.cache
+def _inconstant() -> frozenset[str]:
+    """Return DuckDB's functions that another day would answer otherwise."""
+    import duckdb
+
+    asked = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    with duckdb.connect() as con:
+        return frozenset(str(row[0]) for row in con.execute(asked).fetchall())
+
+
+def _refuse_inconstant(
+    con: duckdb.DuckDBPyConnection, name: str, sql: str, known: Set[str]
+) -> None:
+    """Refuse what is no expression by itself, and what another day would answer otherwise.
+
+    Args:
+        con: a connection.
+        name: the filter's, for the message.
+        sql: its predicate.
+        known: columns of ``wide``, in small letters.
+    """
     asked = "SELECT json_serialize_sql(?)"
     row = con.execute(asked, [f"SELECT {sql}\n"]).fetchone()
     parsed = orjson.loads(row[0]) if row else {}
@@ -124,13 +145,7 @@ def _refuse_inconstant(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> N
         raise UsageError(
             f"filter {name!r} ({sql}) is no expression by itself", "close what it opens"
         )
-    inconstant = {
-        str(row[0]) for row in con.execute(
-            "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-        ).fetchall()
-    }  # fmt: skip
-    known = con.execute(f"SELECT * FROM {RELATION} LIMIT 0").description or []
-    called = sorted(_names(parsed, {str(c[0]).lower() for c in known}) & inconstant)
+    called = sorted(_names(parsed, known) & _inconstant())
     if called:
         raise UsageError(
             f"filter {name!r} ({sql}) calls {called[0]}, which changes from run to run",
@@ -138,7 +153,7 @@ def _refuse_inconstant(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> N
         )
 
 
-def _names(node: Any, known: set[str]) -> set[str]:
+def _names(node: Any, known: Set[str]) -> set[str]:
     """Return the functions that a parsed statement calls, and names that are no known column."""
     if isinstance(node, list):
         return {name for item in node for name in _names(item, known)}
