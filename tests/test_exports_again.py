@@ -35,16 +35,23 @@ def released(folder: Path) -> tuple[Store, Any]:
     return store, release(store, "all", select(store, Selection()))
 
 
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
+    return released(tmp_path_factory.mktemp("exports"))
+
+
 EXPORTED = ("user", "system", "thinking", "answer", "gold", "verifier", "options", "model", "item",
             "finish_reason", "domain", "level", "split", "language", "meta")  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-@pytest.mark.parametrize("form", [*FORMS, "hf"])
-def test_an_export_imports_to_what_the_store_held(tmp_path: Path, form: str, ending: str) -> None:
-    if (form, ending) == ("hf", "jsonl"):
-        pytest.skip("a hub folder is Parquet")
-    store, made = released(tmp_path)
+@pytest.mark.parametrize(
+    ("form", "ending"),
+    [*((form, "jsonl") for form in FORMS), ("messages", "parquet"), ("hf", "parquet")],
+)
+def test_an_export_imports_to_what_the_store_held(
+    held: tuple[Store, Any], tmp_path: Path, form: str, ending: str
+) -> None:
+    store, made = held
     out = tmp_path / ("hub" if form == "hf" else f"out.{ending}")
     export(store, made, form=form, out=str(out))
     again = Store(tmp_path / "again")
@@ -57,8 +64,10 @@ def test_an_export_imports_to_what_the_store_held(tmp_path: Path, form: str, end
             assert after[trace_id][name] == row[name], name
 
 
-def test_a_preference_export_imports_to_both_completions(tmp_path: Path) -> None:
-    store, made = released(tmp_path)
+def test_a_preference_export_imports_to_both_completions(
+    held: tuple[Store, Any], tmp_path: Path
+) -> None:
+    store, made = held
     export(store, made, form="dpo", out=str(tmp_path / "out.jsonl"))
     again = Store(tmp_path / "again")
     import_rows(again, file_source.rows(str(tmp_path / "out.jsonl")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,9 +35,15 @@ ESSAY = "Rain falls where warm air rises and cools."
 N = 12
 
 
-def world(root: Path) -> Store:
-    """N sums that the rules decide (half of them fails), and N essays that no rule can score."""
-    store = Store(root / "data")
+def world(folder: Path) -> Store:
+    """Return a copy of N sums that the rules decide (half of them fails), and N essays."""
+    shutil.copytree(made(folder.parent), folder / "data")
+    return Store(folder / "data")
+
+
+@functools.cache
+def made(folder: Path) -> Path:
+    store = Store(folder / "judged-rows")
     run = store.start_run("import", {})
     prompts, sources, traces = [], [], []
     for i in range(2 * N):
@@ -58,7 +66,8 @@ def world(root: Path) -> Store:
     for name, rows in (("prompts", prompts), ("prompt_sources", sources), ("traces", traces)):
         store.table(name).add(pl.DataFrame(rows, infer_schema_length=None))
     verify(store, n_workers=1)
-    return store
+    store.seal()
+    return store.root
 
 
 def truth(text: str) -> str:

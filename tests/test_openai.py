@@ -42,10 +42,11 @@ def run(store: Store, engine: Engine, n: int = 6, policy: Policy = FIXED) -> Gen
     return generate(store, problems(n), engine, sampling=SAMPLING, policy=policy)
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("policy", [FIXED, UNTIL], ids=["fixed", "until"])
+@pytest.mark.parametrize(
+    ("policy", "stream"), [(FIXED, True), (UNTIL, False)], ids=["fixed-stream", "until-whole"]
+)
 def test_a_server_gives_the_universe_that_the_replay_engine_gives(
-    tmp_path: Path, stream: bool, policy: Policy
+    tmp_path: Path, policy: Policy, stream: bool
 ) -> None:
     with Server(record(12)) as server:
         store = new_store(tmp_path)
@@ -70,11 +71,13 @@ def every(n: int) -> range:
     return range(0, 7 * n, n)
 
 
-FAULTS: list[tuple[str, Behave]] = [
+BEFORE: list[tuple[str, Behave]] = [  # before any answer: streamed or not is not yet seen
     ("500 three times, then well", lambda i, b: "500" if i < 3 else "answer"),
     ("429 with seconds", lambda i, b: "429 0.2" if i in (1, 4) else "answer"),
     ("429 with a date", lambda i, b: "429 date" if i == 2 else "answer"),
     ("429 without a word", lambda i, b: "429" if i in every(5) else "answer"),
+]
+FAULTS: list[tuple[str, Behave]] = [
     ("half bodies", lambda i, b: "half" if i in every(3) else "answer"),
     ("a proxy's page", lambda i, b: "garbage" if i in every(3) else "answer"),
     ("empty choices", lambda i, b: "empty" if i in every(3) else "answer"),
@@ -86,8 +89,11 @@ FAULTS: list[tuple[str, Behave]] = [
 ]
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("behave", [f[1] for f in FAULTS], ids=[f[0] for f in FAULTS])
+@pytest.mark.parametrize(
+    ("behave", "stream"),
+    [pytest.param(f, s, id=f"{n}-{'stream' if s else 'whole'}") for n, f in FAULTS
+     for s in (True, False)] + [pytest.param(f, True, id=n) for n, f in BEFORE],
+)  # fmt: skip
 def test_passing_faults_cost_tries_and_nothing_else(
     tmp_path: Path, behave: Behave, stream: bool
 ) -> None:

@@ -14,7 +14,7 @@ from factory.rows.files import read_rows
 from factory.stages.export import FORMS, export
 from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
-from factory.stages.release import open_release, release
+from factory.stages.release import Release, open_release, release
 from factory.stages.score import score
 from factory.stages.select import Selected, Selection, check_filters, select
 from factory.stages.verify import verify
@@ -35,6 +35,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def recipe(**values: object) -> Selection:
     # The recorded answers are copies of each other; what is done with those has tests of its own.
     return Selection.make({"filters": FILTERS, "exact_duplicates": None, **values})
+
+
+@pytest.fixture(scope="module")
+def made(store: Store) -> Release:
+    return release(store, "sums", select(store, recipe(universe={"n": 4})))
 
 
 def step(selected: Selected, name: str) -> dict[str, Any]:
@@ -149,9 +154,8 @@ def test_filters_are_bound_before_any_work(filters: dict[str, str], name: str) -
 @pytest.mark.parametrize("form", [*FORMS, "dpo"])
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 def test_every_export_form_holds_every_row(
-    store: Store, tmp_path: Path, form: str, ending: str
+    store: Store, made: Release, tmp_path: Path, form: str, ending: str
 ) -> None:
-    made = release(store, "sums", select(store, recipe(universe={"n": 4})))
     out = str(tmp_path / f"x{ending}")
     n = export(store, made, form=form, out=out)
     rows = list(read_rows(out))
@@ -165,8 +169,7 @@ def test_every_export_form_holds_every_row(
         assert row["chosen"] != row["rejected"]
 
 
-def test_a_hub_folder_has_a_card_and_its_data(store: Store, tmp_path: Path) -> None:
-    made = release(store, "sums", select(store, recipe(universe={"n": 4})))
+def test_a_hub_folder_has_a_card_and_its_data(store: Store, made: Release, tmp_path: Path) -> None:
     n = export(store, made, form="hf", out=str(tmp_path / "hub"))
     assert n == made.manifest["rows"]
     text = (tmp_path / "hub" / "README.md").read_text()

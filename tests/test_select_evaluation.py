@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,22 @@ def filled(folder: Path, rows: list[dict[str, Any]], source: str = "rows") -> St
     return store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def read_only(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Ten prompts each of train, no split, eval and test; one train prompt is a test prompt too."""
     splits = ["train", None, "eval", "test"]
-    store = filled(tmp_path, [row(i, splits[i % 4]) for i in range(40)])
+    store = filled(tmp_path_factory.mktemp("splits"), [row(i, splits[i % 4]) for i in range(40)])
     twice = row(0, "test")
     import_rows(store, [("benchmark", 0, twice)], model="other")
+    store.seal()
     return store
+
+
+@pytest.fixture
+def store(read_only: Store, tmp_path: Path) -> Store:
+    """A copy of it, to make releases in."""
+    shutil.copytree(read_only.root, tmp_path / "copy")
+    return Store(tmp_path / "copy")
 
 
 def run(store: Store, **values: Any) -> Selected:
@@ -108,9 +117,9 @@ def test_asked_for_by_name_they_are_there(
     ("field", "says"),
     [("sources", "rows"), ("models", "other"), ("splits", "eval"), ("runs", ""), ("samplings", "")],
 )
-def test_a_universe_of_unknown_names_is_refused(store: Store, field: str, says: str) -> None:
+def test_a_universe_of_unknown_names_is_refused(read_only: Store, field: str, says: str) -> None:
     with pytest.raises(UsageError, match=f"universe.{field} names typo.*there is .*{says}"):
-        run(store, universe={field: ["typo"]})
+        run(read_only, universe={field: ["typo"]})
 
 
 def test_an_export_leaves_evaluation_out_of_a_release_that_holds_it(
@@ -154,14 +163,14 @@ def test_rates_of_prompts_are_not_those_of_the_answers_to_a_benchmark(tmp_path: 
     assert selected.keys.is_empty()
 
 
-def test_prompts_for_rl_are_train_prompts(store: Store) -> None:
-    pairs = read_pairs(store, "rows")
-    kept = training_pairs(store, pairs)
+def test_prompts_for_rl_are_train_prompts(read_only: Store) -> None:
+    pairs = read_pairs(read_only, "rows")
+    kept = training_pairs(read_only, pairs)
     assert {source.split for _, source in kept} == {"train", None}
     assert len(kept) == 19, "the train prompt that stands in the benchmark is left out"
-    assert len(training_pairs(store, pairs, splits=["eval"])) == 10
+    assert len(training_pairs(read_only, pairs, splits=["eval"])) == 10
     with pytest.raises(UsageError, match="none of 1 prompts may be trained on"):
-        training_pairs(store, read_pairs(store, "benchmark"))
+        training_pairs(read_only, read_pairs(read_only, "benchmark"))
 
 
 def test_copies_of_a_text_go_and_caps_count_distinct_texts(tmp_path: Path) -> None:
