@@ -18,7 +18,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from factory.cli.common import assignments, columns, funnel_lines, run_script
+from factory.cli.arguments import add_common
+from factory.cli.common import assignments, columns, funnel_lines, run_parsed
 from factory.config import Config
 
 RECIPE = Path(__file__).parent / "recipes" / "curate.yaml"
@@ -162,6 +163,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", metavar="OUT", help="also export, SFT-ready")
     parser.add_argument("--form", default="trl", help="form of the export (default: trl)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides")
+    add_common(parser)
     args = parser.parse_args()
     if not args.inputs and not args.dataset:
         parser.error("give files, or --dataset NAME")
@@ -169,10 +171,10 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    arguments = parse()
     sys.exit(
-        run_script(
+        run_parsed(
             "curate_traces",
-            lambda: main(Recipe.load(arguments.recipe, overrides=arguments.overrides), arguments),
+            parse(),
+            lambda args: main(Recipe.load(args.recipe, overrides=args.overrides), args),
         )
     )

@@ -26,7 +26,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from distill.launch import Launch
-from factory.cli.common import run_script, say, step
+from factory.cli.arguments import add_common
+from factory.cli.common import run_parsed, say, step
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.select import Selection
@@ -311,4 +312,5 @@ if __name__ == "__main__":
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--plan", action="store_true", help="print what it would do, and stop")
-    sys.exit(run_script("filter_effects", lambda: run(parser.parse_args())))
+    add_common(parser)
+    sys.exit(run_parsed("filter_effects", parser.parse_args(), run))

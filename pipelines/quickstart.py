@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Literal
 
 from distill.runs import die_with_parent
-from factory.cli.common import run_script, say, step
+from factory.cli.arguments import add_common
+from factory.cli.common import run_parsed, say, step
 from factory.config import Config
 from factory.errors import FactoryError
 
@@ -264,9 +265,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe", nargs="?", default=str(HERE / "recipes" / "quickstart.yaml"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    arguments = parser.parse_args()
+    add_common(parser)
     sys.exit(
-        run_script(
-            "quickstart", lambda: main(Recipe.load(arguments.recipe, overrides=arguments.overrides))
+        run_parsed(
+            "quickstart",
+            parser.parse_args(),
+            lambda args: main(Recipe.load(args.recipe, overrides=args.overrides)),
         )
     )

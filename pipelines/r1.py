@@ -22,7 +22,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from factory.cli.common import run_script, say, step
+from factory.cli.arguments import add_common
+from factory.cli.common import run_parsed, say, step
 from factory.errors import UsageError
 from pipelines.r1_recipe import STAGES, Recipe, folder_of, seeded
 
@@ -184,6 +185,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--restart", action="store_true", help="stopped trainings begin anew")
     parser.add_argument("--seeds", metavar="N,…", help="several seeds and a table over them")
     parser.add_argument("--lanes", type=int, default=1, metavar="N", help="processes side by side")
+    add_common(parser)
     return parser.parse_args()
 
 
@@ -238,4 +240,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script("r1", lambda: run(arguments())))
+    sys.exit(run_parsed("r1", arguments(), run))

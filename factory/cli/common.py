@@ -94,6 +94,14 @@ def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     return run_script(f"{parser.prog} {args.verb}", run, verbose=getattr(args, "verbose", False))
 
 
+def run_parsed(
+    name: str, args: argparse.Namespace, run: Callable[[argparse.Namespace], int | None]
+) -> int:
+    """Run a script with its own arguments and those of every verb (``add_common``)."""
+    set_output(quiet=args.quiet, as_json=False)
+    return run_script(name, lambda: run(args), verbose=args.verbose)
+
+
 def run_script(name: str, run: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Run ``run`` and return the exit status; a user's mistake becomes one line.
 

@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from factory.cli.common import run_script, say, step
+from factory.cli.arguments import add_common
+from factory.cli.common import run_parsed, say, step
 from factory.config import Config
 from factory.errors import UsageError
 
@@ -179,5 +180,5 @@ if __name__ == "__main__":
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--seeds", metavar="N,…", help="several seeds and a table over them")
     parser.add_argument("--lanes", type=int, default=1, metavar="N", help="processes side by side")
-    arguments = parser.parse_args()
-    sys.exit(run_script("real", lambda: run(arguments)))
+    add_common(parser)
+    sys.exit(run_parsed("real", parser.parse_args(), run))
