@@ -375,7 +375,7 @@ def test_a_signal_ends_the_query_and_its_process(store: Store, number: signal.Si
         found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         child = found[0] if found else ""
         time.sleep(0.05)
-    time.sleep(0.3)
+    time.sleep(1.0)
     start = time.monotonic()
     process.send_signal(number)
     said = process.communicate(timeout=10)[1]
