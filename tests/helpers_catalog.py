@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +73,15 @@ def make_store(root: Path) -> Store:
 
     One trace is in mixed language, one has no verdict, two have the same text.
     """
+    shutil.copytree(_stored(), root, dirs_exist_ok=True)
+    return Store(root)
+
+
+@functools.cache
+def _stored() -> Path:
+    """Return the store of ``make_store``, written once for a process, which copies it."""
+    root = Path(tempfile.mkdtemp(prefix="factory-tests-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     store = Store(root)
     write_json(
         store.root / "runs" / RUN / "run.json",
@@ -134,7 +147,7 @@ def make_store(root: Path) -> Store:
     store.table("verdicts.math@1").add(pl.DataFrame(verdicts, infer_schema_length=None))
     store.table("scores.length@1", LENGTH).add(pl.DataFrame(lengths))
     store.table("scores.language@2", LANGUAGE).add(pl.DataFrame(languages))
-    return store
+    return root
 
 
 def make_release(store: Store, version: str = "v1") -> Path:

@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from distill.cli import main as distill
+from factory.cli.common import run_parsed
 from factory.cli.main import main as factory
 from factory.rows.files import write_rows
+from pipelines import r1
 from tests.helpers_run import answers, problems
 
 LONGEST_S = 5.0
@@ -227,6 +229,17 @@ def test_an_extra_that_is_not_installed_is_one_line(
     line = capsys.readouterr().err.strip()
     assert len(line.splitlines()) == 1
     assert f"{package} is not installed" in line or package == "vllm"
+
+
+@pytest.mark.parametrize("option", [[], ["-v"], ["-q"]])
+def test_a_script_takes_the_options_of_every_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["r1", "nofile.yaml", *option])
+    assert run_parsed("r1", r1.arguments(), r1.run) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("r1: no file 'nofile.yaml': check the path")
+    assert ("Traceback" in said) is (option == ["-v"]), "where it was found is told on request"
 
 
 def test_there_are_sixty_of_them() -> None:
