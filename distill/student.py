@@ -175,11 +175,7 @@ def local_folder(base: str) -> str:
     try:
         return snapshot_download(name, revision=revision, allow_patterns=list(_OF_A_MODEL))
     except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
-        raise UsageError(
-            f"cannot load the base model {base!r}: neither a folder nor found on the hub "
-            f"({type(error).__name__})",
-            "check name or folder",
-        ) from None
+        raise model_files.not_found("base model", base, error) from None
 
 
 def context_of(base: str) -> int:

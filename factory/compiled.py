@@ -51,7 +51,9 @@ def _announce() -> None:
 
         def on_start(self, begun: Any) -> None:
             if not self.is_said:
-                LOG.warning("compiling kernels, once after an installation (half a minute)")
+                LOG.warning(
+                    "compiling this step's kernels, once after an installation (half a minute)"
+                )
             self.is_said = True
 
         def on_end(self, ended: Any) -> None:

@@ -107,12 +107,17 @@ def _n_values(value: Any, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
+_NO_RECIPE = "rows of data are no recipe: `factory recipe KIND` prints one"
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping (safe loader: tags that build objects are refused).
 
     Raises:
         ConfigError: missing, unreadable, or not a mapping.
     """
+    if path.suffix in (".jsonl", ".ndjson", ".csv", ".parquet"):
+        raise ConfigError(f"{path} holds rows", _NO_RECIPE)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path} is larger than {MAX_BYTES >> 20} MiB", "it is no recipe")
@@ -123,9 +128,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is nested without end", "correct the file") from None
     except FileNotFoundError:
         raise ConfigError(f"no file {str(path)!r}", "check the path of the recipe") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder", "give a recipe file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not readable YAML ({detail})", "correct the file") from None
+        detail, todo = _unreadable(error)
+        raise ConfigError(f"{path} is not readable YAML ({detail})", todo) from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -133,6 +140,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} holds a {type(values).__name__}", "a recipe is a mapping of keys"
         )
     return values
+
+
+def _unreadable(error: Exception) -> tuple[str, str]:
+    """Return where a file is no YAML and why, and what to do."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split()), "correct the file"
+    detail = f"line {mark.line + 1}: {getattr(error, 'problem', None) or 'it ends too early'}"
+    if "\\t" in detail:
+        return detail, "indent with spaces"
+    if "<document start>" in detail:
+        return detail, _NO_RECIPE
+    return detail, "correct the file"
 
 
 def apply_override(values: dict[str, Any], assignment: str) -> None:
@@ -165,15 +185,27 @@ def _one_line(error: ValidationError) -> str:
             parts.append(f"unknown key {key!r}")
         elif kind == "missing":
             parts.append(f"missing key {key!r}")
+        elif kind == "dict_type":
+            parts.append(f"{key}: keys with values are wanted, as in {key}: {{name: value}}")
         else:
             parts.append(f"{key}: {item['msg']}")
     return "; ".join(parts)
+
+
+_TELLING = {
+    "policy": "factory generate", "source": "factory generate", "judge": "factory judge",
+    "filters": "factory select", "cap_per_prompt": "factory select", "preset": "distill grpo",
+    "template": "distill sft", "zero": "pipelines.r1",
+}  # fmt: skip
+"""Keys that tell whose recipe a file is, where another verb is given it."""
 
 
 def _hint(cls: type[BaseModel], error: ValidationError) -> str:
     """Return the keys that are nearest to the unknown ones, else all that are known there."""
     unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
     near = []
+    for key in (str(loc[0]) for loc in unknown if len(loc) == 1 and loc[0] in _TELLING):
+        return f"{key!r} stands in files of `{_TELLING[key]}`: is it the right one?"
     for loc in unknown:
         names = list(_class_at(cls, loc[:-1]).model_fields)
         found = difflib.get_close_matches(str(loc[-1]), names, n=1)

@@ -22,6 +22,10 @@ _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
     "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
 )  # fmt: skip
+_UNREACHED = {
+    "ConnectError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+}  # fmt: skip
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -97,10 +101,18 @@ def hub_commit(name: str, revision: str | None = None, *, kind: str = "model") -
             )
             if isinstance(cached, str):
                 return Path(cached).parent.name
-        raise UsageError(
-            f"{kind} {name!r} is neither a folder nor found on the hub ({type(error).__name__})",
-            "check the name, or give a local path",
-        ) from None
+        raise not_found(kind, name, error) from None
+
+
+def not_found(kind: str, name: str, error: Exception) -> UsageError:
+    """Return the error of a model or data set that no folder and no hub gave."""
+    what = f"{kind} {name!r} is neither a folder nor found on the hub"
+    if type(error).__name__ in _UNREACHED:
+        return UsageError(
+            f"{what}, which cannot be reached ({type(error).__name__})",
+            "check the network, then the name; or give a local path",
+        )
+    return UsageError(f"{what} ({type(error).__name__})", "check the name, or give a local path")
 
 
 def _stamp(model: str) -> tuple[tuple[str, int, int], ...]:
@@ -136,10 +148,7 @@ def configuration(model: str, revision: str | None = None) -> dict[str, Any]:
 
         return _json(Path(hf_hub_download(model, "config.json", revision=revision)))
     except Exception as error:  # noqa: BLE001 - the hub client raises its own and the network's
-        raise UsageError(
-            f"model {model!r} is neither a folder nor found on the hub ({type(error).__name__})",
-            "check the name, or give a local path",
-        ) from None
+        raise not_found("model", model, error) from None
 
 
 def chat_template(model: str) -> str | None:

@@ -105,7 +105,8 @@ factory inspect nothing.jsonl :: no file 'nothing.jsonl'
 factory inspect in.jsonl --rows 0 :: 1 or more
 factory generate gone.yaml :: no file 'gone.yaml'
 factory generate typo.yaml :: unknown key 'sampeling'
-factory generate tab.yaml :: not readable YAML
+factory generate tab.yaml :: not readable YAML (line
+factory generate . :: . is a folder: give a recipe file
 factory generate list.yaml :: holds a list: a recipe is a mapping
 factory generate generate.yaml --set sampling :: write it as key=value
 factory generate generate.yaml --set engine.kind=warp :: unknown engine 'warp': known:
@@ -130,7 +131,13 @@ factory generate generate.yaml --max-cost 0 :: no amount above 0
 factory generate generate.yaml --max-tokens 0 :: 1 or more
 factory generate generate.yaml --limit -1 :: 1 or more
 factory judge select.yaml :: missing key 'engine'
-factory select generate.yaml :: unknown key 'engine'
+factory generate generate.yaml --set 'sampling={max_tokens: 4}' :: sampling lacks temperature
+factory select generate.yaml :: stands in files of `factory generate`
+factory select in.jsonl :: rows of data are no recipe
+factory select select.yaml --set 'filters.x=status = "pass"' :: text stands in single quotes
+factory select select.yaml --set filters=[x] :: keys with values are wanted
+factory show sms :: 'sums' is near
+factory sql 'SELECT completion FROM wide' :: texts stand in trace_texts
 factory select select.yaml --set universe.models=[typo] :: names typo, of which the store
 factory select select.yaml --set universe.modles=[typo] :: 'modles' is near 'models'
 factory select select.yaml --set filters.x=statsu=1 :: does not bind

@@ -169,7 +169,7 @@ def test_a_pinned_revision_is_one_folder_for_policy_reference_and_sampler(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert Path(local_folder("own/tiny@old")).name == "old"
-    with pytest.raises(UsageError, match="cannot load the base model 'own/absent'"):
+    with pytest.raises(UsageError, match="base model 'own/absent' is neither"):
         local_folder("own/absent")
 
 

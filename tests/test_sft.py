@@ -251,7 +251,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, base: Path) -> N
         ("trl.output_dir=x", "output_dir set by the factory"),
         ("tempalte=own", "unknown key 'tempalte'"),
         ("template=llama", "does not have"),
-        ("base=no/such/folder", "cannot load the base model"),
+        ("base=no/such/folder", "base model 'no/such/folder' is neither a folder"),
         ("trl.lr_scheduler_type=zigzag", "trl block of miniature"),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import os
 import signal
@@ -285,9 +286,17 @@ def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Sampling:
 
     if isinstance(fields.get("stop"), str):  # not its letters
         fields = {**fields, "stop": (fields["stop"],)}
+    known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(Sampling)}
+    lacking = [n for n, is_needed in known.items() if is_needed and n not in fields]
+    if stray := [name for name in fields if name not in known]:
+        raise UsageError(f"sampling has no key {stray[0]!r}", f"known: {', '.join(known)}")
+    if lacking:
+        raise UsageError(
+            f"sampling lacks {' and '.join(lacking)}", "`factory recipe generate` shows a whole one"
+        )
     try:
         return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
     except TypeError as error:
-        raise UsageError(f"sampling: {error}", "temperature and max_tokens are needed") from None
+        raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
     except ValueError as error:
         raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None

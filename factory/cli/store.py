@@ -151,6 +151,7 @@ def select(args: Namespace) -> int:
     """``factory select RECIPE``: show what a selection keeps and drops; writes nothing."""
     selected = _selected(args)
     lines = funnel_lines(selected.funnel, kept=selected.kept.height)
+    lines.append("in: what reaches a step, in this order; drops, only this: of all traces")
     tell(args, {"kept": selected.kept.height, "funnel": selected.funnel}, lines, on_out=True)
     return 0
 

@@ -110,7 +110,10 @@ def _of_folder(folder: Path) -> list[str]:
         and not any(part.startswith(".") for part in p.relative_to(folder).parts)
     )  # fmt: skip
     if not found:
-        raise UsageError(f"no data file in {str(folder)!r}", f"it holds none of {READ_ENDINGS}")
+        raise UsageError(
+            f"no data file in {str(folder)!r}",
+            f"put one of {', '.join(READ_ENDINGS)} in it, or name another folder",
+        )
     return found
 
 

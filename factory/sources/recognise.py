@@ -293,7 +293,10 @@ def nearest(sample: Sample) -> str:
         "completion", [c for c in sample.columns if filled(sample.values(c))], 1, 0.6
     )
     column = close[0] if close else "COLUMN"
-    return f"{hint}name them: --map prompt=COLUMN --map completion={column} --map gold=COLUMN"
+    return (
+        f"{hint}name them: --map prompt=COLUMN --map completion={column} --map gold=COLUMN; "
+        "thinking and reply in two columns: --map reasoning=COLUMN --map answer=COLUMN"
+    )
 
 
 def listed(columns: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """The loop of a generate run: who waits for what.
 
-Everything here happens on the caller's thread, except commits (``_commit``) and verification
-(``_checks``).
+Everything here happens on the caller's thread, except commits (``commit``) and verification
+(``checks``).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ order; only ``n_in`` and ``n_dropped_here``, which tell the way from top to bott
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,10 +109,13 @@ def check_filters(con: duckdb.DuckDBPyConnection, filters: Mapping[str, str]) ->
             _refuse_inconstant(con, name, sql, known)
             columns = con.execute(query).description or []
         except duckdb.Error as error:
-            why = " ".join(str(error).split("LINE 1")[0].split())[:240]
+            why = " ".join(re.split(r"LINE \d", str(error))[0].split())[:240]
+            todo = "`factory show wide` names its columns"
             if "GROUP BY" in why:
                 why = "a filter speaks of one row: no aggregate"
-            raise UsageError(f"filter {name!r} ({sql}) does not bind: {why}") from None
+            elif '"' in sql and "not found" in why:
+                todo = "text stands in single quotes, such as 'pass'"
+            raise UsageError(f"filter {name!r} ({sql}) does not bind: {why}", todo) from None
         kind = str(columns[-1][1]).upper() if len(columns) == len(wide) + 1 else "several columns"
         if kind not in ("BOOLEAN", "BOOL", '"NULL"', "NULL"):
             raise UsageError(f"filter {name!r} ({sql}) gives {kind}", "write a comparison")

@@ -1,7 +1,7 @@
 r"""Math: the final answer of a completion against a gold, by a cascade whose steps are recorded.
 
-Steps, cheapest first (``decided_by``): ``extract`` (there is no answer to judge), ``text``
-(the same normal form), ``number`` (two plain numbers, exactly), ``type`` (a tuple is no number),
+Steps, cheapest first (``decided_by``): ``extract`` (there is no answer to judge), ``number``
+(two plain numbers, exactly), ``text`` (the same normal form), ``type`` (a tuple is no number),
 ``value`` (our grammar: structures, exact rationals, many digits), ``caps`` (too big, malformed or
 unevaluated: not given to sympy), ``sympy`` (math-verify, both ways round) and, where an option
 asks for it, ``second_opinion`` (math-verify on what our grammar decided). All but the last are
