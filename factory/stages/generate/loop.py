@@ -1,7 +1,8 @@
 """The loop of a generate run: who waits for what.
 
 Everything here happens on the caller's thread, except commits (``commit``) and verification
-(``checks``).
+(``checks``). One thread decides what is asked, so that nothing about a prompt needs a lock; what it
+waits for, a disk that syncs and a verifier that computes, is elsewhere.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from factory.store.claims import Claims
 from factory.store.forgotten import Forgotten
 
 MAX_ATTEMPTS = 3
+"""Of a request whose fault was the engine's; what fails more often is left to the next run."""
 REPORT_S = 0.2
 TURN_TRACES = COMMIT_ROWS // 2
 """Finished traces after which the loop looks at its other threads, where answers come fast."""
