@@ -88,6 +88,10 @@ factory score in.jsonl --out o.jsonl --scores beauty :: unknown score 'beauty': 
 factory score in.jsonl --out o.jsonl --map gold=id :: nothing reads gold
 factory score in.jsonl --out o.jsonl --param min_words=3 :: write it as SCORE.KEY=VALUE
 factory score in.jsonl --out o.jsonl --param length.mni=3 :: 'length' has no parameter mni
+factory verify in.jsonl --out o.jsonl --diff :: --diff is for a store, not for files
+factory verify --store data --mode boxed :: --mode reads files, not a store
+factory score --store data --prefix x_ :: --prefix reads files, not a store
+factory score in.jsonl --out o.jsonl --on ray :: --on is for a store, not for files
 factory score --store data --on mars :: invalid choice: 'mars'
 factory dedup in.jsonl --out o.jsonl --column nope :: no column 'nope' in the input: it has
 factory dedup in.jsonl --out o.jsonl --threshold 7 :: no number above 0 and at most 1

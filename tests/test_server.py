@@ -43,7 +43,8 @@ def run(folder: Path, what: str, **options: Any) -> Generated:
 
 def living(folder: Path) -> list[int]:
     """Pids of the program and its child that are still there, after a moment of grace."""
-    pids = [int(p) for p in (folder / "pids").read_text().split()]
+    noted = folder / "pids"  # not there where the process ended before it noted its own
+    pids = [int(p) for p in noted.read_text().split()] if noted.exists() else []
     for _ in range(100):
         found = [p for p in pids if _is_alive(p)]
         if not found:

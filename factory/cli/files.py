@@ -19,8 +19,6 @@ def verify(args: Namespace) -> int:
     if not _on_files(args):
         from factory.cli import store
 
-        if args.disagree is not None:
-            raise UsageError("--disagree reads files", "give IN and --out")
         return store.verify(args)
 
     options = assignments(args.option, flag="--option")
@@ -119,9 +117,18 @@ def _tell(args: Namespace, tally: Tally) -> None:
     tell(args, figures, [tally.line()])
 
 
+_OF_FILES = ("map", "prefix", "mode", "option", "disagree")
+_OF_STORES = ("diff", "on")
+
+
 def _on_files(args: Namespace) -> bool:
-    """Tell files from the store; half of each is a mistake."""
+    """Tell files from the store; half of each is a mistake, and so is what the other one takes."""
     if args.input is None and args.out is None:
+        for name in _OF_FILES:
+            if getattr(args, name, None):
+                raise UsageError(
+                    f"--{name} reads files, not a store", "give IN and --out, or leave it out"
+                )
         return False
     if args.input is None or args.out is None:
         raise UsageError("IN and --out belong together", "give both, or neither to work on --store")
@@ -129,6 +136,11 @@ def _on_files(args: Namespace) -> bool:
         raise UsageError("--json and --out - both print", "write the rows to a file")
     if getattr(args, "store", None) is not None:
         raise UsageError("--store and IN exclude each other", "give one of them")
+    for name in _OF_STORES:
+        if getattr(args, name, None) not in (None, False, "here"):
+            raise UsageError(
+                f"--{name} is for a store, not for files", "import them first, or leave it out"
+            )
     return True
 
 
