@@ -73,6 +73,7 @@ def test_a_second_import_adds_what_was_missed_and_doubles_nothing(
     store = Store(tmp_path / "data")
     put(store, ROW | first)
     put(store, ROW | second)
+    assert wide(store, columns) == [expected]
     done = put(store, ROW | second)
     assert (done.new, done.known, done.updated, done.replaced) == (0, 1, 0, 0)
     assert wide(store, columns) == [expected]
