@@ -147,7 +147,7 @@ def _cascade(item: Item, *, mode: str, truncated: str) -> Verdict | None:
         return Verdict.passed(decided_by="text", extracted=shown)
     is_single = len(ours_text) == 1 and len(theirs_text) == 1
     verdict = _by_words(gold[0], shown) if is_single else None
-    if is_single and same_in_its_base(min(ours_text), min(theirs_text), _question(item)):
+    if is_single and same_in_its_base(min(ours_text), min(theirs_text), lambda: _question(item)):
         verdict = Verdict.passed(decided_by="text", extracted=shown)
     if verdict is None and len(shown) > MAX_PARSED_CHARS:
         return Verdict.failed("answer_too_long", decided_by="extract", extracted=shown[:200])

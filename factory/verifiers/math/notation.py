@@ -7,6 +7,7 @@ only, and becomes the form that the grammar knows.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from factory.verifiers.math.words import number_in_words
 
@@ -68,7 +69,7 @@ _BASES = {"binary": 2, "ternary": 3, "octal": 8, "hexadecimal": 16}
 _ASKED = re.compile(r"\bbase[\s$\\({-]*([0-9]{1,2}|[a-z]+)|\b(" + "|".join(_BASES) + r")\b")
 
 
-def same_in_its_base(gold: str, answer: str, question: str = "") -> bool:
+def same_in_its_base(gold: str, answer: str, question: Callable[[], str]) -> bool:
     """Tell whether two whole numbers have the same digits and one of them does not say its base.
 
     Digits are of base ten unless the question asks for another: it names the gold's base, or the
@@ -77,12 +78,18 @@ def same_in_its_base(gold: str, answer: str, question: str = "") -> bool:
     Args:
         gold: as ``text_key`` writes it.
         answer: likewise.
-        question: in small letters.
+        question: gives it in small letters; a long prompt is read only where the digits agree.
 
-    >>> [same_in_its_base("52_8", "52", q) for q in ("", "give it in base $8$", "binary to octal")]
-    [False, True, True]
-    >>> [same_in_its_base("52", "52_8", q) for q in ("", "give it in base $8$", "octal to base 5")]
-    [False, True, False]
+    >>> for question in ("", "give it in base $8$", "binary to octal"):
+    ...     same_in_its_base("52_8", "52", lambda: question)
+    False
+    True
+    True
+    >>> for question in ("", "give it in base $8$", "octal to base 5"):
+    ...     same_in_its_base("52", "52_8", lambda: question)
+    False
+    True
+    False
     """
     ours, theirs = _indexed(gold), _indexed(answer)
     if (ours is None) == (theirs is None):
@@ -90,7 +97,7 @@ def same_in_its_base(gold: str, answer: str, question: str = "") -> bool:
     digits, base = ours or theirs or ("", 0)
     if digits.lower() != (answer if ours else gold).lower():
         return False
-    asked = {_base(a) if a else _BASES[b] for a, b in _ASKED.findall(question)}
+    asked = {_base(a) if a else _BASES[b] for a, b in _ASKED.findall(question())}
     return base == 10 or asked == {base} or (ours is not None and base in asked)
 
 
