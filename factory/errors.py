@@ -9,6 +9,8 @@ a failure row) and never stops the rest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class FactoryError(Exception):
     """Base of all errors with a user-facing message.
@@ -63,3 +65,13 @@ class Refused(FactoryError):
 
 class EngineError(FactoryError):
     """The engine died or cannot start; what was committed is kept."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names, of columns or files, as a message tells them: cut where they are many.
+
+    >>> listed(["a", "b"]), len(listed(["column"] * 1000))
+    ('a, b', 298)
+    """
+    text = ", ".join(names)
+    return text if len(text) <= 300 else text[:297] + "…"

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from factory.cli.file_rows import Tally, check_paths, refuse_collision, refuse_unread
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 from factory.records.text import clean_text
 from factory.rows import files
 from factory.rows.files import Malformed, Row
@@ -68,7 +68,7 @@ def dedup_file(
     if have and all(is_null) and column not in have:
         raise UsageError(
             f"no column {column!r} in the input",
-            f"it has {', '.join(sorted(have))[:300]}: use --column or --map",
+            f"it has {listed(sorted(have))}: use --column or --map",
         )
     frame = mark(pl.DataFrame({"null": is_null}, schema={"null": pl.Boolean}), label)
     nothing = pl.when("null").then(None)
@@ -164,9 +164,7 @@ def _refuse_no_text(rows: Sequence[Row], wanted: Sequence[str], mapped: Sequence
     have = {name for row in rows for name in row}
     for name in (*wanted, *mapped):
         if rows and compiled(name, have) is None:
-            raise UsageError(
-                f"no column {name!r} in the input", f"it has {', '.join(sorted(have))[:300]}"
-            )
+            raise UsageError(f"no column {name!r} in the input", f"it has {listed(sorted(have))}")
 
 
 def _names_of(columns: Sequence[str]) -> set[str]:

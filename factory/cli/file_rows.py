@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from factory.cli.printing import Counting
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 from factory.rows import files
 from factory.rows.files import Malformed, Row
 
@@ -119,7 +119,7 @@ def need_completion(
             if absent or not names & have:
                 raise UsageError(
                     f"no column {', '.join(absent) or 'completion'!r} in the input",
-                    f"it has {', '.join(sorted(rows[0]))[:300]}: use --map completion=COLUMN; "
+                    f"it has {listed(sorted(rows[0]))}: use --map completion=COLUMN; "
                     "`factory inspect` shows what an import would read",
                 )
         yield batch

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.cli.common import columns, note, out
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 
 if TYPE_CHECKING:
     from factory.stages.inspecting import Inspection
@@ -68,7 +68,7 @@ def lines(found: Inspection) -> Iterator[str]:
         read = {p for paths in about["reads"].values() for p in paths}
         rest = [c for c in about["columns"] if c not in read]
         if rest:
-            yield f"  {'kept as meta':14} {', '.join(rest)[:300]}"
+            yield f"  {'kept as meta':14} {listed(rest)}"
     yield ""
     kinds = f"{found.n_found} {found.kind}, {found.copies} exact copies"
     yield f"{found.n_rows} rows looked at: {kinds}"

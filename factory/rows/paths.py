@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,15 @@ def folded(name: str) -> str:
 class Columns:
     """The names of columns, found as they are written or, where one alone is meant, folded.
 
-    A row may have half a million of them: names are folded once, not for every path.
+    A row may have half a million of them: names are folded once, not for every path, and only where
+    a path is not written as a column is.
+
+    Args:
+        names: looked up as they are, so that many are best a dictionary, a set, or a row's keys.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = dict.fromkeys(names)
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 from factory.sets.folding import Folding, mask_template
 from factory.sets.words import Flags, Hashes, Ints, Words, chunks, gram_hashes, words_of
 
@@ -304,7 +304,7 @@ class Decontaminator:
         written = COLUMNS + (TWIN_COLUMNS if self._twins is not None else ())
         for name in columns:
             if name not in df.columns:
-                raise UsageError(f"no column {name!r}", f"it has {', '.join(df.columns)[:300]}")
+                raise UsageError(f"no column {name!r}", f"it has {listed(df.columns)}")
         for name in written:
             if name in df.columns:
                 raise UsageError(f"the input already has a column {name!r}", "drop or rename it")

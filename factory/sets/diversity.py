@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 from factory.sets.caps import _mask
 
 Vectors = npt.NDArray[np.float32]
@@ -26,7 +26,7 @@ def vectors_of(df: pl.DataFrame, column: str) -> Vectors:
         UsageError: no such column, or vectors of several lengths.
     """
     if column not in df.columns:
-        raise UsageError(f"no column {column!r}", f"it has {', '.join(df.columns)[:300]}")
+        raise UsageError(f"no column {column!r}", f"it has {listed(df.columns)}")
     lists = df[column].cast(pl.List(pl.Float32))
     sizes = lists.list.len().drop_nulls().unique().to_list()
     if len(sizes) > 1:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from factory import dialects
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 from factory.rows.files import SWITCHES
 from factory.rows.paths import Columns, Value, columns_named, compiled, folded, opened
 from factory.sources import golds, messages, shape
@@ -56,8 +56,9 @@ class Sample:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
-        self.columns = tuple(dict.fromkeys(c for row in rows for c in row))
-        self._names = Columns(self.columns)
+        names = dict.fromkeys(c for row in rows for c in row)
+        self.columns = tuple(names)
+        self._names = Columns(names)
         self._values: dict[str, Value | None] = {}
 
     def value(self, text: str) -> Value | None:
@@ -297,12 +298,6 @@ def nearest(sample: Sample) -> str:
         f"{hint}name them: --map prompt=COLUMN --map completion={column} --map gold=COLUMN; "
         "thinking and reply in two columns: --map reasoning=COLUMN --map answer=COLUMN"
     )
-
-
-def listed(columns: Collection[str]) -> str:
-    """Return the names of columns, cut where they are many."""
-    names = ", ".join(columns)
-    return names if len(names) <= 300 else names[:297] + "…"
 
 
 def with_mapping(

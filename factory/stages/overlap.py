@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from factory.errors import UsageError
+from factory.errors import UsageError, listed
 from factory.records.text import clean_text
 from factory.rows import files
 from factory.rows.files import Malformed, Row
-from factory.rows.paths import compiled, folded, opened
+from factory.rows.paths import Columns, compiled, folded, opened
 from factory.rows.texts import strings
 from factory.sets.decontaminate import COLUMNS, PROMPT_FIELDS, SOLUTION_FIELDS, Decontaminator
 from factory.sets.instructions import KNOWN, Instructions, WordList, shared, word_lists
@@ -42,7 +42,8 @@ def texts_of_row(row: Row, columns: Sequence[str] | None = None) -> list[str]:
     if columns is None:
         found = [text for value in row.values() for text in strings(opened(value))]
     else:
-        values = [compiled(name, row.keys()) for name in columns]
+        have = Columns(row.keys())
+        values = [compiled(name, have) for name in columns]
         found = [t for value in values if value for t in strings(opened(value.of(row)))]
     return [clean_text(text) or "" for text in found]
 
@@ -77,8 +78,7 @@ def benchmark_items(
         )
         if not found:
             raise UsageError(
-                f"benchmark {path!r} row {number} has no prompt (columns: "
-                f"{', '.join(map(str, row))[:200]})",
+                f"benchmark {path!r} row {number} has no prompt (columns: {listed(map(str, row))})",
                 "name its column: --against-map prompt=COLUMN",
             )
         texts += found
@@ -110,12 +110,12 @@ def _values(row: Row, mapping: Mapping[str, str], where: str) -> dict[str, Any]:
     if not mapping:
         by_name = {folded(name): value for name, value in row.items()}
         return {n: by_name[n] for n in (*PROMPT_NAMES, *SOLUTION_NAMES) if n in by_name}
-    values = {}
+    values, have = {}, Columns(row.keys())
     for name, column in mapping.items():
-        value = compiled(column, row.keys())
+        value = compiled(column, have)
         if value is None:
             raise UsageError(
-                f"{where} has no column {column!r} (for {name})", f"it has {', '.join(row)[:300]}"
+                f"{where} has no column {column!r} (for {name})", f"it has {listed(row)}"
             )
         values[name] = value.of(row)
     return values
