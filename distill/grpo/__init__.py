@@ -99,10 +99,8 @@ def grpo(
         raise UsageError("there are no prompts to train on", "check the source")
     processes, say = world(), of_main(say)
     config = config.model_copy(update={"n_devices": config.n_devices or processes.num_processes})
-    development = development_pairs(config.evaluation) if config.evaluation else []
-    pairs = _for_training(config, pairs, development, store, say=say)
+    pairs, development, inputs = _asked(config, pairs, store, say=say)
     values = trl_values(config)
-    inputs = inputs_of(config, pairs, values)
     if finished(config.out, inputs=inputs):
         return config.out
     if processes.num_processes != config.n_devices:
@@ -129,9 +127,16 @@ def grpo(
 
 def inputs_of_run(config: GrpoConfig, pairs: Sequence[Pair], store: Store) -> str:
     """Return the hash of everything that shapes what ``grpo`` trains; nothing is begun."""
-    development = development_pairs(config.evaluation) if config.evaluation else []
-    trained = _for_training(config, pairs, development, store, say=lambda _: None)
-    return inputs_of(config, trained, trl_values(config))
+    return _asked(config, pairs, store, say=lambda _: None)[2]
+
+
+def _asked(
+    config: GrpoConfig, pairs: Sequence[Pair], store: Store, *, say: Callable[[str], None]
+) -> tuple[list[Pair], list[Pair], str]:
+    """Return the prompts to train on, those of evaluation, and the key of the run."""
+    development = list(development_pairs(config.evaluation)) if config.evaluation else []
+    trained = _for_training(config, pairs, development, store, say=say)
+    return trained, development, inputs_of(config, trained, trl_values(config))
 
 
 def _for_training(
