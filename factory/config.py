@@ -116,10 +116,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, unreadable, or not a mapping.
     """
-    if path.suffix in (".jsonl", ".ndjson", ".csv", ".parquet"):
-        raise ConfigError(f"{path} holds rows", _NO_RECIPE)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        size = path.stat().st_size
+        if path.suffix in (".jsonl", ".ndjson", ".csv", ".parquet"):
+            raise ConfigError(f"{path} holds rows", _NO_RECIPE)
+        if size > MAX_BYTES:
             raise ConfigError(f"{path} is larger than {MAX_BYTES >> 20} MiB", "it is no recipe")
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         if _n_values(values, {}) > MAX_VALUES:
@@ -204,8 +205,10 @@ def _hint(cls: type[BaseModel], error: ValidationError) -> str:
     """Return the keys that are nearest to the unknown ones, else all that are known there."""
     unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
     near = []
-    for key in (str(loc[0]) for loc in unknown if len(loc) == 1 and loc[0] in _TELLING):
-        return f"{key!r} stands in files of `{_TELLING[key]}`: is it the right one?"
+    telling = [str(loc[0]) for loc in unknown if len(loc) == 1 and loc[0] in _TELLING]
+    if telling:
+        verb = _TELLING[telling[0]]
+        return f"{telling[0]!r} stands in files of `{verb}`: is it the right one?"
     for loc in unknown:
         names = list(_class_at(cls, loc[:-1]).model_fields)
         found = difflib.get_close_matches(str(loc[-1]), names, n=1)

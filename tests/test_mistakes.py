@@ -137,6 +137,7 @@ factory generate generate.yaml --limit -1 :: 1 or more
 factory judge select.yaml :: missing key 'engine'
 factory generate generate.yaml --set 'sampling={max_tokens: 4}' :: sampling lacks temperature
 factory select generate.yaml :: stands in files of `factory generate`
+factory select gone.jsonl :: no file 'gone.jsonl'
 factory select in.jsonl :: rows of data are no recipe
 factory select select.yaml --set 'filters.x=status = "pass"' :: text stands in single quotes
 factory select select.yaml --set filters=[x] :: keys with values are wanted

@@ -296,7 +296,5 @@ def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Sampling:
         )
     try:
         return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
-    except TypeError as error:
-        raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
