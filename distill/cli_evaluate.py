@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.cli_work import pairs_of
-from factory.cli.common import remark, say, tell
+from distill.cli_work import check_prompts, pairs_of
+from factory.cli.common import remark, say, tell, waiting
 from factory.config import apply_override
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling
@@ -145,10 +145,11 @@ def evaluate(args: Namespace) -> int:
     """``distill evaluate``."""
     from distill.evaluate import unique_pairs
     from distill.evaluate.contamination import contamination
-    from distill.evaluate.fitting import checkpoints, fit, on_all_devices
+    from distill.evaluate.fitting import fit, on_all_devices
     from distill.evaluate.page import page
     from factory.stages.generate.price import Price
 
+    models = _models(args)
     store = Store(args.store)
     name, k, pairs, bare = _asked(args, store)
     pairs = unique_pairs(pairs, judged=bool(args.benchmark))
@@ -163,9 +164,6 @@ def evaluate(args: Namespace) -> int:
             f"--price {' '.join(args.price)}", "KEY=NUMBER, e.g. per_million_completion_tokens=2"
         ) from None
     trained_on = contamination(args.trained_on, bare) if args.trained_on else None
-    models: list[tuple[int | None, str]] = [(None, args.model)]
-    if args.checkpoints:
-        models = [(step, str(path)) for step, path in checkpoints(Path(args.model))]
     found, plans, lines = [], [], []
     for step, model in models:
         settings = on_all_devices(args.engine, _settings(args))
@@ -195,6 +193,27 @@ def evaluate(args: Namespace) -> int:
     figures = [{"step": step, **_figures(out)} for step, out in found]
     tell(args, {"plans": plans} if args.plan else {"evaluations": figures}, lines, on_out=True)
     return 0
+
+
+def _models(args: Namespace) -> list[tuple[int | None, str]]:
+    """Return what is evaluated, with the step of a checkpoint.
+
+    What costs nothing is checked here, before a data set is read: names, and that the models exist.
+    """
+    from distill.evaluate.fitting import checkpoints
+    from factory.engines.opening import check_model
+    from factory.sources.benchmarks import load
+
+    if args.benchmark:
+        load(args.benchmark)
+    else:
+        check_prompts(args)
+    models: list[tuple[int | None, str]] = [(None, args.model)]
+    if args.checkpoints:
+        models = [(step, str(path)) for step, path in checkpoints(Path(args.model))]
+    for _, model in models:
+        check_model(args.engine, model, _settings(args))
+    return models
 
 
 def _figures(out: Any) -> dict[str, Any]:
@@ -234,7 +253,8 @@ def _measured(
     from factory.stages.generate.progress import View
 
     work = Work([prompt for prompt, _ in pairs], sampling)
-    engine = open_engine(args.engine, model, settings, work=work)
+    with waiting(f"engine {args.engine} starts on {model}"):
+        engine = open_engine(args.engine, model, settings, work=work)
     view = View()
     try:
         return measure(

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from distill.cli import tell_run
 from distill.prompts import read_prompts
-from factory.cli.common import remark, tell
+from factory.cli.common import remark, tell, waiting
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 from factory.store import Store
@@ -48,7 +48,8 @@ def preferences(args: Namespace) -> int:
     kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
     if not isinstance(model, str):
         raise UsageError("the engine names no model", "give engine.model")
-    engine = opening.open_engine(kind, model, settings)
+    with waiting(f"engine {kind} starts on {model}"):
+        engine = opening.open_engine(kind, model, settings)
     try:
         found = judged_pairs(
             Store(args.store), candidates, engine, sampling=sampling_of(config.sampling, seed=None),
@@ -100,14 +101,19 @@ def measure(args: Namespace) -> int:
     return 0 if all("error" not in phase for phase in found["phases"].values()) else 1
 
 
+def check_prompts(args: Namespace) -> None:
+    """Refuse neither or both of ``--prompts`` and ``--source``."""
+    if bool(args.prompts) == bool(args.source):
+        raise UsageError("which prompts?", "give either --prompts FILE or --source NAME")
+
+
 def pairs_of(args: Namespace, store: Store) -> list[Pair]:
     """Return the prompts that ``--prompts`` or ``--source`` names.
 
     Raises:
         UsageError: neither or both, or nothing there.
     """
-    if bool(args.prompts) == bool(args.source):
-        raise UsageError("which prompts?", "give either --prompts FILE or --source NAME")
+    check_prompts(args)
     if args.source:
         from factory.stages.reading import read_pairs
 

@@ -22,7 +22,7 @@ def kinds() -> dict[str, Kind]:
         "grpo": Kind(
             "Reinforcement learning on rule rewards: `distill grpo FILE`",
             GrpoConfig,
-            {"base": "models/base", "out": "models/policy", "preset": "paper", "per_device": 1},
+            {"base": "models/base", "out": "models/policy", "preset": "r1_zero", "per_device": 1},
         ),
         "student": Kind(
             "How a student is trained: `distill sft FILE DATA --out DIR`",

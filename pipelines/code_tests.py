@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from distill.preferences import messages_of, rows_of
-from factory.cli.common import run_script, sampling_of, say
+from factory.cli.common import run_script, sampling_of, say, waiting
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.records import Prompt, PromptSource, Sampling
@@ -252,7 +252,8 @@ def main(path: str, overrides: Sequence[str]) -> int:
     problems = list(read_problems(config.data))
     settings = dict(config.engine)
     kind, model = str(settings.pop("kind", "vllm")), str(settings.pop("model"))
-    engine = opening.open_engine(kind, model, settings)
+    with waiting(f"engine {kind} starts on {model}"):
+        engine = opening.open_engine(kind, model, settings)
     try:
         made = generators_of(
             Store(config.store), engine, problems, sampling=sampling_of(config.sampling, seed=None)

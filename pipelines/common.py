@@ -17,7 +17,7 @@ from typing import Any
 
 from distill.launch import Launch
 from factory import model_files, plugins
-from factory.cli.common import say
+from factory.cli.common import say, waiting
 from factory.config import Config
 from factory.errors import ConfigError, EngineError, FactoryError, UsageError
 from factory.records import Prompt, PromptSource, ids
@@ -182,14 +182,16 @@ class Engines:
                     options["options"] = fitting(inner, Path(folder), longest=longest)
                 else:
                     options = fitting(options, Path(folder), longest=longest)
-                self._by_shape["only"] = open_engine(kind, folder, options)
+                with waiting(f"engine {kind} starts on {folder}"):
+                    self._by_shape["only"] = open_engine(kind, folder, options)
                 self._loaded["only"] = key
             return self._by_shape["only"]
         shape = shape_of(Path(model))
         revision = model_files.revision_of(model)
         engine = self._by_shape.get(shape)
         if engine is None:
-            engine = Engine(model, **self.options)
+            with waiting(f"engine vllm starts on {model}"):
+                engine = Engine(model, **self.options)
             self._by_shape[shape] = engine
         elif self._loaded.get(shape) != revision:
             engine.reload(model)

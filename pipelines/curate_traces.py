@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import Field
 
 from factory.cli.arguments import add_common
-from factory.cli.common import assignments, columns, funnel_lines, run_parsed
+from factory.cli.common import Counting, assignments, columns, funnel_lines, run_parsed, waiting
 from factory.config import Config
 
 RECIPE = Path(__file__).parent / "recipes" / "curate.yaml"
@@ -82,21 +82,24 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
         rows = hub.rows(args.dataset, revision=args.revision, split=args.split or "train")
     else:
         rows = files.rows(args.inputs)
-    imported = import_rows(
-        store, rows, model=args.model, mapping=columns(args.map), verifier=args.verifier,
-        options=assignments(args.option, flag="--option"),
-        split=None if args.dataset else args.split,
-    )  # fmt: skip
+    with Counting() as counting:
+        imported = import_rows(
+            store, rows, model=args.model, mapping=columns(args.map), verifier=args.verifier,
+            options=assignments(args.option, flag="--option"),
+            split=None if args.dataset else args.split, on_count=counting,
+        )  # fmt: skip
     trace_ids = pl.Series("trace_id", imported.trace_ids, dtype=pl.String)
     skipped = "".join(f", {n} rows with {why}" for why, n in sorted(imported.skipped.items()))
     duplicates = f"{imported.duplicates} exact duplicates"
     print(f"{imported.rows} rows: {imported.traces} traces, {duplicates}{skipped}")
 
     # 2. Verdicts where there is a gold, scores for all.
-    verified = verify(store, trace_ids=trace_ids)
+    with Counting() as counting:
+        verified = verify(store, trace_ids=trace_ids, on_count=counting)
     print("verdicts: " + (", ".join(f"{n} {s}" for s, n in verified.by_status.most_common())
                           or f"{sum(verified.present.values())} were there"))  # fmt: skip
-    score(store, recipe.scores, trace_ids=trace_ids)
+    with Counting() as counting:
+        score(store, recipe.scores, trace_ids=trace_ids, on_count=counting)
 
     # 3. Decide, release, show.
     selection = Selection.make(
@@ -110,18 +113,22 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
             "prefer": recipe.prefer,
         }
     )
-    selected = select(
-        store, selection, trace_ids=trace_ids, verifiers=["math"], scores=recipe.scores
-    )
+    with Counting() as counting:
+        selected = select(
+            store, selection, trace_ids=trace_ids, verifiers=["math"], scores=recipe.scores,
+            on_count=counting,
+        )  # fmt: skip
     accounting(imported, selected)
-    made = release(store, recipe.name, selected, recipe=recipe.model_dump(mode="json"))
+    with waiting("the release is written"):
+        made = release(store, recipe.name, selected, recipe=recipe.model_dump(mode="json"))
     print(f"\nrelease {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
     for line in contents_lines(made.manifest):
         print(f"  {line}")
     with open_release(store, f"{made.name}/{made.version}") as (con, name, version):
         print(f"report: {write_report(con, name, version, folder=store.root / 'reports').html}")
     if args.out:
-        n = export(store, made, form=args.form, out=args.out)
+        with waiting(f"{args.out} is written"):
+            n = export(store, made, form=args.form, out=args.out)
         print(f"export: {n} rows in {args.out} ({args.form})")
     seconds = time.monotonic() - begun
     print(f"{seconds:.1f} s, {imported.rows / seconds:,.0f} rows/s")
@@ -141,10 +148,10 @@ def accounting(imported, selected) -> None:  # type: ignore[no-untyped-def]
     print(f"  {'exact duplicates':28}{-imported.duplicates:>8}")
     for reason, n in reasons.most_common():
         print(f"  {reason:28}{-n:>8}")
-    print(f"  {'kept':28}{selected.kept.height:>8}")
-    assert total - imported.duplicates - sum(reasons.values()) == selected.kept.height
+    print(f"  {'kept':28}{selected.keys.height:>8}")
+    assert total - imported.duplicates - sum(reasons.values()) == selected.keys.height
     print("\nfunnel (every filter is evaluated for every trace)")
-    for line in funnel_lines(selected.funnel, kept=selected.kept.height):
+    for line in funnel_lines(selected.funnel, kept=selected.keys.height):
         print(f"  {line}")
 
 

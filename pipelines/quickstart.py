@@ -23,7 +23,7 @@ from typing import Literal
 
 from distill.runs import die_with_parent
 from factory.cli.arguments import add_common
-from factory.cli.common import run_parsed, say, step
+from factory.cli.common import run_parsed, say, step, waiting
 from factory.config import Config
 from factory.errors import FactoryError
 
@@ -84,6 +84,7 @@ def main(recipe: Recipe) -> None:
     from factory import Policy, Sampling, Selection, Store, export, generate, release, score, select
     from factory.engines.vllm import Engine
     from factory.engines.vllm_start import prepare_environment
+    from factory.stages.generate.progress import View
     from factory.stages.select import check_filters
     from factory.stages.verify import verify_shape
     from pipelines.miniature.problems import prompts
@@ -118,11 +119,10 @@ def main(recipe: Recipe) -> None:
     for number in range(1, recipe.rounds + 1):
         step(f"round {number}: sample {recipe.n_prompts} prompts from {teacher.name}")
         n = recipe.n_samples if number == 1 else recipe.second_round_samples
-        with opened(Engine, teacher) as engine:
+        with opened(Engine, teacher) as engine, contextlib.closing(View()) as view:
             generated = generate(
-                store, train, engine, sampling=sampled, policy=Policy(n=n), on_progress=progress
+                store, train, engine, sampling=sampled, policy=Policy(n=n), on_progress=view
             )
-        progress_done()
         made.append(generated)
         verify_shape(store, "format", trace_ids=generated.universe["trace_id"])
         score(store, scores, trace_ids=generated.universe["trace_id"])
@@ -162,11 +162,12 @@ def main(recipe: Recipe) -> None:
     for label, folder in [
         ("base", base), *rounds, ("student-base", student), ("student", models / "student")
     ]:  # fmt: skip
-        with opened(Engine, folder) as engine:
+        with opened(Engine, folder) as engine, contextlib.closing(View()) as view:
             results[label] = tuple(
-                evaluate(store, test, engine, benchmark="miniature-eval", k=k, sampling=sampling)
+                evaluate(store, test, engine, benchmark="miniature-eval", k=k, sampling=sampling,
+                         on_progress=view)
                 for sampling, k in ((sampled, recipe.k_eval), (greedy, 1))
-            )
+            )  # fmt: skip
         pass_at_1 = results[label][0].pass_at_1
         say(f"{label}: sampled pass@1 {pass_at_1:.3f}" if pass_at_1 is not None else f"{label}: -")
     gains = {
@@ -188,33 +189,12 @@ def series(values: list[str]):  # type: ignore[no-untyped-def]
 @contextlib.contextmanager
 def opened(engine_class, folder: Path) -> Iterator:  # type: ignore[no-untyped-def, type-arg]
     """Start an engine on a model folder and free it afterwards."""
-    engine = engine_class(str(folder))
+    with waiting(f"engine vllm starts on {folder}"):
+        engine = engine_class(str(folder))
     try:
         yield engine
     finally:
         engine.close()
-
-
-_last = [0.0]
-
-
-def progress(p) -> None:  # type: ignore[no-untyped-def]
-    """Print a line of progress every two seconds."""
-    if time.monotonic() - _last[0] < 2 and p.n_in_flight:
-        return
-    _last[0] = time.monotonic()
-    done = p.n_have + p.n_new
-    rate = p.n_completion_tokens / max(p.seconds, 0.1)
-    line = (f"  {done}/{p.n_wanted_at_most} traces, {p.n_pass} right, {p.n_in_flight} in flight, "
-            f"{rate:,.0f} tokens/s")  # fmt: skip
-    end = "\r" if sys.stdout.isatty() else "\n"
-    print(line.ljust(78), end=end, flush=True)
-
-
-def progress_done() -> None:
-    """End the line of progress in a terminal."""
-    if sys.stdout.isatty():
-        print()
 
 
 def sft_command(config) -> list[object]:  # type: ignore[no-untyped-def]

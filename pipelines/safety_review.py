@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from distill.preferences import rows_of
-from factory.cli.common import run_script, sampling_of, say
+from factory.cli.common import run_script, sampling_of, say, waiting
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.errors import UsageError
@@ -296,7 +296,8 @@ def main(path: str, overrides: Sequence[str]) -> int:
 
     def judge() -> Engine:
         kind, model = str(settings.pop("kind", "vllm")), str(settings.pop("model"))
-        opened.append(opening.open_engine(kind, model, settings))
+        with waiting(f"engine {kind} starts on {model}"):
+            opened.append(opening.open_engine(kind, model, settings))
         return opened[0]
 
     try:

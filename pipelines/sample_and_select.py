@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from factory import plugins
-from factory.cli.common import say
+from factory.cli.common import funnel_lines, say
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.errors import UsageError
@@ -138,5 +138,5 @@ def decided(
 
 def say_funnel(selected: Selected) -> None:
     """Say what each filter drops, and what it alone does."""
-    for line in selected.funnel:
-        say(f"  {line['name']:16} drops {line['n_dropped']:6} ({line['n_dropped_only']} alone)")
+    for line in funnel_lines(selected.funnel, kept=selected.keys.height):
+        say(f"  {line}")

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from factory.cli import printing
 from factory.cli.main import build_parser, main
+from factory.engines.vllm_start import quiet_stderr
 from factory.rows.answers import Answer, width
+from factory.stages.reading import OnCount
+from factory.stages.score import score
+from factory.stages.select import NearDuplicates, Selection, select
+from factory.stages.verify import verify
+from factory.store import Store
 from factory.verifiers import math
 from tests import helpers_catalog as made
 
@@ -91,6 +97,49 @@ def test_long_work_says_how_far_it_is(
     (line,) = capsys.readouterr().err.splitlines()
     assert "math@5: 50 of 100" in line
     assert "ETA" in line
+
+
+def test_what_gives_no_count_is_told_by_its_seconds_while_libraries_are_silenced(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with printing.waiting("vllm starts"):
+        time.sleep(0.02)
+    assert capfd.readouterr().err == "", "what is short shows nothing"
+    for name, value in {"SHOWN_AFTER_S": 0.0, "TICK_S": 0.01, "LOG_EVERY_S": 0.01}.items():
+        monkeypatch.setattr(printing, name, value)
+    with printing.waiting("vllm starts"), quiet_stderr():
+        time.sleep(0.1)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) > 1
+    assert all(line.endswith("vllm starts | 0 s") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("stage", "labels"),
+    [
+        (lambda s, c: verify(s, on_count=c), {f"math@{math.VERSION}"}),
+        (lambda s, c: score(s, ["dynamics", "repetition"], on_count=c), {"scores"}),
+        (
+            lambda s, c: select(
+                s, Selection(filters={"all": "TRUE"}, near_duplicates=NearDuplicates()), on_count=c
+            ),
+            {"filters", "exact_duplicates", "near_duplicates"},
+        ),
+    ],
+    ids=["verify", "score", "select"],
+)
+def test_a_stage_counts_from_nothing_to_all_under_one_label(
+    tmp_path: Path, stage: Callable[[Store, OnCount], object], labels: set[str]
+) -> None:
+    store = made.make_store(tmp_path / "data")
+    told: dict[str, list[tuple[int, int]]] = {}
+    stage(store, lambda label, done, total: told.setdefault(label, []).append((done, total)))
+    assert set(told) == labels
+    label = max(told, key=lambda name: len(told[name]))
+    done = [done for done, _ in told[label]]
+    assert (done[0], done[-1]) == (0, told[label][-1][1])
+    assert done == sorted(done)
+    assert done[-1] > 0
 
 
 def test_a_table_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

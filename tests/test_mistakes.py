@@ -190,6 +190,9 @@ distill sft miniature nofile.jsonl --out m :: no file 'nofile.jsonl'
 distill grpo nofile.yaml :: no file 'nofile.yaml'
 distill grpo run.yaml --prompts prompts.jsonl :: missing key 'preset'
 distill evaluate --model nowhere --benchmark aime42 :: unknown benchmark
+distill evaluate --model nowhere --benchmark aime24 :: model 'nowhere' is neither a folder nor
+distill evaluate --model nowhere --prompts gone.jsonl :: model 'nowhere' is neither a folder nor
+factory generate generate.yaml --set 'engine={model: none}' --set source.paths=[x] :: model 'none'
 distill evaluate --model m :: which prompts?: give either
 distill recipe gpro :: did you mean grpo
 distill evalute :: did you mean evaluate

@@ -18,6 +18,7 @@ from factory.engines.server import vllm_command
 from factory.errors import EngineError, UsageError
 from factory.stages.generate import Generated, generate
 from factory.stages.generate.policy import Policy
+from factory.stages.generate.progress import line_of
 from tests.helpers_run import SAMPLING, new_store, problems
 
 PROGRAM = str(Path(__file__).with_name("server_program.py"))
@@ -102,11 +103,13 @@ def test_the_first_stop_ends_the_wait_for_a_server_that_starts(tmp_path: Path) -
         stop.set()
 
     threading.Thread(target=later).start()
-    engine = engine_of(tmp_path, "sleeps")
+    engine, lines = engine_of(tmp_path, "sleeps"), []
     result = generate(
-        new_store(tmp_path), problems(2), engine, sampling=SAMPLING, policy=Policy(n=1), stop=stop
-    )
+        new_store(tmp_path), problems(2), engine, sampling=SAMPLING, policy=Policy(n=1), stop=stop,
+        on_progress=lambda progress: lines.append(line_of(progress)),
+    )  # fmt: skip
     assert time.monotonic() - stopped_at[0] < 3.0
+    assert any("the server starts: 1 s of at most 900 s" in line for line in lines)
     engine.close()
     assert (result.stopped, result.missing) == ("interrupted", 2)
     assert living(tmp_path) == []

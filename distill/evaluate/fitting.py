@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.engines.opening import LOCAL
 from factory.errors import UsageError
 from factory.records import Prompt, Sampling
 
-LOCAL = ("vllm", "ray")
-"""Engines that load a model here: its context and its tokenizer can be asked."""
 _STEP = 512
 
 

@@ -30,6 +30,7 @@ from factory.cli.printing import (
     say,
     set_output,
     tell,
+    waiting,
 )
 from factory.errors import UsageError
 
@@ -37,12 +38,17 @@ if TYPE_CHECKING:
     from factory.records import Sampling
     from factory.store import Store
 
-__all__ = ["Counting", "count_line", "in_colour", "note", "out", "remark", "say", "tell"]
+__all__ = [
+    "Counting", "count_line", "in_colour", "note", "out", "remark", "say", "tell", "waiting",
+]  # fmt: skip
 EXTRAS = {
     "accelerate": "train", "datasets": "datasets", "peft": "train", "ray": "ray", "trl": "train",
     "python_multipart": "browse", "starlette": "browse", "uvicorn": "browse",
 }  # fmt: skip
 """Package that a verb may lack → the extra that brings it."""
+FUNNEL_SAYS = (
+    "in: what reaches a step, in this order; drops, only this: of all traces; undefined: NULL"
+)
 _BEGUN = time.monotonic()
 
 
@@ -195,6 +201,7 @@ def funnel_lines(funnel: Iterable[Mapping[str, Any]], *, kept: int) -> list[str]
     step                           in    drops  only this  undefined
     right                           4        1          1          0
     kept                            3
+    in: what reaches a step, in this order; drops, only this: of all traces; undefined: NULL
     """
     lines = [f"{'step':24}{'in':>9}{'drops':>9}{'only this':>11}{'undefined':>11}"]
     for f in funnel:
@@ -203,7 +210,7 @@ def funnel_lines(funnel: Iterable[Mapping[str, Any]], *, kept: int) -> list[str]
             f"{f['name'][:23]:24}{f['n_in']:>9}{f['n_dropped']:>9}{f['n_dropped_only']:>11}"
             f"{f['n_undefined']:>11}{off}"
         )
-    return [*lines, f"{'kept':24}{kept:>9}"]
+    return [*lines, f"{'kept':24}{kept:>9}", FUNNEL_SAYS]
 
 
 # ---- reading options

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from factory.cli.common import draining, folder_of, note, sampling_of, store_of, tell
+from factory.cli.common import (
+    draining,
+    folder_of,
+    note,
+    sampling_of,
+    store_of,
+    tell,
+    waiting,
+)
 from factory.config import Config
 from factory.errors import UsageError
 from factory.store import Store
@@ -61,21 +69,18 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
     from factory.stages.generate.progress import View
     from factory.stages.scorer import Scorer
 
-    prompts = list(_pairs(store, recipe.source, limit=args.limit))
-    if not prompts:
-        raise UsageError("the source gives no prompt", "see `source` in the recipe")
-    gone = store.forgotten()
-    n_gone = sum(gone.has_prompt(p.prompt_id, p.text) for p, _ in prompts) if gone else 0
-    note(f"{n_gone} prompts were forgotten and are left out" if n_gone else "")
+    # What costs nothing is checked before a source is read and a model loaded.
     sampling = sampling_of(recipe.sampling, seed=args.seed)
     policy = Policy.make(recipe.policy, where="policy")
     price = _price(recipe.price)
     check_wishes(sampling, policy, verify=recipe.verify, max_cost=args.max_cost, price=price)
-    Scorer(recipe.scores)  # a misspelt name is told before a model is loaded
+    Scorer(recipe.scores)
     settings = dict(recipe.engine)
     kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
     if not isinstance(model, str):
         raise UsageError("the recipe's engine names no model", "give engine.model")
+    opening.check_model(kind, model, settings)
+    prompts = _prompts(store, recipe.source, limit=args.limit)
     if args.plan:
         found = plan(store, prompts, engine=base.identify(kind, model, settings),
                      sampling=sampling, policy=policy)  # fmt: skip
@@ -87,7 +92,8 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
         tell(args, {**found, **cost}, lines, on_out=True)
         return 0
     work = opening.Work([prompt for prompt, _ in prompts], sampling)
-    engine = opening.open_engine(kind, model, settings, work=work)
+    with waiting(f"engine {kind} starts on {model}"):
+        engine = opening.open_engine(kind, model, settings, work=work)
     view = View()
     try:
         with draining() as stop:
@@ -116,6 +122,16 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
     if made.missing and made.stopped == "interrupted":
         return 130  # as after any Ctrl-C: what was to follow must not run
     return 1 if made.missing else 0
+
+
+def _prompts(store: Store, source: dict[str, Any], *, limit: int | None) -> list[Any]:
+    prompts = list(_pairs(store, source, limit=limit))
+    if not prompts:
+        raise UsageError("the source gives no prompt", "see `source` in the recipe")
+    gone = store.forgotten()
+    n_gone = sum(gone.has_prompt(p.prompt_id, p.text) for p, _ in prompts) if gone else 0
+    note(f"{n_gone} prompts were forgotten and are left out" if n_gone else "")
+    return prompts
 
 
 def _price(fields: dict[str, float] | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from factory.cli.common import draining, note, sampling_of, store_of, tell
+from factory.cli.common import draining, note, sampling_of, store_of, tell, waiting
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.judge import Judging
@@ -27,6 +27,7 @@ class JudgeRecipe(Config):
 def judge(args: Namespace) -> int:
     """``factory judge RECIPE``: measure a judge against the rules, then use it."""
     from factory.engines import base, opening
+    from factory.stages.generate.progress import View
     from factory.stages.judge import judge_store, plan_judging
 
     recipe = JudgeRecipe.load(args.recipe, overrides=args.overrides)
@@ -43,14 +44,18 @@ def judge(args: Namespace) -> int:
         lines = [f"{name.replace('_', ' '):34}{value:>14,}" for name, value in found.items()]
         tell(args, found, lines, on_out=True)
         return 0
-    engine = opening.open_engine(kind, model, settings)
+    with waiting(f"engine {kind} starts on {model}"):
+        engine = opening.open_engine(kind, model, settings)
+    view = View()
     try:
         with draining() as stop:
             done = judge_store(
                 store, engine, sampling=sampling, recipe=judging,
                 max_tokens=args.max_tokens, stop=stop,
+                on_progress=None if args.quiet else view,
             )  # fmt: skip
     finally:
+        view.close()
         engine.close()
     m = done.measured
     if m.agreement is not None:

@@ -6,16 +6,19 @@ JSON object on standard output, so that a script need not read sentences.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 SHOWN_AFTER_S = 2.0
 LOG_EVERY_S = 30.0
 DRAW_EVERY_S = 0.2
+TICK_S = 0.5
 _quiet = False
 _as_json = False
 
@@ -94,43 +97,76 @@ class Counting:
     """One line that says how far long work is: in place on a terminal, now and then elsewhere.
 
     Pass it as ``on_count``; used as a context, so that its line ends. Nothing is shown of what is
-    over within two seconds.
+    over within two seconds. A thread draws the line again where no count comes for a while, as
+    while a model is loaded.
     """
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
+        self._stream = sys.stderr
         self._begun = self._shown_at = time.monotonic()
-        self._of = ""
+        self._counted: tuple[str, int, int] = ("", 0, 0)
         self._is_open = False
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
 
     def __enter__(self) -> Counting:
+        # Under a number of its own: what libraries write to standard error while they load is
+        # sent elsewhere, and the line must show just then.
+        with contextlib.suppress(OSError, ValueError):
+            own = os.dup(sys.stderr.fileno())
+            self._stream = os.fdopen(own, "w", encoding="utf-8", errors="replace")
+        threading.Thread(target=self._tick, name="counting", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self._is_over.set()
+        with self._lock:
+            self._end()
+            if self._stream is not sys.stderr:
+                self._stream.close()
 
     def __call__(self, label: str, done: int, total: int = 0) -> None:
         """Take a count: ``done`` of ``total`` (0: nobody knows) of what ``label`` names."""
-        now = time.monotonic()
-        if label != self._of:
-            self._end()
-            self._of, self._begun = label, now
+        with self._lock:
+            now = time.monotonic()
+            if label != self._counted[0]:
+                self._end()
+                self._begun = now
+            self._counted = (label, done, total)
+            self._show(now)
+
+    def _tick(self) -> None:
+        while not self._is_over.wait(TICK_S):
+            with self._lock:
+                if self._counted[0] and not self._is_over.is_set():
+                    self._show(time.monotonic())
+
+    def _show(self, now: float) -> None:
         every = DRAW_EVERY_S if self._is_terminal else LOG_EVERY_S
         is_first = not self._is_open and now - self._begun > SHOWN_AFTER_S
         if _quiet or not (is_first or (self._is_open and now - self._shown_at > every)):
             return
         self._shown_at, self._is_open = now, True
-        line = count_line(label, done, total, now - self._begun)
+        line = count_line(*self._counted, now - self._begun)
         if self._is_terminal:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
+            self._stream.write(f"\r\x1b[K{line}")
         else:
-            complain(f"{time.strftime('%H:%M:%S')} {line}")
+            self._stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        self._stream.flush()
 
     def _end(self) -> None:
         if self._is_open and self._is_terminal:
-            sys.stderr.write("\n")
+            self._stream.write("\n")
         self._is_open = False
+
+
+@contextlib.contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Say how long something takes that gives no count, once it takes more than two seconds."""
+    with Counting() as counting:
+        counting(label, 0)
+        yield
 
 
 def count_line(label: str, done: int, total: int, seconds: float) -> str:
@@ -140,11 +176,16 @@ def count_line(label: str, done: int, total: int, seconds: float) -> str:
     'math@7: 500 of 2,000 | 50 a second | ETA 30 s'
     >>> count_line("rows", 500, 0, 10.0)
     'rows: 500 | 50 a second'
+    >>> count_line("vllm starts on models/base", 0, 0, 10.0)
+    'vllm starts on models/base | 10 s'
     """
     from factory.stages.generate.progress import duration
 
-    parts = [f"{label}: {done:,}" + (f" of {total:,}" if total else "")]
-    if seconds > 0 and done:
+    counted = f": {done:,}" + (f" of {total:,}" if total else "") if done or total else ""
+    parts = [label + counted]
+    if not done:
+        parts.append(duration(seconds))
+    elif seconds > 0:
         parts.append(f"{done / seconds:,.0f} a second")
         if total > done:
             parts.append(f"ETA {duration((total - done) * seconds / done)}")

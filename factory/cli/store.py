@@ -18,6 +18,7 @@ from factory.cli.common import (
     score_params,
     store_of,
     tell,
+    waiting,
 )  # fmt: skip
 from factory.config import read_yaml
 from factory.errors import CorruptError, UsageError
@@ -45,18 +46,20 @@ def import_(args: Namespace) -> int:
         if not args.inputs:
             raise UsageError("nothing to import", "give files, or --dataset NAME")
         rows = files.rows(args.inputs, limit=args.limit)
-    done = import_rows(
-        store,
-        rows,
-        source=args.source,
-        model=args.model,
-        shape=args.shape,
-        mapping=columns(args.map),
-        verifier=args.verifier,
-        options=assignments(args.option, flag="--option"),
-        split=None if args.dataset else args.split,
-        language=args.language,
-    )
+    with Counting() as counting:
+        done = import_rows(
+            store,
+            rows,
+            source=args.source,
+            model=args.model,
+            shape=args.shape,
+            mapping=columns(args.map),
+            verifier=args.verifier,
+            options=assignments(args.option, flag="--option"),
+            split=None if args.dataset else args.split,
+            language=args.language,
+            on_count=counting,
+        )
     skipped = "".join(f", {n} {why}" for why, n in sorted(done.skipped.items()))
     line = (
         f"{done.rows} rows: {done.traces} traces, {done.new} new, {done.known} known, "
@@ -128,10 +131,10 @@ def score(args: Namespace) -> int:
 
     names = args.scores.split(",") if args.scores else plugins.default_scores()
     store, params = store_of(args), score_params(args.param)
-    if args.on == "ray":
-        counts = score_on_ray(store, names, params=params)
-    else:
-        with Counting() as counting:
+    with Counting() as counting:
+        if args.on == "ray":
+            counts = score_on_ray(store, names, params=params, on_count=counting)
+        else:
             counts = score_here(
                 store, names, params=params, n_workers=args.workers, on_count=counting
             )
@@ -150,9 +153,9 @@ def score(args: Namespace) -> int:
 def select(args: Namespace) -> int:
     """``factory select RECIPE``: show what a selection keeps and drops; writes nothing."""
     selected = _selected(args)
-    lines = funnel_lines(selected.funnel, kept=selected.kept.height)
-    lines.append("in: what reaches a step, in this order; drops, only this: of all traces")
-    tell(args, {"kept": selected.kept.height, "funnel": selected.funnel}, lines, on_out=True)
+    kept = selected.keys.height
+    lines = funnel_lines(selected.funnel, kept=kept)
+    tell(args, {"kept": kept, "funnel": selected.funnel}, lines, on_out=True)
     return 0
 
 
@@ -164,8 +167,9 @@ def release(args: Namespace) -> int:
 
     check_name(args.name, what="release")
     selected = _selected(args)
-    lines = funnel_lines(selected.funnel, kept=selected.kept.height)
-    made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
+    lines = funnel_lines(selected.funnel, kept=selected.keys.height)
+    with waiting("the release is written"):
+        made = write(store_of(args), args.name, selected, recipe=read_yaml(Path(args.recipe)))
     lines.append(f"release {made.name}/{made.version}: {made.manifest['rows']} traces "
                  f"in {made.folder}")  # fmt: skip
     lines += [f"  {line}" for line in contents_lines(made.manifest)]
@@ -179,7 +183,9 @@ def _selected(args: Namespace) -> Any:
     from factory.stages.select import Selection
     from factory.stages.select import select as run
 
-    return run(store_of(args), Selection.load(args.recipe, overrides=args.overrides))
+    recipe = Selection.load(args.recipe, overrides=args.overrides)
+    with Counting() as counting:
+        return run(store_of(args), recipe, on_count=counting)
 
 
 def export(args: Namespace) -> int:
@@ -190,7 +196,8 @@ def export(args: Namespace) -> int:
 
     store = store_of(args)
     release = open_release(store, args.name)
-    n = write(store, release, form=args.form, out=args.out, splits=args.split or None)
+    with waiting(f"{args.out} is written"):
+        n = write(store, release, form=args.form, out=args.out, splits=args.split or None)
     exported.note(store, release, form=args.form, out=args.out)
     lines = [f"{n} rows in {args.out}"]
     left = release.manifest["rows"] - n

@@ -142,6 +142,10 @@ class Engine(Protocol):
         """Return the prompt as the model sees it; None where the engine cannot tell."""
         return None
 
+    def waits_for(self) -> str | None:
+        """Say what the run waits for at the moment, such as a server that starts; mostly None."""
+        return None
+
     def close(self) -> None:
         """Free what the engine holds."""
         return
@@ -149,7 +153,7 @@ class Engine(Protocol):
 
 _REQUIRED = ("model", "revision", "run", "cancel")
 _OPTIONAL = ("template", "slots", "n_devices", "can_continue", "knows_template", "drain",
-             "rendered_text", "close")  # fmt: skip
+             "rendered_text", "waits_for", "close")  # fmt: skip
 
 
 def with_defaults(engine: Any) -> Engine:

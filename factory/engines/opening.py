@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from factory import plugins
+from factory import model_files, plugins
 from factory.engines.base import Engine, identify, with_defaults
 from factory.errors import UsageError
 from factory.records import Prompt, Sampling
+
+LOCAL = ("vllm", "ray")
+"""Engines that load a model here: its context and its tokenizer can be asked."""
 
 
 class Work(NamedTuple):
@@ -52,6 +55,23 @@ def open_engine(
             f"engine {kind!r}: {error}", "see its docstring for its arguments"
         ) from None
     return with_defaults(engine)
+
+
+def check_model(kind: str, model: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a model that is nowhere, before any work is done for it; of engines that load one.
+
+    Args:
+        kind: as in ``open_engine``, like the others.
+        model: name or local path.
+        settings: the engine's own arguments.
+
+    Raises:
+        UsageError: it is neither a folder nor found on the hub.
+    """
+    if kind == "ray":
+        kind, settings = settings.get("engine", "vllm"), settings.get("options") or {}
+    if kind == "vllm":
+        model_files.revision_of(model, settings.get("revision"))
 
 
 def open_replicas(kind: str, model: str, settings: Mapping[str, Any]) -> Engine:

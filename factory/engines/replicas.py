@@ -125,6 +125,11 @@ class Replicas(base.Engine):
                 continue
             yield from self._handle(event)
 
+    def waits_for(self) -> str | None:
+        """Say how many replicas have started, until all have."""
+        n_ready, n = sum(state.is_ready for state in self._states), len(self._states)
+        return None if n_ready == n else f"replicas ready: {n_ready} of {n}"
+
     def cancel(self, trace_ids: Iterable[str]) -> None:
         """Forget requests that are under way."""
         gone = set(trace_ids)

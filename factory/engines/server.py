@@ -56,6 +56,7 @@ class Served:
         self.n_deaths = 0
         self._guard: subprocess.Popen[bytes] | None = None
         self._pipe = -1
+        self._starts_since: float | None = None
 
     def ensure(self) -> None:
         """Start the server, unless it runs, and wait until it answers: ``starting`` to its end."""
@@ -71,12 +72,12 @@ class Served:
         if self._guard is not None:
             return
         guard = self._start()
-        give_up = time.monotonic() + self.start_s
+        begun = self._starts_since = time.monotonic()
         while not self._is_healthy():
             if guard.poll() is not None:
                 self._restarts = 0  # what does not come up once will not the next time
             self.check()
-            if time.monotonic() > give_up:
+            if time.monotonic() > begun + self.start_s:
                 self.close()
                 raise EngineError(
                     f"the server was not healthy after {self.start_s:.0f} s{self._tail()}",
@@ -84,6 +85,14 @@ class Served:
                 )
             yield
             time.sleep(_LOOK_S)
+        self._starts_since = None
+
+    def waits_for(self) -> str | None:
+        """Say how long the server has been starting; None where it does not."""
+        if self._starts_since is None:
+            return None
+        seconds = time.monotonic() - self._starts_since
+        return f"the server starts: {seconds:.0f} s of at most {self.start_s:.0f} s"
 
     def check(self) -> None:
         """Start the server again where it has died; whoever asks it waits meanwhile.

@@ -20,10 +20,12 @@ from factory.sources.shape import named
 from factory.stages.earlier import Earlier
 from factory.stages.gold_faults import GoldCounter
 from factory.stages.origins import Origins
+from factory.stages.reading import OnCount
 from factory.store import Store
 
 COMMIT_CHARS = 64 << 20
 COMMIT_ROWS = 50_000
+COUNT_ROWS = 256
 
 
 @dataclass
@@ -72,6 +74,7 @@ def import_rows(
     options: Mapping[str, Any] | None = None,
     split: str | None = None,
     language: str | None = None,
+    on_count: OnCount | None = None,
 ) -> Imported:
     """Store every completion of the rows, each exact text once.
 
@@ -86,6 +89,7 @@ def import_rows(
         options: options of that verifier.
         split: split of all prompts; default: what each row says.
         language: ISO 639-1 code of all prompts.
+        on_count: called every ``COUNT_ROWS`` rows; nobody knows how many there are.
 
     Raises:
         UsageError: no shape and no mapping explains a file, or it holds no completions.
@@ -122,6 +126,8 @@ def import_rows(
 
     for reader, _, _, found in itertools.chain([first] if first else [], read):
         result.rows += 1
+        if on_count is not None and result.rows % COUNT_ROWS == 1:
+            on_count("rows", result.rows, 0)
         result.shapes.setdefault(reader.label, reader.shape.name)
         prompt, origin = found.prompt, found.source
         if prompt is None or origin is None or not found.replies:

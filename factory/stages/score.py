@@ -131,6 +131,8 @@ def _score_group(
             yield [r["trace_id"] for r in rows], [texts, *of_prompt, out]
 
     done = 0
+    if on_count is not None:
+        on_count("scores", done, len(wanted))
     for keys, n_too_long, scored in _measured(batches(), scorer, list(tables), n_workers):
         done += len(keys)
         for name, frame in scored.items():
@@ -140,8 +142,8 @@ def _score_group(
             waiting[name].append(own.with_columns(pl.lit(counts.run_id).alias("run_id")))
             if sum(f.height for f in waiting[name]) >= ADD_ROWS:
                 write(name)
-            if on_count is not None:
-                on_count(label, done, len(wanted))
+        if on_count is not None:
+            on_count("scores", done, len(wanted))
     for name in waiting:
         write(name)
 

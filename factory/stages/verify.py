@@ -81,6 +81,8 @@ def verify(
         table = store.table(f"verdicts.{checker.label}")
         work = _verdict_work(store, table, by_prompt, stem, checker, trace_ids, counts)
         done = 0
+        if on_count is not None:
+            on_count(checker.label, done, len(work))
         with table.writer(counts.run_id) as writer:
             for rows in batches_of_texts(store, list(work), batch=1024):
                 pairs = [(row, source) for row in rows for source in work[row["trace_id"]]]

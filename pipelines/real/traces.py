@@ -62,7 +62,7 @@ def _released(
     from factory.stages.generate.policy import Policy
     from factory.stages.release import release
     from factory.stages.select import Selection
-    from pipelines.sample_and_select import decided, measured
+    from pipelines.sample_and_select import decided, measured, say_funnel
 
     made = generate(
         store, pairs, engine, sampling=sampling_of(recipe), policy=Policy(n=recipe.n_samples)
@@ -85,8 +85,7 @@ def _released(
         if not path.exists():
             export(store, dataset, form="trl", out=str(path))
         say(f"release {name}/{dataset.version}: {n_rows} of {len(universe)} traces")
-        for line in selected.funnel:
-            say(f"  {line['name']:16} drops {line['n_dropped']:6} ({line['n_dropped_only']} alone)")
+        say_funnel(selected)
         figures |= {kind: path.name, "rows": n_rows}
     return figures
 

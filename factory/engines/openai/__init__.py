@@ -165,6 +165,11 @@ class Engine(base.Engine):
         if self._connection is not None:
             self._connection.drain()
 
+    def waits_for(self) -> str | None:
+        """Say that the server starts, or that nobody answers, and for how long."""
+        starts = self._served.waits_for() if self._served is not None else None
+        return starts or (self._connection.waits_for() if self._connection is not None else None)
+
     def close(self) -> None:
         """End the server where one was started."""
         if self._served is not None:

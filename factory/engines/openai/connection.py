@@ -95,6 +95,14 @@ class Connection:
         self.n_open -= 1
         return answer
 
+    def waits_for(self) -> str | None:
+        """Say how long nobody has answered; None where somebody does."""
+        since, servers = self._unreachable_since, self._endpoints.all
+        if since is None or not all(server.is_down for server in servers):
+            return None
+        seconds, most = time.monotonic() - since, self._settings.wait_s
+        return f"nobody answers at {servers[0].name}: {seconds:.0f} s of at most {most:.0f} s"
+
     def cancel(self, trace_ids: list[str]) -> None:
         """Break requests off; for each, ``take`` returns None once."""
 

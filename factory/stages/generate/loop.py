@@ -449,6 +449,7 @@ class Loop:
         progress.seconds = now - self._begun
         progress.gpu_seconds = progress.seconds * self.engine.n_devices
         progress.n_in_flight = max(0, self._n_with_engine)
+        progress.waits_for = self.engine.waits_for()
         if self._checks is not None:
             progress.n_checking = self._checks.n_pending
             progress.check_seconds = self._checks.seconds

@@ -33,6 +33,7 @@ class Progress:
         seconds: wall seconds since the start; gpu_seconds: those × the engine's devices.
         check_seconds: CPU-side wall seconds of verification, summed over its threads.
         cost: money of this run by the given price; None where no price was given.
+        waits_for: what the engine waits for, such as a server that starts; None where nothing.
     """
 
     n_prompts: int = 0
@@ -58,6 +59,7 @@ class Progress:
     gpu_seconds: float = 0.0
     check_seconds: float = 0.0
     cost: float | None = None
+    waits_for: str | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -106,6 +108,8 @@ def line_of(progress: Progress) -> str:
         parts.append(f"cost {p.cost:.2f}")
     if p.eta_s is not None:
         parts.append(f"ETA {duration(p.eta_s)}")
+    if p.waits_for is not None:
+        parts.append(p.waits_for)
     return " | ".join(parts)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from factory.records import Item, Prompt, PromptSource, Sampling, Verdict, ids
 from factory.records.text import trace_text
 from factory.stages.generate import generate, plan
 from factory.stages.generate.policy import Policy
+from factory.stages.generate.progress import Progress
 from factory.stages.judge import grading
 from factory.stages.reading import read_pairs, texts_of
 from factory.stages.select import Selection, Universe, select
@@ -111,6 +112,7 @@ def judge_store(
     recipe: Judging,
     max_tokens: int | None = None,
     stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Judged:
     """Measure the judge, and give the wanted traces its verdict.
 
@@ -121,6 +123,7 @@ def judge_store(
         recipe: which traces, and how good the judge has to be.
         max_tokens: stop in order once this run has made so many tokens of replies.
         stop: when set, nothing new is asked.
+        on_progress: as in ``generate``; of the rows it is measured on, then chunk by chunk.
 
     Raises:
         Refused: it was measured and falls short; no verdict is written.
@@ -131,7 +134,7 @@ def judge_store(
     )
     options = ids.key_of({**made, "with_reasoning": recipe.with_reasoning})
     run_id = store.start_run("judge", {**made, "recipe": recipe.model_dump()})
-    asker = _Asker(own, engine, sampling, max_tokens=max_tokens, stop=stop)
+    asker = _Asker(own, engine, sampling, max_tokens=max_tokens, stop=stop, on_progress=on_progress)
     table = store.table(TABLE)
     try:
         sample = list(measured_sample(_cases(store, recipe), recipe.measure.n))
@@ -218,9 +221,10 @@ class _Asker:
         *,
         max_tokens: int | None,
         stop: threading.Event | None,
+        on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.own, self.engine, self.sampling, self.stop = own, engine, sampling, stop
-        self.left = max_tokens
+        self.left, self.on_progress = max_tokens, on_progress
         self._stopped: str | None = None
 
     def why_stopped(self) -> str | None:
@@ -239,6 +243,7 @@ class _Asker:
             made = generate(
                 self.own, _pairs(open_), self.engine, sampling=self.sampling,
                 policy=_one(n_tries), verify=False, max_tokens=self.left, stop=self.stop,
+                on_progress=self.on_progress,
             )  # fmt: skip
             self._stopped = made.stopped
             if self.left is not None:

@@ -28,6 +28,7 @@ import polars as pl
 
 from factory.errors import UsageError
 from factory.sets.caps import order_sql
+from factory.stages.reading import OnCount
 from factory.stages.select import funnel
 from factory.stages.select.evaluation import SAYS, not_evaluation, splits_of
 from factory.stages.select.recipe import (
@@ -127,6 +128,7 @@ def select(
     trace_ids: pl.Series | None = None,
     verifiers: Sequence[str] = (),
     scores: Sequence[str] = (),
+    on_count: OnCount | None = None,
 ) -> Selected:
     """Decide which traces of the universe are kept.
 
@@ -136,6 +138,7 @@ def select(
         trace_ids: the universe as explicit keys, within that of the recipe (a policy's own).
         verifiers: verifiers whose columns the filters may name even without any fact.
         scores: scores, likewise.
+        on_count: called before the filters, and by the set steps after every batch of texts.
 
     Raises:
         UsageError: a filter does not bind, ``disabled`` names one that is not there, or the
@@ -147,6 +150,8 @@ def select(
     sql = wide.wide_sql(store, recipe.versions, verifiers=verifiers, scores=scores)
     labels = {p.name: p.label for p in wide.choose(wide.stored_plugs(store), recipe.versions)}
     said = " ".join([*filters.values(), recipe.universe.where or "", recipe.prefer])
+    if on_count is not None:
+        on_count("filters", 0, 0)
     has_texts = re.search(rf"\b({'|'.join(wide.TEXTS)})\b", said) is not None
     with open_wide(store, wide.with_texts(store, sql) if has_texts else sql) as con:
         funnel.check_filters(con, filters)
@@ -163,7 +168,7 @@ def select(
     ]
     frame = frame.drop([f"_f{i}" for i in range(len(filters))])
     alive = funnel.keep_all(steps, frame.height)
-    steps += set_steps(store, recipe, frame, alive)
+    steps += set_steps(store, recipe, frame, alive, on_count)
     keep = funnel.keep_all(steps, frame.height)
     counts = [count.row() for count in funnel.count_steps(steps, frame.height)]
     keys = frame.select("trace_id", "prompt_id", "text_hash", *CATEGORICAL).filter(keep)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -17,6 +18,7 @@ from factory.errors import UsageError
 from factory.sets.bands import in_band, pass_rates
 from factory.sets.caps import cap
 from factory.sets.mixtures import mixture
+from factory.stages.reading import OnCount
 from factory.stages.select.funnel import Step
 from factory.stages.select.recipe import (
     SET_STEPS,
@@ -34,7 +36,11 @@ LOG = logging.getLogger("factory.stages.select")
 
 
 def set_steps(
-    store: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series
+    store: Store,
+    recipe: Selection,
+    frame: pl.DataFrame,
+    alive: pl.Series,
+    on_count: OnCount | None = None,
 ) -> Iterator[Step]:
     """Yield the set steps of a recipe in order, each with its flags over ``frame``.
 
@@ -46,12 +52,15 @@ def set_steps(
             name.
         alive: which rows the filters keep. A row that is not alive is not looked at and counts as
             passed; so it is with what an earlier step dropped.
+        on_count: called before every step, and after every batch of texts.
     """
     for name in SET_STEPS:
         value = getattr(recipe, name)
         if value is None:
             continue
-        sql, passed = _STEPS[name](store, recipe, frame, alive)
+        texts = _Texts(store, name, on_count)
+        texts.say(0, int(alive.sum()))
+        sql, passed = _STEPS[name](texts, recipe, frame, alive)
         is_on = name not in recipe.disabled
         yield Step(name, sql, is_on, passed)
         if is_on:
@@ -73,11 +82,32 @@ def columns_needed(recipe: Selection) -> list[str]:
 _Made = tuple[str, pl.Series]
 
 
+class _Texts(NamedTuple):
+    """Where a step reads the texts of traces, and who is told how many it has read."""
+
+    store: Store
+    step: str
+    on_count: OnCount | None
+
+    def of(self, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Yield the texts of traces, as ``texts_of`` does."""
+        done = 0
+        for batch in texts_of(self.store, keys):
+            yield batch
+            done += batch.height
+            self.say(done, keys.height)
+
+    def say(self, done: int, wanted: int) -> None:
+        """Tell how far the step is."""
+        if self.on_count is not None:
+            self.on_count(self.step, done, wanted)
+
+
 def _others_pass(keep: pl.Series, alive: pl.Series) -> pl.Series:
     return keep | ~alive
 
 
-def _pass_rates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _pass_rates(_: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
     band = recipe.pass_rates
     assert isinstance(band, PassRates)
     rates = in_band(
@@ -91,7 +121,9 @@ def _pass_rates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Seri
     return sql, joined["is_in_band"]
 
 
-def _decontaminate(store: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _decontaminate(
+    texts: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series
+) -> _Made:
     from factory.stages.overlap import (
         HEAD_ROWS,
         OverlapCheck,
@@ -109,25 +141,27 @@ def _decontaminate(store: Store, recipe: Selection, frame: pl.DataFrame, alive: 
     keys = frame.select("trace_id", "prompt_id").filter(alive)
 
     def prompts() -> Iterator[tuple[pl.Series, list[list[str]]]]:
-        for batch in store.table("prompts").batches(["prompt_id", "messages"]):
+        for batch in texts.store.table("prompts").batches(["prompt_id", "messages"]):
             mine = batch.join(keys, on="prompt_id", how="semi")
             yield mine["prompt_id"], [texts_of_row({"m": m}) for m in mine["messages"]]
 
     head: list[list[str]] = []
-    for _, texts in prompts():
-        head += texts
+    for _, found in prompts():
+        head += found
         if len(head) >= HEAD_ROWS:
             break
     checker = OverlapCheck(benchmarks, head, ngram=asked.ngram, ignore=ignore)
     bad_prompts, bad_traces = [], []
-    for ids, texts in prompts():
-        bad_prompts.append(ids.filter(checker.check(texts)["is_contaminated"].fill_null(False)))
-    for rows in texts_of(store, keys):
+    for ids, found in prompts():
+        bad_prompts.append(ids.filter(checker.check(found)["is_contaminated"].fill_null(False)))
+    for rows in texts.of(keys):
         checked = checker.check([[t] for t in rows["text"]])["is_contaminated"]
         bad_traces.append(rows["trace_id"].filter(checked.fill_null(False)))
     sql = f"{asked.ngram}-grams of {', '.join(asked.against)}"
     if asked.paraphrases is not None:
-        bad_prompts.append(_paraphrased(store, keys, asked.paraphrases, benchmarks, bad_prompts))
+        bad_prompts.append(
+            _paraphrased(texts.store, keys, asked.paraphrases, benchmarks, bad_prompts)
+        )
         sql += f"; {len(bad_prompts[-1])} prompts say the same, by {asked.paraphrases.model}"
     bad = frame.select(
         (_is_in("prompt_id", bad_prompts) | _is_in("trace_id", bad_traces)).alias("bad")
@@ -169,7 +203,7 @@ def _is_in(column: str, found: list[pl.Series]) -> pl.Expr:
     return pl.col(column).is_in(values.implode())
 
 
-def _exact_duplicates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _exact_duplicates(_: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
     within = recipe.exact_duplicates
     same = ["text_hash"] if within == "set" else ["prompt_id", "text_hash"]
     rows = frame.select("trace_id", *same, "_rank").with_row_index("_row").filter(alive)
@@ -179,7 +213,7 @@ def _exact_duplicates(_: Store, recipe: Selection, frame: pl.DataFrame, alive: p
 
 
 def _near_duplicates(
-    store: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series
+    texts: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series
 ) -> _Made:
     from factory.sets.near_duplicates import Sketches, mark
 
@@ -191,9 +225,9 @@ def _near_duplicates(
     order = order.sort("_rank", "trace_id")
     sketches = Sketches(ngram=asked.ngram)
     seen = []
-    for texts in texts_of(store, order.select("trace_id")):
-        sketches.add(texts["text"].to_list())
-        seen.append(texts["trace_id"])
+    for batch in texts.of(order.select("trace_id")):
+        sketches.add(batch["text"].to_list())
+        seen.append(batch["trace_id"])
     place = pl.DataFrame(
         {"trace_id": pl.concat(seen) if seen else pl.Series(dtype=pl.String)}
     ).with_row_index("_at")
@@ -206,14 +240,14 @@ def _near_duplicates(
     return sql, _others_pass(keep, alive)
 
 
-def _cap_per_prompt(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _cap_per_prompt(_: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
     limit = recipe.cap_per_prompt
     assert limit is not None
     keep = cap(frame, limit=limit, choose="_rank", highest=False, among=alive)
     return f"at most {limit} per prompt, by {recipe.prefer}", _others_pass(keep, alive)
 
 
-def _diversity(store: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _diversity(texts: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
     from factory.sets.diversity import diverse
 
     asked = recipe.diversity
@@ -225,7 +259,7 @@ def _diversity(store: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.S
         what = asked.column
     else:
         assert asked.model is not None
-        vectors = _embedded(store, frame, alive, asked)
+        vectors = _embedded(texts, frame, alive, asked)
         what = f"{asked.model} on the {asked.of}"
     keep = diverse(vectors, limit=asked.limit, among=alive)
     return f"{asked.limit} that lie far apart, by {what}", _others_pass(keep, alive)
@@ -239,7 +273,7 @@ def _vectors(texts: pl.Series) -> pl.Series:
 
 
 def _embedded(
-    store: Store, frame: pl.DataFrame, alive: pl.Series, asked: Diversity
+    texts: _Texts, frame: pl.DataFrame, alive: pl.Series, asked: Diversity
 ) -> pl.DataFrame:
     from factory.sets.embeddings import Embedder
 
@@ -248,10 +282,10 @@ def _embedded(
     key = "prompt_id" if asked.of == "prompt" else "trace_id"
     keys = frame.select("trace_id", "prompt_id").filter(alive)
     found = []
-    batches = texts_of(store, keys) if key == "trace_id" else _prompt_texts(store, keys)
-    for texts in batches:
-        vectors = embedder.embed(texts["text"].to_list())
-        found.append(texts.select(key, pl.Series("embedding", vectors.astype(np.float32))))
+    batches = texts.of(keys) if key == "trace_id" else _prompt_texts(texts.store, keys)
+    for batch in batches:
+        vectors = embedder.embed(batch["text"].to_list())
+        found.append(batch.select(key, pl.Series("embedding", vectors.astype(np.float32))))
     if not found:
         return frame.select(pl.lit(None, dtype=pl.List(pl.Float32)).alias("embedding"))
     known = pl.concat(found).with_columns(pl.col("embedding").arr.to_list())
@@ -265,7 +299,7 @@ def _prompt_texts(store: Store, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
             yield mine
 
 
-def _mixture(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _mixture(_: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
     asked = recipe.mixture
     assert isinstance(asked, Mixture)
     keep = mixture(
@@ -275,14 +309,14 @@ def _mixture(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series)
     return f"{asked.by}: {shares}", _others_pass(keep, alive)
 
 
-def _max_rows(_: Store, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
+def _max_rows(_: _Texts, recipe: Selection, frame: pl.DataFrame, alive: pl.Series) -> _Made:
     limit = recipe.max_rows
     assert limit is not None
     first = pl.Series(range(frame.height), dtype=pl.UInt32).filter(alive)[:limit]
     return f"at most {limit}", _others_pass(_at(frame.height, first), alive)
 
 
-_STEPS: dict[str, Callable[[Store, Selection, pl.DataFrame, pl.Series], _Made]] = {
+_STEPS: dict[str, Callable[[_Texts, Selection, pl.DataFrame, pl.Series], _Made]] = {
     "pass_rates": _pass_rates, "decontaminate": _decontaminate,
     "exact_duplicates": _exact_duplicates, "near_duplicates": _near_duplicates,
     "cap_per_prompt": _cap_per_prompt,
