@@ -7,9 +7,6 @@ import functools
 import inspect
 import json
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from distill.launch import Launch
 from factory import model_files, plugins
 from factory.cli.common import say, waiting
 from factory.config import Config
-from factory.errors import ConfigError, EngineError, FactoryError, UsageError
+from factory.errors import ConfigError, EngineError, UsageError
 from factory.records import Prompt, PromptSource, ids
 from factory.sources import template
 from factory.store import Store
@@ -403,7 +400,7 @@ def run_grpo(
             prompts = out.parent / f"{out.name}-prompts.jsonl"
             write_pairs(pairs, prompts)
             command = ["grpo", str(path), "--prompts", str(prompts), "--store", str(store.root)]
-            launch_distill(launch, command + ["--restart"] * restart)
+            launch.run(command + ["--restart"] * restart)
         else:
             if engines.on_gpu:
                 engines.close()
@@ -432,7 +429,7 @@ def run_sft(
         if launch:
             command = ["sft", student, str(data), "--out", str(out), "--base", base]
             command += ["--seed", str(seed), *["--restart"] * restart]
-            launch_distill(launch, command + [w for a in overrides for w in ("--set", a)])
+            launch.run(command + [w for a in overrides for w in ("--set", a)])
         else:
             sft(config, say=say, restart=restart)
     return out
@@ -456,7 +453,7 @@ def run_reward_model(
         if launch:
             path = out.parent / f"{out.name}.json"
             path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
-            launch_distill(launch, ["reward-model", str(path)] + ["--restart"] * restart)
+            launch.run(["reward-model", str(path)] + ["--restart"] * restart)
         else:
             reward_model(config, say=say, restart=restart)
     return out
@@ -475,22 +472,6 @@ def _is_done(out: Path, inputs: Callable[[], str]) -> bool:
 
     # Rows and weights are hashed only where a run has finished.
     return read_run(out) is not None and finished(out, inputs=inputs())
-
-
-def launch_distill(launch: Launch, arguments: Sequence[str]) -> None:
-    """Run ``distill`` in processes of its own, none of which outlives this one."""
-    from distill.runs import FOLLOW_PARENT, die_with_parent
-    from factory.engines.vllm_start import has_cuda
-
-    words = launch.command(python=sys.executable, cuda=has_cuda())
-    command = [*words, "-m", "distill.cli", *arguments]
-    environment = {**os.environ, FOLLOW_PARENT: str(os.getpid())}
-    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
-    if process.wait() != 0:
-        raise FactoryError(
-            f"{' '.join(command[:4])} … ended with status {process.returncode}",
-            "its last lines stand above; what was finished is kept, run the same command again",
-        )
 
 
 def write_pairs(pairs: Sequence[Pair], path: Path) -> None:

@@ -174,7 +174,7 @@ def arguments() -> argparse.Namespace:
         "--kill",
         default="all",
         metavar="FOLDER,…",
-        help="stages that a rehearsal kills: all, none, or names such as dev1",
+        help="stages that a rehearsal kills: all, none, or names such as dev1 or dev1:rank",
     )
     parser.add_argument(
         "--kill-kind",

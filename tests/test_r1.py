@@ -402,7 +402,7 @@ def test_what_was_launched_and_has_finished_is_launched_for_nothing_else(
     from pipelines import common
 
     asked: list[list[str]] = []
-    monkeypatch.setattr(common, "launch_distill", lambda _, words: asked.append(list(words)))
+    monkeypatch.setattr(Launch, "run", lambda _, words: asked.append(list(words)))
     how: dict[str, Any] = {"seed": 0, "engines": common.Engines(), "launch": Launch()}
     rows, student, reward = tmp_path / "rows.jsonl", tmp_path / "own.yaml", tmp_path / "own.py"
     rows.write_text("{}\n")
@@ -448,7 +448,7 @@ def test_restart_reaches_the_trainers_of_a_recipe_and_no_lanes(
 
     asked: list[list[str]] = []
     (tmp_path / "rows.jsonl").write_text("{}\n")
-    monkeypatch.setattr(common, "launch_distill", lambda _, words: asked.append(list(words)))
+    monkeypatch.setattr(Launch, "run", lambda _, words: asked.append(list(words)))
     how: dict[str, Any] = {"seed": 0, "engines": common.Engines(), "launch": Launch()}
     common.run_sft(student="small", data=tmp_path / "rows.jsonl", base="b", out=tmp_path / "s",
                    restart=True, **how)  # fmt: skip

@@ -201,10 +201,9 @@ def test_a_launched_trainer_dies_with_the_script_whatever_stands_between(tmp_pat
     trainer.write_text(_TRAINER)
     launcher.write_text(_LAUNCHER.format(trainer=str(trainer), pid=str(pid)))
     code = (
-        "import sys; from types import SimpleNamespace as Launch; "
-        "from pipelines.common import launch_distill; "
+        "import sys; from types import SimpleNamespace; from distill.launch import Launch; "
         f"words = [sys.executable, {str(launcher)!r}]; "
-        "launch_distill(Launch(command=lambda **_: words), [])"
+        "Launch.run(SimpleNamespace(command=lambda **_: words), [])"
     )
     script = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     deadline = time.monotonic() + 90

@@ -24,7 +24,7 @@ from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.store import Store
 from pipelines.r1_recipe import STAGES, Recipe
-from pipelines.rehearsal.drive import rehearse
+from pipelines.rehearsal.drive import planned_kills, rehearse
 from pipelines.rehearsal.engine import Rehearsing
 from pipelines.rehearsal.families import known
 from pipelines.rehearsal.models import family_tokenizer
@@ -239,6 +239,62 @@ def test_a_rehearsal_that_ends_with_an_error_says_so(
     with pytest.raises(FactoryError, match="the rehearsal ended with status"):
         rehearse(recipe, only=["sft1"], ranks=1, launch=None, kills=["none"],
                  kill_kind="program", folder=tmp_path / "r", say=lambda _: None)  # fmt: skip
+
+
+STAGES_OF = {"zero": "grpo", "cold-start": "cold_start", "dev1": "sft", "dev2": "grpo"}
+
+
+@pytest.mark.parametrize(
+    ("kills", "found"),
+    [
+        (["none"], {}),
+        (["dev2:save", "dev1"], {"dev1": "rank", "dev2": "save"}),
+        # What does not train has no ranks and saves nothing.
+        (["all"], {"zero": "rank", "cold-start": "program", "dev1": "rank", "dev2": "rank"}),
+        (["all", "zero:save"], {"zero": "save", "cold-start": "program", "dev1": "rank",
+                                "dev2": "rank"}),
+    ],
+)  # fmt: skip
+def test_kills_are_those_that_are_asked_for(kills: list[str], found: dict[str, str]) -> None:
+    planned = planned_kills(STAGES_OF, kills, kill_kind="rank")
+    assert [(k.stage, k.kind) for k in planned] == list(found.items())
+
+
+@pytest.mark.parametrize(("kill", "why"), [("dev3", "no stage dev3"), ("dev1:half", "a kill is")])
+def test_a_kill_that_cannot_be_is_refused(kill: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        planned_kills(STAGES_OF, [kill], kill_kind="program")
+
+
+_RANK = """
+import os, sys, time
+import torch.distributed as dist
+rank = int(os.environ["RANK"])
+if sys.argv[1] == "fails":
+    sys.exit(3) if rank else time.sleep(600)
+dist.init_process_group("gloo")
+found = [None] * dist.get_world_size()
+dist.all_gather_object(found, (rank, os.environ["LOCAL_WORLD_SIZE"], os.getppid()))
+open(f"{sys.argv[1]}.{rank}", "w").write(str(found))
+"""
+_FORKS = """
+import os, sys
+from pipelines.rehearsal.forked import forked, waited
+program = [sys.argv[1], sys.argv[2]]
+assert waited(forked(program, dict(os.environ), processes=2)) == 0
+print(os.getpid(), waited(forked([sys.argv[1], "fails"], dict(os.environ), processes=2)))
+"""
+
+
+@pytest.mark.slow
+def test_forked_ranks_form_a_world_and_end_with_the_first_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "rank.py").write_text(_RANK)
+    words = [sys.executable, "-c", _FORKS, str(tmp_path / "rank.py"), str(tmp_path / "said")]
+    done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, timeout=120, check=True)
+    pid, status = done.stdout.split()
+    assert status == "3"
+    world = str([(rank, "2", int(pid)) for rank in range(2)])
+    assert [(tmp_path / f"said.{rank}").read_text() for rank in range(2)] == [world] * 2
 
 
 @pytest.mark.slow

@@ -7,11 +7,15 @@ shards its checkpoints too. ZeRO-3 may be given as a file of one's own; it was n
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.runs import FOLLOW_PARENT, die_with_parent
 from factory.config import Config
+from factory.engines.vllm_start import has_cuda
 from factory.errors import ConfigError, FactoryError
 
 HERE = Path(__file__).parent
@@ -69,6 +73,34 @@ class Launch(Config):
             words += ["--num_machines", "1"]
         return [*words, *self.options]
 
+    def run(self, arguments: Sequence[str]) -> None:
+        """Run ``distill`` in processes of its own, none of which outlives this one.
+
+        Args:
+            arguments: of ``distill``: a verb and what follows it.
+
+        Raises:
+            FactoryError: it ended with an error.
+        """
+        words = self.command(python=sys.executable, cuda=has_cuda())
+        command = [*words, "-m", "distill.cli", *arguments]
+        environment = {**os.environ, FOLLOW_PARENT: str(os.getpid())}
+        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+        require_done(command, process.wait())
+
+
+def require_done(command: Sequence[str], status: int) -> None:
+    """Make sure that what was launched has done its work.
+
+    Raises:
+        FactoryError: it ended with an error.
+    """
+    if status != 0:
+        raise FactoryError(
+            f"{' '.join(command[:4])} … ended with status {status}",
+            "its last lines stand above; what was finished is kept, run the same command again",
+        )
+
 
 def wrapper_of(trainer: Any) -> str:
     """Return what really wraps a trainer's model: DDP, FSDP2, FSDP1, ZeRO-n, or none.
@@ -117,8 +149,6 @@ def torchrun(environment: dict[str, str], *, processes: int, words: Sequence[str
         processes: how many.
         words: what each runs: a script, or ``-m`` and a module, with arguments.
     """
-    import sys
-
     environment.setdefault("OMP_NUM_THREADS", "1")
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return [*start, f"--nproc-per-node={processes}", *words]

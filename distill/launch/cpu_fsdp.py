@@ -54,8 +54,8 @@ def let_accelerate_shard() -> None:
     AcceleratorState.__init__ = init
 
 
-def main(words: Sequence[str]) -> int:
-    """Start the processes of a launch file; returns the exit status of torchrun."""
+def asked(words: Sequence[str]) -> tuple[dict[str, str], list[str], int]:
+    """Return what a command line asks for: environment, program with arguments, processes."""
     from accelerate.commands import launch
     from accelerate.utils.launch import prepare_multi_gpu_env
 
@@ -65,8 +65,13 @@ def main(words: Sequence[str]) -> int:
     environment = prepare_multi_gpu_env(args)
     environment["ACCELERATE_USE_CPU"] = "true"
     program = ["-m", args.training_script] if args.module else [args.training_script]
-    program += args.training_script_args
     say(f"{SAYS}; {processes} processes")
+    return environment, [*program, *args.training_script_args], processes
+
+
+def main(words: Sequence[str]) -> int:
+    """Start the processes of a launch file; returns the exit status of torchrun."""
+    environment, program, processes = asked(words)
     worker = ["-m", "distill.launch.cpu_fsdp", "--worker", *program]
     command = torchrun(environment, processes=processes, words=worker)
     environment[FOLLOW_PARENT] = str(os.getpid())

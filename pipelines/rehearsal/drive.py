@@ -9,13 +9,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from factory.errors import FactoryError
+from factory.engines.vllm_start import has_cuda
+from factory.errors import FactoryError, UsageError
 from pipelines.r1_recipe import Recipe, folder_of
 from pipelines.rehearsal.processes import descendants, kill, last_rank, survivors
 from pipelines.rehearsal.recipe import rehearsed
@@ -56,10 +57,13 @@ def rehearse(
         only: stages to rehearse; those that they read must be among them.
         ranks: processes of a training.
         launch: file of accelerate instead of the recipe's.
-        kills: folders of stages that are killed; ``all``: each of them.
-        kill_kind: of ``KINDS``; stages that sample know ``program`` alone.
+        kills: of ``planned_kills``.
+        kill_kind: of ``KINDS``.
         folder: of the rehearsal; must not hold another.
         say: takes lines.
+
+    Raises:
+        UsageError: a kill of a stage that the recipe has not.
     """
     began = time.monotonic()
     folder.mkdir(parents=True)
@@ -69,12 +73,7 @@ def rehearse(
     path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
     small = Recipe.load(path)
     stages = names_of(small, only)
-    wanted = [s for s in stages if "all" in kills or s in kills]
-    planned = [
-        Kill(s, kill_kind if stages[s] in TRAINED else "program", is_training=stages[s] in TRAINED,
-             is_sampling=stages[s] in SAMPLE)
-        for s in wanted
-    ]  # fmt: skip
+    planned = planned_kills(stages, kills, kill_kind=kill_kind)
     run(path, small, only, planned, say=say)
     rows = rows_of(small, stages, {k.stage: k.done for k in planned})
     for line in table_lines(rows):
@@ -87,6 +86,41 @@ def rehearse(
     return 1 if empty else 0
 
 
+def planned_kills(
+    stages: Mapping[str, str], kills: Sequence[str], *, kill_kind: str
+) -> list[Kill]:  # fmt: skip
+    """Return the kills that are asked for, in the order of the stages.
+
+    Args:
+        stages: of ``names_of``.
+        kills: folders, or ``FOLDER:KIND``; ``all``: each stage; ``none``: no stage.
+        kill_kind: of those that name none; a stage that is no training knows ``program`` alone.
+
+    Raises:
+        UsageError: no such stage, or no such kind.
+
+    >>> [(k.stage, k.kind) for k in planned_kills({"dev1": "sft", "r1": "grpo"},
+    ...                                           ["r1:save"], kill_kind="rank")]
+    [('r1', 'save')]
+    """
+    split = [word.partition(":") for word in kills]
+    named = {stage: kind or kill_kind for stage, _, kind in split}
+    stray = sorted(named.keys() - stages.keys() - {"all", "none"})
+    if stray or not {*named.values()} <= {*KINDS}:
+        raise UsageError(
+            f"--kill {','.join(kills)}: no stage {stray[0]}" if stray
+            else f"--kill {','.join(kills)}: a kill is {', '.join(KINDS)}",
+            f"stages: {', '.join(stages)}",
+        )  # fmt: skip
+    planned = []
+    for stage, kind in stages.items():
+        if stage in named or "all" in named:
+            trains = kind in TRAINED
+            how = named.get(stage, kill_kind) if trains else "program"
+            planned.append(Kill(stage, how, is_training=trains, is_sampling=kind in SAMPLE))
+    return planned
+
+
 def run(
     path: Path, recipe: Recipe, only: Sequence[str], kills: list[Kill],
     *, say: Callable[[str], None],
@@ -97,6 +131,9 @@ def run(
         FactoryError: it ends with an error that no kill caused, or a process outlives a kill.
     """
     command = [sys.executable, "-m", "pipelines.rehearsal", str(path), "--only", ",".join(only)]
+    if not kills and recipe.launch is not None and not has_cuda():
+        say("  nothing is killed: all ranks are forked from one process that loads the libraries")
+        command.append("--forked")
     while True:
         process = subprocess.Popen(command)
         hit = _watch(process, recipe, kills)

@@ -2,6 +2,7 @@
 
     python -m pipelines.miniature.grow /tmp/base shape=base
     python tests/bench/bench_engine.py pairs /tmp/base [--pairs 10] [--prompts 250]
+    python tests/bench/bench_engine.py sweep SMOLLM2 [--prompts 16] [--tokens 64]
     python tests/bench/bench_engine.py record /tmp/base STORE [--prompts 600]
 
 ``pairs``: both sides ask for the same samples of the same prompts with the same settings and the
@@ -9,15 +10,20 @@ same seeds; the seed base changes with every pair, the order within a pair alter
 prefix cache is emptied before each side. Ours includes every commit, sealing and the scores;
 scores and verifiers are loaded before. ``engine_cpu`` is that of the engine's process, ``cpu`` that
 of its workers, too (the scores' process, the verifiers' pool).
+``sweep``: ``LLM.generate`` at several settings of the CPU build and ours at its own, each in a
+process of its own; what is said is ours over the best of the others.
 ``record``: 16 verified samples per prompt, for ``bench_generate.py policies --store``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -84,7 +90,55 @@ def ours(engine: Engine, some: list[Any], sampling: Sampling, store: Store) -> i
     return made.progress.n_completion_tokens
 
 
-def pairs(model: str, n_pairs: int, n_prompts: int) -> None:
+SWEPT = [
+    {"max_num_seqs": 32}, {"max_num_seqs": 64}, {"max_num_seqs": 128}, {"max_num_seqs": 256},
+    {"max_num_seqs": 256, "args": {"block_size": 16}},
+    {"max_num_seqs": 256, "args": {"block_size": 128}},
+    {"max_num_seqs": 256, "args": {"enable_prefix_caching": False}},
+]  # fmt: skip
+
+
+def sweep(model: str, n_prompts: int, tokens: int) -> None:
+    """Say how long ``LLM.generate`` takes at each setting, and how long ours does."""
+    took: dict[str, float] = {}
+    for settings in (None, *SWEPT, None):
+        words = [sys.executable, __file__, "one", model, json.dumps(settings)]
+        words += ["--prompts", str(n_prompts), "--tokens", str(tokens)]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        name = "ours, no setting" if settings is None else json.dumps(settings)
+        seconds = float(done.stdout.splitlines()[-1])
+        took[name] = min(seconds, took.get(name, seconds))
+        print(f"{name}: {seconds:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    own = took.pop("ours, no setting")
+    best = min(took, key=took.__getitem__)
+    print(f"ours / best of LLM.generate ({best}): {own / took[best]:.3f}")
+
+
+def one(model: str, settings: dict[str, Any] | None, n_prompts: int, tokens: int) -> None:
+    """Print the seconds of one side, the engine's start left out; None: ours."""
+    from pipelines.miniature.problems import prompts
+
+    some = list(prompts(n=n_prompts, seed=0, split="train"))
+    engine = Engine(model, sequence_tokens=512, **(settings or {}))
+    sampling = replace(SAMPLING, template=engine.template, max_tokens=tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "data")
+
+        def side(some: list[Any], sampling: Sampling) -> None:
+            if settings is None:
+                ours(engine, some, sampling, store)
+            else:
+                plain(engine, some, sampling)
+
+        # The first tokens of a process take longer; scores and verifiers are loaded here, too.
+        side(some[:1], replace(sampling, max_tokens=4))
+        engine.llm.reset_prefix_cache()
+        began = time.monotonic()
+        side(some, sampling)
+        print(time.monotonic() - began)
+
+
+def pairs(model: str, n_pairs: int, n_prompts: int, tokens: int) -> None:
     from pipelines.miniature.problems import prompts
 
     engine = Engine(model)
@@ -93,7 +147,9 @@ def pairs(model: str, n_pairs: int, n_prompts: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "data")
         for number in range(-1, n_pairs):
-            sampling = replace(SAMPLING, template=engine.template, seed=number + 1)
+            sampling = replace(
+                SAMPLING, template=engine.template, seed=number + 1, max_tokens=tokens
+            )
             sides: list[tuple[str, Callable[[], int]]] = [
                 ("plain", lambda s=sampling: plain(engine, some, s)),
                 ("ours", lambda s=sampling: ours(engine, some, s, store)),
@@ -140,15 +196,21 @@ def record(model: str, store: str, n_prompts: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["pairs", "record"])
+    parser.add_argument("what", choices=["pairs", "sweep", "one", "record"])
     parser.add_argument("model")
     parser.add_argument("store", nargs="?")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--prompts", type=int)
+    parser.add_argument("--tokens", type=int)
     args = parser.parse_args()
     prepare_environment()
+    tokens = args.tokens or SAMPLING.max_tokens
     if args.what == "pairs":
-        pairs(args.model, args.pairs, args.prompts or 250)
+        pairs(args.model, args.pairs, args.prompts or 250, tokens)
+    elif args.what == "sweep":
+        sweep(args.model, args.prompts or 16, tokens)
+    elif args.what == "one":
+        one(args.model, json.loads(args.store), args.prompts or 16, tokens)
     else:
         record(args.model, args.store, args.prompts or 600)
 

@@ -1,6 +1,6 @@
 """Our SFT and GRPO beside plain TRL's on one model, in one process each, alternating.
 
-    python -m tests.bench.bench_training --model FOLDER [--what sft grpo] [--steps 4] [--rounds 2]
+    python -m tests.bench.bench_training --model FOLDER [--what sft grpo] [--steps 8] [--rounds 3]
 
 SFT: tokens per second of an update, the same packs. GRPO: seconds of a step (sampling, rewards,
 loss, update) with the same sampler: TRL's own ``rollout_func`` hook over the same vLLM engine and
@@ -175,8 +175,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--what", nargs="+", default=["sft", "grpo"])
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
