@@ -177,6 +177,9 @@ def _content(text: str, start: int, max_chars: int) -> tuple[int, int] | None:
     if not text.startswith("{", begin):
         bare = _BARE_BOXED.match(text, begin)
         return (bare.start(), bare.end()) if bare else None
+    close = text.find("}", begin, begin + 4 * max_chars)
+    if close > 0 and "{" not in (inside := text[begin + 1 : close]) and "\\" not in inside:
+        return begin + 1, close
     depth = 0
     for mark in _BRACES.finditer(text, begin, begin + 4 * max_chars):
         sign = mark.group()

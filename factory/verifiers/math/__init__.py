@@ -35,7 +35,7 @@ from factory.verifiers.math.same import same
 from factory.verifiers.math.same_conditions import UnsureError
 from factory.verifiers.math.value import is_huge, is_undefined
 
-VERSION = 8
+VERSION = 9
 OPTIONS = ("mode", "truncated", "second_opinion")
 FILE_OPTIONS = {"mode": "auto"}
 FITS_ANY_GOLD = True
@@ -142,7 +142,7 @@ def _cascade(item: Item, *, mode: str, truncated: str) -> Verdict | None:
                 return Verdict.passed(decided_by="number", extracted=shown)
             if not ("," in gold[0] and "," in shown):  # 100,200,300 may be three numbers
                 return Verdict.failed("wrong", decided_by="number", extracted=shown)
-    ours_text, theirs_text = _keys(gold), _keys(found.parts)
+    ours_text, theirs_text = _gold_keys(gold), _keys(found.parts)
     if ours_text == theirs_text:
         return Verdict.passed(decided_by="text", extracted=shown)
     is_single = len(ours_text) == 1 and len(theirs_text) == 1
@@ -201,6 +201,7 @@ def _by_words(gold: str, shown: str) -> Verdict | None:
 def clear_caches() -> None:
     """Forget the golds and answers that were read, so that the next one costs what a first does."""
     _gold.cache_clear()
+    _gold_keys.cache_clear()
     _named.cache_clear()
     _parsed.cache_clear()
 
@@ -266,6 +267,11 @@ def _number(text: str) -> str | None:
         in_words = words.number_in_words(text.strip().rstrip(".").casefold())
         return None if in_words is None else str(in_words)
     return number
+
+
+@functools.lru_cache(maxsize=8192)
+def _gold_keys(gold: tuple[str, ...]) -> frozenset[str]:
+    return _keys(gold)
 
 
 def _keys(parts: tuple[str, ...]) -> frozenset[str]:

@@ -229,6 +229,12 @@ _WARMING = (
     (r"\{1, 2\} \cup (3, 4]", r"\{1, 2\} \cup [3, 4]"),
     (r"x + 1 \le 2", r"x < 3"),
     (r"\sin^2 x + \log_2 y", r"\sqrt[3]{x} + |y|"),
+    (
+        r"\begin{pmatrix} 1 & x \\ y & 2 \end{pmatrix}",
+        r"\begin{pmatrix} 1 & x \\ y & 3 \end{pmatrix}",
+    ),
+    (r"\int_0^1 f(x) dx", r"\int_0^1 g(y) dy"),
+    (r"e^{i x}", r"\cos x + i \sin x"),
 )
 """One pair of each kind: what sympy imports and caches for it is then inherited by every fork."""
 

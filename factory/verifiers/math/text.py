@@ -105,7 +105,7 @@ def undressed(text: str) -> str:
     if not _DRESSED.match(text):
         return text
     for _ in range(3):
-        text = text.strip()
+        before = text = text.strip()
         tagged = _TAGGED.fullmatch(text)
         if tagged:
             text = tagged[2].strip()
@@ -119,7 +119,9 @@ def undressed(text: str) -> str:
             ):
                 text = inner.strip()
                 break
-    return _DRESSED_TEXT.sub(r"\1\2}", text)
+        if text == before:
+            break
+    return _DRESSED_TEXT.sub(r"\1\2}", text) if "\\text" in text else text
 
 
 def plain_number(text: str) -> str | None:
@@ -175,7 +177,9 @@ def text_key(text: str) -> str:
     """
     text = text.strip()
     for _ in range(3):
-        text = _OUTER.sub("", text).strip()
+        before, text = text, _OUTER.sub("", text).strip()
+        if text == before:
+            break
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     text = text.replace("\\cfrac", "\\frac").replace("\\$", "").replace("\\%", "%")
     text = _STYLE.sub(r"\1", text)
@@ -185,9 +189,10 @@ def text_key(text: str) -> str:
         text = _SPLIT_DIGITS.sub("_ ", text)
     text = _DROP.sub("", text)
     text = text.replace("{,}", "")
-    text = _FRAC_SHORT.sub(r"\\frac{\1}{\2}", text)
-    text = _FRAC_HALF.sub(r"\\frac{\1}{", text)
-    text = _SQRT_SHORT.sub(r"\\sqrt{\1}", text)
+    if "\\frac" in text:
+        text = _FRAC_SHORT.sub(r"\\frac{\1}{\2}", text)
+        text = _FRAC_HALF.sub(r"\\frac{\1}{", text)
+    text = _SQRT_SHORT.sub(r"\\sqrt{\1}", text) if "\\sqrt" in text else text
     text = text.replace("\\leq", "\\le").replace("\\geq", "\\ge").replace("\\lt", "<")
     text = _LONE.sub(r"\1", text)
     return text.replace("\\gt", ">").replace("^{\\circ}", "^\\circ").replace("\\degree", "^\\circ")

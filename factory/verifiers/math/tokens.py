@@ -71,7 +71,7 @@ _PREPARE: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]
     ("\\mu", re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*"), r"\\text{u"),
     ("Omega",
      re.compile(r"(?<=[0-9}])((?:\\[ ,;:!]|~|\s)*)([kM]?)\\Omega\s*$"), r"\1\\text{\2ohm}"),
-    ("\\\\", re.compile(r"\\\\(?=[a-zA-Z(){}])(?!.*\\begin)"), r"\\"),  # escaped once too often
+    ("\\\\", re.compile(r"\A(?!.*(?<!\\)\\begin).*\Z", re.DOTALL), lambda m: _unescaped(m[0])),
     ("\\",
      re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=[\W_a-z0-9]|$)"), " "),
     ("", re.compile(r"(?<=[0-9])(?:\{,\}|,?\\[!,;: ]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
@@ -181,6 +181,13 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         if len(tokens) > MAX_TOKENS:
             raise ParseError("too many signs")
     return _names_or_units(tokens)
+
+
+def _unescaped(text: str) -> str:
+    """Read commands that were escaped once too often, with two backslashes before each name."""
+    if "begin" in text:
+        return text.replace("\\\\", "\\")
+    return re.sub(r"\\\\(?=[a-zA-Z(){}])", r"\\", text)
 
 
 def _names_or_units(tokens: list[Token]) -> list[Token]:
