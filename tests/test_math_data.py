@@ -50,6 +50,7 @@ def test_agreement_on_model_outputs() -> None:
     assert wrong == set(GOLDEN["math_model_outputs"])
 
 
+@pytest.mark.slow
 @needs_data
 def test_agreement_on_the_cases_of_ten_graders() -> None:
     cases = [r for r in rows("math_grade_cases") if r["kind"] == "math"]

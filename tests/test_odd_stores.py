@@ -66,10 +66,8 @@ LOOKED = [0] * 9 + [2] + [0] * 4
 """Statuses of ``look``: no prompt here has a pass and a fail, so that dpo has nothing to write."""
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["everything", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "everything")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_every_verb_works_in_a_folder_of_any_name(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

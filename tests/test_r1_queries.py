@@ -113,6 +113,7 @@ def test_a_query_gives_what_was_planted(
     assert [tuple(row[i] for i in at) for row in found.rows] == rows
 
 
+@pytest.mark.slow
 def test_the_report_shows_each_with_the_query_behind_it_and_no_other_run(store: Store) -> None:
     text = "\n".join(catalog_lines(store, ["zero-1"]))
     assert [name for name in QUERIES if f"`factory sql @{name}`" not in text] == []

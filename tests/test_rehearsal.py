@@ -92,6 +92,7 @@ def test_a_right_answer_passes_its_verifier_and_the_format(
     assert (paid.parts["accuracy"], paid.parts["format"]) == (1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_has_rows_of_every_domain_and_their_right_answers_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

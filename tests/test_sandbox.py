@@ -343,6 +343,7 @@ def test_a_tier_can_be_named_and_an_unknown_one_is_refused() -> None:
     assert "names no tier" in _choose_without([], FACTORY_SANDBOX="none").stdout
 
 
+@pytest.mark.slow
 def test_doctor_has_one_row_per_tier() -> None:
     rows = sandbox.doctor()
     assert [row["tier"] for row in rows] == list(TIERS)

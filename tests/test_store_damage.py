@@ -193,6 +193,7 @@ def truth(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, obj
     return found
 
 
+@pytest.mark.slow
 def test_two_swapped_files_are_named_and_mended(
     made: Path, tmp_path: Path, truth: dict[str, object]
 ) -> None:

@@ -56,6 +56,7 @@ def test_bad_items_change_no_other_verdict_from_eight_threads() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_bad_items_change_no_other_verdict_from_asyncio() -> None:
     async def main() -> list[list[str]]:
         with Pool(n_workers=2) as pool:
@@ -69,6 +70,7 @@ def _in_process(pipe: object) -> None:
         pipe.send(run_batch(pool))  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_bad_items_change_no_other_verdict_from_a_spawned_daemon() -> None:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
