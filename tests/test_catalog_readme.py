@@ -6,6 +6,7 @@ import argparse
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from catalogs import build, printing, query, show
 from factory.errors import FactoryError
 from factory.store import Store
 from tests import helpers_catalog as made
+from tests.helpers_docs import take
 
 README = Path(__file__).parents[1] / "catalogs" / "README.md"
-BLOCKS = re.findall(r"```console\n\$ (.*)\n((?s:.*?))```", README.read_text("utf-8"))
+BLOCKS = [s for b in take("catalogs/README.md", "$ ", language="console") for s in b.sessions]
+(PYTHON,) = take("catalogs/README.md", language="python")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,16 @@ def answer(store: Store, command: str) -> str:
 @pytest.mark.parametrize(("command", "printed"), BLOCKS)
 def test_a_command_prints_what_the_readme_says(store: Store, command: str, printed: str) -> None:
     assert answer(store, command) == printed
+
+
+def test_any_duckdb_opens_the_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.ensure(store)
+    monkeypatch.chdir(store.root.parent)
+    *lines, asked, answer = PYTHON.text.splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    with names["con"]:
+        assert f"# {eval(asked, names)!r}" == answer
 
 
 def test_it_names_every_table_and_every_query(store: Store) -> None:

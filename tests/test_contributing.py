@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from factory.cli.main import main
+from factory.plugins import label
+from factory.store import Store
+from tests.helpers_docs import ROOT, run, take
 
-ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(
-    r"```python\n# (my/\w+\.py)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S
-)
-VERIFY = ["verify", "answers.jsonl", "--out", "v.jsonl", "--verifier"]
+BLOCKS = [b.text.removeprefix("# ").split("\n", 1) for b in take("CONTRIBUTING.md", "# my/")]
+COMMANDS = [c for b in take("CONTRIBUTING.md", "factory ") for c in b.commands]
 RUN = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules"]
 
 
@@ -45,10 +45,14 @@ def test_commands_take_them_by_path(my: Path) -> None:
         {"completion": "<think>Was it a Sunday? Yes.</think>1969-07-20", "gold": "1969-07-20"},
         {"completion": "<think>No.</think>1970-01-01", "gold": "1969-07-20"},
     ]
-    Path("answers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    assert main([*VERIFY, str(my / "dates.py")]) == 0
-    verdicts = [json.loads(line) for line in Path("v.jsonl").read_text().splitlines()]
+    for name in ("answers", "traces"):
+        lines = [json.dumps({"prompt": "When?", **row}) for row in rows]
+        Path(f"{name}.jsonl").write_text("\n".join(lines))
+    assert run("factory import answers.jsonl --verifier my/dates.py") == 0
+    for command in COMMANDS:
+        assert run(command) == 0, command
+    verdicts = [json.loads(line) for line in Path("verified.jsonl").read_text().splitlines()]
     assert [v["status"] for v in verdicts] == ["pass", "fail"]
-    assert main(["score", "answers.jsonl", "--out", "s.jsonl", "--scores", "my/questions.py"]) == 0
-    scores = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
-    assert [s["n_questions"] for s in scores] == [1, 0]
+    assert pl.read_parquet("scored.parquet")["n_questions"].to_list() == [1, 0]
+    stored = Store("data").table(f"verdicts.{label('verifiers', 'my/dates.py')}").read()
+    assert sorted(stored["status"]) == ["fail", "pass"]

@@ -37,16 +37,6 @@ def test_the_commands_of_the_readme_parse(command: str) -> None:
     build_parser().parse_args(argv)
 
 
-def test_the_file_tree_of_the_readme_exists() -> None:
-    tree = re.search(r"## The tree\n+```\n(.*?)```", README, re.S)
-    assert tree, "the README has a section 'The tree'"
-    for line in tree.group(1).splitlines():
-        name = line.split("  ")[0].strip()
-        if name and not line.startswith(" "):
-            for part in name.split():
-                assert (ROOT / part).exists(), f"{part} is in the README, but not here"
-
-
 def test_the_top_level_holds_only_what_it_should() -> None:
     allowed = {
         "pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "requirements", "factory",

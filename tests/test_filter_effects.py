@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from factory.stages.select import Selection
 from factory.store import Store
 from pipelines.filter_effects import ALL, NONE, Recipe, plan_lines, variants
 from pipelines.filter_effects_results import Result, cells, lines_of
+from tests.helpers_docs import ROOT, take
 
-ROOT = Path(__file__).parents[1]
+((COMMAND,),) = [b.commands for b in take("docs/results.md", "python -m pipelines.filter_effects")]
 RECIPE = ROOT / "pipelines" / "recipes" / "filter-effects.yaml"
 SELECTION = Selection.make(
     {
@@ -143,7 +145,7 @@ SMALL = [
 def start(store: Path) -> subprocess.Popen[str]:
     sets = [word for value in [f"store={store}", *SMALL] for word in ("--set", value)]
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.filter_effects", str(RECIPE), *sets], cwd=ROOT,
+        [sys.executable, *shlex.split(COMMAND)[1:], *sets], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

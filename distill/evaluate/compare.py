@@ -10,6 +10,7 @@ import polars as pl
 
 from distill.evaluate import summarise
 from distill.evaluate.results import joined_prompts
+from factory import model_files
 from factory.errors import UsageError
 from factory.metrics import Interval, mean_interval, paired_difference, smallest_difference
 from factory.store import Store
@@ -57,7 +58,8 @@ def recorded(store: Store, which: str, *, benchmark: str | None = None) -> Recor
 
     Args:
         store: with table ``evaluations``.
-        which: model (as its table names it, or the end of it), or the beginning of an id.
+        which: model (its folder, or as its table names it, or the end of that), or the beginning
+            of an id.
         benchmark: of the evaluation, where the model has several.
 
     Raises:
@@ -67,7 +69,7 @@ def recorded(store: Store, which: str, *, benchmark: str | None = None) -> Recor
         raise UsageError("the store has no evaluation", "run `distill evaluate`")
     found = store.table("evaluations").read().sort("created_at")
     mine = found.filter(
-        (pl.col("model") == which)
+        (pl.col("model") == model_files.name_of(which))
         | pl.col("model").str.ends_with("/" + which)
         | (pl.col("evaluation_id").str.starts_with(which) & (len(which) >= 6))
     )
