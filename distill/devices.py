@@ -48,6 +48,10 @@ def world() -> Any:
     """
     from accelerate import PartialState
 
+    if not has_cuda():
+        # accelerate numbers the CPUs of several processes, and torch restores no optimiser of a
+        # checkpoint to ``cpu:0``: no such run could go on.
+        os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
     return PartialState(cpu=not has_cuda())
 
 

@@ -270,12 +270,14 @@ def test_a_kill_that_cannot_be_is_refused(kill: str, why: str) -> None:
 _RANK = """
 import os, sys, time
 import torch.distributed as dist
+from distill.devices import world
 rank = int(os.environ["RANK"])
 if sys.argv[1] == "fails":
     sys.exit(3) if rank else time.sleep(600)
-dist.init_process_group("gloo")
+# A device with a number is one to which torch restores no optimiser of a checkpoint.
+device = str(world().device)
 found = [None] * dist.get_world_size()
-dist.all_gather_object(found, (rank, os.environ["LOCAL_WORLD_SIZE"], os.getppid()))
+dist.all_gather_object(found, (rank, device, os.environ["LOCAL_WORLD_SIZE"], os.getppid()))
 open(f"{sys.argv[1]}.{rank}", "w").write(str(found))
 """
 _FORKS = """
@@ -294,7 +296,7 @@ def test_forked_ranks_form_a_world_and_end_with_the_first_that_fails(tmp_path: P
     done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, timeout=120, check=True)
     pid, status = done.stdout.split()
     assert status == "3"
-    world = str([(rank, "2", int(pid)) for rank in range(2)])
+    world = str([(rank, "cpu", "2", int(pid)) for rank in range(2)])
     assert [(tmp_path / f"said.{rank}").read_text() for rank in range(2)] == [world] * 2
 
 
