@@ -35,7 +35,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -304,8 +304,13 @@ def verifier_of_gold(gold: object) -> str:
     >>> verifier_of_gold("1/2"), verifier_of_gold("C"), verifier_of_gold({"test_cases": []})
     ('math', 'choice', 'code')
     """
+    fitting, others = _takers_of_golds()
+    return next((name for name, fits in fitting if fits(gold)), others)
+
+
+@functools.cache
+def _takers_of_golds() -> tuple[list[tuple[str, Callable[[object], bool]]], str]:
+    """Return the verifiers that know their golds, and the one that takes all others."""
     modules = {name: load("verifiers", name) for name in _names("verifiers")}
-    for name, module in modules.items():
-        if hasattr(module, "fits_gold") and module.fits_gold(gold):
-            return name
-    return next(n for n, module in modules.items() if getattr(module, "FITS_ANY_GOLD", False))
+    fitting = [(n, m.fits_gold) for n, m in modules.items() if hasattr(m, "fits_gold")]
+    return fitting, next(n for n, m in modules.items() if getattr(m, "FITS_ANY_GOLD", False))

@@ -24,6 +24,7 @@ from factory.stages.importing import import_rows
 from factory.stages.release import open_release
 from factory.stages.release_repair import check_releases
 from factory.store import Store, check
+from factory.store.addition import Addition
 from tests.helpers_run import SAMPLING, problems, replay
 
 SECRET = "Jane Roe lives at 7 Elm Street"
@@ -220,6 +221,20 @@ def test_a_living_writer_is_waited_for_and_takes_nothing_in(tmp_path: Path) -> N
     assert cli("check", "--audit", "--store", str(store.root)) == 0
 
 
+def test_what_is_forgotten_beside_an_import_is_not_put_into_force(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    import_rows(store, [("a", i, r) for i, r in enumerate([*ROWS[:3], HERS])])
+    row = store.table("traces").read().row(0, named=True)
+    key = ids(store.root)[0]
+    more = Addition(store.table("traces"))
+    more.append([{**row, "trace_id": "0" * 32, "prompt_id": key, "completion": SECRET}])
+    more.append([{**row, "trace_id": "1" * 32}])
+    forget(store, [key])
+    assert holders(store.root, SECRET) == [], "what waits has no name, and dies with its process"
+    assert more.commit() == 1
+    assert holders(store.root, SECRET) == []
+
+
 def test_a_release_that_selected_before_is_refused(root: Path) -> None:
     from factory.stages.release import release
     from factory.stages.select import Selection, select
@@ -240,6 +255,7 @@ def test_a_release_that_selected_before_is_refused(root: Path) -> None:
 KILLED = """
 import sys
 from factory.store import Store
+from factory.store.addition import Addition
 from factory.stages.forget import forget
 forget(Store(sys.argv[1]), sys.argv[2:])
 """

@@ -11,6 +11,7 @@ from factory import plugins
 from factory.cli.main import main
 from factory.records import Item
 from factory.stages.checker import Checker
+from factory.stages.gold_faults import GoldFaults
 
 GENEROUS = """
 from factory.records import Item, Verdict
@@ -58,6 +59,47 @@ def test_right_and_wrong_answers_to_a_good_gold_are_judged_as_before() -> None:
         )
         assert right.status == "pass", gold
         assert wrong.status in ("fail", "unscored"), gold
+
+
+ASKS = """
+from factory.records import Item, Verdict
+
+VERSION = 1
+
+
+def verify(item: Item) -> Verdict:
+    return quick(item)
+
+
+def quick(item: Item) -> Verdict:
+    if item.gold == "5":
+        return Verdict.failed("wrong", decided_by="text")
+    is_odd = "odd" in item.messages[-1]["content"]
+    return Verdict.unscored("gold_odd") if is_odd else Verdict.failed("wrong", decided_by="text")
+"""
+
+
+def test_a_gold_is_asked_about_again_only_where_its_verifier_reads_the_question(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "asks.py"
+    path.write_text(ASKS)
+    faults = GoldFaults(plugins.load_file(path))
+    calls = []
+    quick = faults._quick  # type: ignore[attr-defined]
+    faults._quick = lambda *a, **o: calls.append(1) or quick(*a, **o)  # type: ignore[attr-defined]
+
+    def fault(gold: str, asked: str) -> str | None:
+        messages = ({"role": "user", "content": asked},)
+        return faults.of(Item(text="", gold=gold, messages=messages), {})
+
+    found = [fault("6", asked) for asked in ("even", "odd", "even")]
+    assert found == [None, "gold_odd", None]
+    n = len(calls)
+    assert [fault("5", asked) for asked in ("even", "odd", "any")] == [None] * 3
+    assert len(calls) == n + 1
+    assert fault("6", "odd") == "gold_odd"
+    assert len(calls) == n + 1
 
 
 def test_bad_golds_are_counted_where_rows_come_in(

@@ -15,6 +15,7 @@ from factory.errors import CorruptError, StoreError, UsageError
 from factory.records import TableForm
 from factory.records.ids import key_of
 from factory.store import Store, new_run_id
+from factory.store.addition import Addition
 from factory.store.repair import check
 
 FORM = TableForm("k", {"k": "text", "n": "int", "x": "float", "s": "text", "run_id": "text"})
@@ -53,6 +54,46 @@ def test_rows_survive_append_seal_and_reading_in_any_state(store: Store) -> None
     assert frame["n"].to_list() == list(range(25))
     assert frame["s"][3] == "text 3 é中" * 3
     assert not list(table.folder.glob("segment-*"))
+
+
+def test_an_addition_counts_once_it_is_committed(store: Store) -> None:
+    table = store.table("t", FORM)
+    table.add(pl.DataFrame(rows(range(3), "r")))
+    one, other = Addition(table), Addition(table)
+    one.append(rows(range(2, 6), "one"))
+    one.append([{**rows(range(6, 7), "one")[0], "x": float("nan"), "s": "lone \ud800"}])
+    one.append(rows(range(5, 8), "one"))  # 5 and 6 twice in itself
+    other.append(rows(range(6, 10), "other"))
+    assert table.n_rows() == 3, "nothing of them counts yet"
+    assert other.commit() == 4
+    assert one.commit() == 3, "3, 4 and 5: the others were there"
+    found = table.read().sort("n")
+    assert found["n"].to_list() == list(range(10))
+    assert found["run_id"].to_list() == ["r"] * 3 + ["one"] * 3 + ["other"] * 4
+    assert found["s"][3] == "text 3 é中" * 3
+    assert one.commit() == 0
+    one.append([{"k": key_of("odd"), "x": float("nan"), "s": "lone \ud800"}])
+    assert one.commit() == 1
+    assert table.read().filter(k=key_of("odd")).row(0) == (
+        key_of("odd"),
+        None,
+        None,
+        "lone \ufffd",
+        None,
+    )
+    assert check(store) == []
+
+
+def test_an_addition_that_does_not_fit_or_is_dropped_leaves_nothing(store: Store) -> None:
+    table = store.table("t", FORM)
+    more = Addition(table)
+    more.append(rows(range(3), "r"))
+    with pytest.raises(StoreError, match="n is '7', which is no int"):
+        more.append([{"k": key_of(7), "n": "7"}])
+    more.close()
+    assert more.commit() == 0
+    assert table.n_rows() == 0
+    assert not [p for p in table.folder.iterdir() if "part" in p.name]
 
 
 def test_threads_may_share_one_writer(store: Store) -> None:

@@ -13,6 +13,7 @@ sees as ``Item.reasoning`` and ``Item.answer`` knows every dialect (``split_fina
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -245,9 +246,14 @@ class Trace:
 
     def row(self, run_id: str) -> dict[str, object]:
         """Return the stored form."""
-        added = {"text_hash": ids.text_hash(self.prefill + self.completion), "run_id": run_id}
-        own = (name for name in TABLES["traces"].columns if name not in added)
-        return {**{name: getattr(self, name) for name in own}, **added}
+        row = dict(zip(_OF_TRACE, _values_of_trace(self), strict=True))
+        row["text_hash"] = ids.text_hash(self.prefill + self.completion)
+        row["run_id"] = run_id
+        return row
+
+
+_OF_TRACE = tuple(n for n in TABLES["traces"].columns if n not in ("text_hash", "run_id"))
+_values_of_trace = operator.attrgetter(*_OF_TRACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ What is never in a key: engine kind, number of GPUs, batch size, host, time.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -39,10 +38,13 @@ def canonical_json(value: object) -> str:
 
 
 def _canonical(value: object) -> object:
-    if value is None or value is True or value is False:
+    # Exact types first: to ask for a Mapping or a Sequence costs more than all the rest.
+    if value is None or type(value) is bool or type(value) is int:
         return value
     if type(value) is str and value.isascii():
         return value
+    if type(value) is list:
+        return [_canonical(item) for item in value]
     if isinstance(value, str):
         text = str(value)
         return text if text.isascii() else unicodedata.normalize("NFC", text)
@@ -53,7 +55,7 @@ def _canonical(value: object) -> object:
             raise ValueError(f"{value!r} cannot be part of a key: only finite numbers can")
         # -0.0 and 0.0 are the same setting.
         return float(value) + 0.0
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         out: dict[str, object] = {}
         for key, item in value.items():
             if not isinstance(key, str):
@@ -92,15 +94,24 @@ def key_of_json(text: str) -> str:
     return hashlib.blake2b(data, digest_size=KEY_CHARS // 2).hexdigest()
 
 
-@functools.lru_cache(maxsize=8)  # the key of a trace and its row hash one text in a row
+_last_hash = ("", hashlib.blake2b(digest_size=KEY_CHARS // 2).hexdigest())
+
+
 def text_hash(text: str) -> str:
     """Return the 32-character hash of the text exactly as it is (no normalisation).
 
     >>> text_hash("\\u00e9") == text_hash("e\\u0301")
     False
     """
-    data = text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=KEY_CHARS // 2).hexdigest()
+    # The key of a trace and its row ask for one text in a row. It is known again as an object: a
+    # cache by value would hash it, and compare it, by itself.
+    global _last_hash
+    known, found = _last_hash
+    if known is not text:
+        data = text.encode("utf-8", "surrogatepass")
+        found = hashlib.blake2b(data, digest_size=KEY_CHARS // 2).hexdigest()
+        _last_hash = (text, found)
+    return found
 
 
 def prompt_id(messages: Sequence[Mapping[str, object]]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,6 +92,27 @@ class TableForm:
     def polars_schema(self) -> pl.Schema:
         """Return the columns with their Polars types."""
         return polars_schema(self.columns)
+
+    def columns_of(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
+        """Return rows as columns, where all of them fit; ``misfit`` says why they do not.
+
+        >>> form = TableForm("k", {"k": "text", "n": "int"})
+        >>> form.columns_of([{"k": "0" * 32}]), form.columns_of([{"k": "0" * 32, "n": "1"}])
+        ({'k': ['00000000000000000000000000000000'], 'n': [None]}, None)
+        """
+        names = self.columns.keys()
+        if not all(row.keys() <= names for row in rows):
+            return None
+        found = {name: [row.get(name) for row in rows] for name in names}
+        for name, kind in self.columns.items():
+            if not set(map(type, found[name])) <= _FITS[kind]:
+                return None
+            if kind in ("int", "float") and not all(
+                type(v) is not int or -_INT_END <= v < _INT_END for v in found[name]
+            ):
+                return None
+        keys = found[self.key]
+        return found if all(type(k) is str and _KEY.fullmatch(k) for k in keys) else None
 
     def misfit(self, rows: Iterable[Mapping[str, Any]]) -> str | None:
         """Say what is wrong with the first row that this table cannot hold; None: all fit.

@@ -231,7 +231,7 @@ def _lines(handle: BinaryIO, end: int | None = None) -> Iterator[Row | Malformed
             continue
         if number == 1:
             line = line.removeprefix(_BOM)
-        if line.strip():
+        if line and not line.isspace():
             yield _parse(line, number)
 
 

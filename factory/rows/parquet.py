@@ -37,6 +37,9 @@ FREE_VALUES = 1 << 24
 """What a row group holds beyond these is bounded by its own size."""
 _BATCH_BYTES = 256 << 20
 _BATCH_VALUES = 1 << 22
+_USUAL_BYTES = 4 << 20
+"""Of a batch whose rows are as large as those of its row group are on average."""
+_READ_BYTES = 1 << 20
 _VARIABLE = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 
 
@@ -272,8 +275,9 @@ def _batches(path: str, n_rows: int, groups: Sequence[int] | None) -> Iterator[p
     import pyarrow.parquet as pq
 
     unpacked = Unpacked.of(path)
-    # Without pre_buffer a whole row group's bytes are not held at once.
-    with _file(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
+    # Without pre_buffer, and with a buffer, a whole row group's bytes are not held at once.
+    options = {"pre_buffer": False, "buffer_size": _READ_BYTES}
+    with _file(path, "rb") as source, pq.ParquetFile(source, **options) as file:
         unpacked.add(0, file.metadata.num_rows)
         at_once = min(n_rows, _rows_at_once(file, path))
         for batch in file.iter_batches(batch_size=at_once, row_groups=groups):
@@ -298,7 +302,7 @@ def _rows_at_once(file: pq.ParquetFile, path: str) -> int:
         UsageError: far more is packed in than ever was data.
     """
     size = Path(path).stat().st_size
-    largest = values_per_row = 0
+    largest = values_per_row = bytes_per_row = 0
     with Path(path).open("rb") as handle:
         for at in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(at)
@@ -318,8 +322,10 @@ def _rows_at_once(file: pq.ParquetFile, path: str) -> int:
             largest = max(largest, sum(_dictionary_bytes(handle, c) for c in chunks))
             if group.num_rows:
                 values_per_row = max(values_per_row, n_values // group.num_rows)
+                bytes_per_row = max(bytes_per_row, unpacked // group.num_rows)
     by_values = _BATCH_VALUES // max(1, values_per_row)
-    return max(1, min(_BATCH_BYTES // max(1, largest), by_values))
+    usual = _USUAL_BYTES // max(1, bytes_per_row)
+    return max(1, min(_BATCH_BYTES // max(1, largest), by_values, usual))
 
 
 def _dictionary_bytes(handle: BinaryIO, chunk: Any) -> int:

@@ -146,6 +146,9 @@ def pairs_of(
         raise nothing
 
 
+_IMPORTED = ids.key_of("imported")
+
+
 def trace_of(prompt_id: str, reply: Reply, *, model: str, item: str) -> Trace:
     """Return an imported trace: a content hash stands for its sampling."""
     meta = {"item": item, **reply.meta}
@@ -158,7 +161,7 @@ def trace_of(prompt_id: str, reply: Reply, *, model: str, item: str) -> Trace:
         prompt_id=prompt_id,
         model=model,
         revision="imported",
-        sampling_id=ids.key_of("imported"),
+        sampling_id=_IMPORTED,
         sample_index=0,
         completion=reply.text,
         finish_reason=reply.finish_reason or "imported",

@@ -119,7 +119,8 @@ def default_verifier(gold: str | None) -> str | None:
     """
     if not gold:
         return None
-    if plugins.verifier_of_gold(gold) == "code":
+    fitting = plugins.verifier_of_gold(gold)
+    if fitting == "code":
         return "code"
     text = gold.strip()
     if isinstance(opened(text), Mapping):  # of a verifier that nobody names
@@ -128,7 +129,7 @@ def default_verifier(gold: str | None) -> str | None:
     if "def " in text and "\n" in text:
         return None
     plain = sum(w.strip(".,;:").isalpha() and len(w) > 1 for w in words)
-    return None if plain > _PROSE_WORDS else plugins.verifier_of_gold(gold)
+    return None if plain > _PROSE_WORDS else fitting
 
 
 # ---- multiple choice

@@ -6,6 +6,7 @@ columns are kept as the trace's ``meta``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.records import Sampling, ids
+from factory.records import Prompt, PromptSource, Sampling, ids
 from factory.sources import columns
 from factory.sources.shape import named
 from factory.stages.earlier import Earlier
@@ -22,9 +23,14 @@ from factory.stages.gold_faults import GoldCounter
 from factory.stages.origins import Origins
 from factory.stages.reading import OnCount
 from factory.store import Store
+from factory.store.addition import Addition
 
-COMMIT_CHARS = 64 << 20
-COMMIT_ROWS = 50_000
+PIECE_CHARS = 8 << 20
+PIECE_ROWS = 8192
+"""What waits in memory of one table."""
+COMMIT_CHARS = 512 << 20
+COMMIT_ROWS = 1_000_000
+"""What comes into force at once, of all tables."""
 COUNT_ROWS = 256
 
 
@@ -107,79 +113,121 @@ def import_rows(
         "max_tokens": None, "fields": '"imported"',
     }  # fmt: skip
     store.table("samplings").add(pl.DataFrame([sampling], infer_schema_length=None))
-    origins = Origins(store)
-    earlier = Earlier(store)
-    gone = store.forgotten()
-    golds = GoldCounter()
-    seen: set[str] = set()
-    tables = ("prompts", "prompt_sources", "traces", "trace_updates")
-    waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
-    size = 0
-
-    def commit() -> None:
-        # Straight to parts: what a kill loses is read again, and a log would be written twice.
-        for name in tables:  # prompts before their traces
-            if waiting[name]:
-                table = store.table(name)
-                table.add(pl.DataFrame(waiting[name], schema=table.form.polars_schema()))
-            waiting[name] = []
-
-    for reader, _, _, found in itertools.chain([first] if first else [], read):
-        result.rows += 1
-        if on_count is not None and result.rows % COUNT_ROWS == 1:
-            on_count("rows", result.rows, 0)
-        result.shapes.setdefault(reader.label, reader.shape.name)
-        prompt, origin = found.prompt, found.source
-        if prompt is None or origin is None or not found.replies:
-            result.skipped[found.why or "no_completion"] += 1
-            continue
-        if gone.has_prompt(origin.prompt_id, prompt.text):
-            result.skipped["forgotten"] += 1
-            continue
-        result.with_gold += origin.gold is not None
-        golds.note(prompt, origin)
-        waiting["prompts"].append(prompt.row(run_id))
-        fact = origins.changed(origin)
-        if fact is not None:
-            result.corrected += fact.correction > 0
-            waiting["prompt_sources"].append(fact.row(run_id))
-        for reply in found.replies:
-            result.traces += 1
-            trace = columns.trace_of(
-                origin.prompt_id, reply, model=model or reply.model or "unknown", item=origin.item
-            )
-            digest = ids.text_hash(trace.completion) if gone else ""
-            if gone.has_trace(trace.trace_id, prompt.text, digest):
-                result.skipped["forgotten"] += 1
-                continue
-            result.cut_tokens += bool(reply.ending)
-            if trace.trace_id in seen:
-                result.duplicates += 1
-                continue
-            seen.add(trace.trace_id)
-            known = earlier.known_as(trace)
-            if known is not None:
-                result.known += 1
-                result.trace_ids.append(known)
-                update = earlier.update(known, trace, run_id)
-                if update is not None:
-                    result.updated += 1
-                    waiting["trace_updates"].append(update)
-                continue
-            old = earlier.superseded(trace, origins, origin.source, origin.item)
-            if old is not None:
-                result.replaced += 1
-                waiting["trace_updates"].append(earlier.replace(old, trace.trace_id, run_id))
-            result.new += 1
-            result.trace_ids.append(trace.trace_id)
-            waiting["traces"].append(trace.row(run_id))
-            size += len(trace.completion)
-        if size >= COMMIT_CHARS or len(waiting["prompts"]) >= COMMIT_ROWS:
-            commit()
-            size = 0
-    commit()
-    result.bad_golds = golds.counts
+    with contextlib.closing(_Import(store, result, model)) as work:
+        for reader, _, _, found in itertools.chain([first] if first else [], read):
+            result.rows += 1
+            if on_count is not None and result.rows % COUNT_ROWS == 1:
+                on_count("rows", result.rows, 0)
+            result.shapes.setdefault(reader.label, reader.shape.name)
+            work.take(found)
+        work.commit()
+        result.bad_golds = work.golds.counts
     counts = {k: v for k, v in vars(result).items() if k not in ("trace_ids", "run_id")}
     counts |= {"skipped": dict(result.skipped), "bad_golds": dict(result.bad_golds)}
     store.end_run(run_id, counts)
     return result
+
+
+class _Import:
+    """What rows hold, on its way into the store, and counted.
+
+    Straight to parts: what a kill loses is read again, and a log would be written twice.
+    """
+
+    def __init__(self, store: Store, result: Imported, model: str | None) -> None:
+        self._result, self._model, self._run_id = result, model, result.run_id
+        self._gone = store.forgotten()
+        self._origins = Origins(store)
+        self._earlier = Earlier(store)
+        self._seen: set[str] = set()
+        self._prompt_id = ""
+        self.golds = GoldCounter()
+        names = ("prompts", "prompt_sources", "traces", "trace_updates")  # prompts before traces
+        self._tables = {name: Addition(store.table(name)) for name in names}
+        self._waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        self._waiting_chars = dict.fromkeys(names, 0)
+        self._chars = self._rows = 0
+
+    def take(self, found: columns.Found) -> None:
+        """Take what one row holds."""
+        result, prompt, origin = self._result, found.prompt, found.source
+        if prompt is None or origin is None or not found.replies:
+            result.skipped[found.why or "no_completion"] += 1
+            return
+        if self._gone.has_prompt(origin.prompt_id, prompt.text):
+            result.skipped["forgotten"] += 1
+            return
+        result.with_gold += origin.gold is not None
+        self.golds.note(prompt, origin)
+        if origin.prompt_id != self._prompt_id:
+            self._prompt_id = origin.prompt_id
+            self._add("prompts", prompt.row(self._run_id), len(prompt.text))
+        fact = self._origins.changed(origin)
+        if fact is not None:
+            result.corrected += fact.correction > 0
+            self._add("prompt_sources", fact.row(self._run_id), len(fact.gold or ""))
+        for reply in found.replies:
+            self._take_reply(prompt, origin, reply)
+        if self._chars >= COMMIT_CHARS or self._rows >= COMMIT_ROWS:
+            self.commit()
+
+    def _take_reply(self, prompt: Prompt, origin: PromptSource, reply: columns.Reply) -> None:
+        result, earlier = self._result, self._earlier
+        result.traces += 1
+        trace = columns.trace_of(
+            origin.prompt_id,
+            reply,
+            model=self._model or reply.model or "unknown",
+            item=origin.item,
+        )
+        digest = ids.text_hash(trace.completion) if self._gone else ""
+        if self._gone.has_trace(trace.trace_id, prompt.text, digest):
+            result.skipped["forgotten"] += 1
+            return
+        result.cut_tokens += bool(reply.ending)
+        if trace.trace_id in self._seen:
+            result.duplicates += 1
+            return
+        self._seen.add(trace.trace_id)
+        known = earlier.known_as(trace)
+        if known is not None:
+            result.known += 1
+            result.trace_ids.append(known)
+            update = earlier.update(known, trace, self._run_id)
+            if update is not None:
+                result.updated += 1
+                self._add("trace_updates", update, len(update["meta"] or ""))
+            return
+        old = earlier.superseded(trace, self._origins, origin.source, origin.item)
+        if old is not None:
+            result.replaced += 1
+            self._add("trace_updates", earlier.replace(old, trace.trace_id, self._run_id), 0)
+        result.new += 1
+        result.trace_ids.append(trace.trace_id)
+        n_chars = len(trace.completion) + len(trace.meta or "")
+        self._add("traces", trace.row(self._run_id), n_chars)
+
+    def _add(self, name: str, row: dict[str, Any], n_chars: int) -> None:
+        waiting = self._waiting[name]
+        waiting.append(row)
+        self._waiting_chars[name] += n_chars
+        if self._waiting_chars[name] >= PIECE_CHARS or len(waiting) >= PIECE_ROWS:
+            self._write(name)
+
+    def _write(self, name: str) -> None:
+        self._tables[name].append(self._waiting[name])
+        self._chars += self._waiting_chars[name]
+        self._rows += len(self._waiting[name])
+        self._waiting[name], self._waiting_chars[name] = [], 0
+
+    def commit(self) -> None:
+        """Put what was taken into force."""
+        for name, table in self._tables.items():
+            self._write(name)
+            table.commit()
+        self._chars = self._rows = 0
+
+    def close(self) -> None:
+        """Drop what is not in force."""
+        for table in self._tables.values():
+            table.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -21,6 +23,7 @@ from factory.store.ledger import REPAIR
 NARROW_ROWS = 65_536
 TEXT_ROWS = 2_048
 _TEXTS = {"completion", "messages"}
+_COPIED_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,8 @@ class PartWriter:
         table = frame.select(self._schema.names).to_arrow().cast(self._schema)
         try:
             if self._writer is None:
-                self._writer = pq.ParquetWriter(
-                    # Absolute: pyarrow takes a relative name with a colon for a URL.
-                    self._tmp.absolute(),
-                    self._schema,
-                    compression="zstd",
-                    write_page_checksum=True,
-                )
+                # Absolute: pyarrow takes a relative name with a colon for a URL.
+                self._writer = parquet_writer(self._tmp.absolute(), self._schema)
             self._writer.write_table(table, row_group_size=_group_rows(table))
         except OSError as error:
             raise disk_error(error, self._folder, "the segments are kept") from error
@@ -68,15 +66,11 @@ class PartWriter:
             self._writer.close()
             with self._tmp.open("rb") as handle:
                 os.fsync(handle.fileno())
-            digest = sha256_file(self._tmp)
-            size = self._tmp.stat().st_size
-            name = f"part-{digest[:16]}.parquet"
-            self._tmp.replace(self._folder / name)
-            fsync_dir(self._folder)
+            part = _named(self._tmp, sha256_file(self._tmp), self._rows)
         except OSError as error:
             raise disk_error(error, self._folder, "the segments are kept") from error
         self._writer = None
-        return Part(name, digest, self._rows, size)
+        return part
 
     def abandon(self) -> None:
         """Remove what is left of an unfinished part."""
@@ -85,6 +79,41 @@ class PartWriter:
                 self._writer.close()
         with contextlib.suppress(FileNotFoundError):
             self._tmp.unlink()
+
+
+def parquet_writer(sink: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """Return the writer of a part's Parquet."""
+    # A dictionary of long texts would be hashed, found too large, and written again as they are.
+    short = [name for name in schema.names if name not in _TEXTS]
+    return pq.ParquetWriter(
+        sink, schema, compression="zstd", write_page_checksum=True, use_dictionary=short
+    )
+
+
+def copied(source: BinaryIO, folder: Path, rows: int) -> Part:
+    """Make a part of a file that holds one; durable when this returns."""
+    tmp = folder / f"{TMP_PREFIX}part-{os.getpid()}-{secrets.token_hex(4)}"
+    digest = hashlib.sha256()
+    try:
+        source.seek(0)
+        with tmp.open("wb") as handle:
+            while data := source.read(_COPIED_BYTES):
+                digest.update(data)
+                handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        return _named(tmp, digest.hexdigest(), rows)
+    except OSError as error:
+        raise disk_error(error, folder, "what was there is kept") from error
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def _named(tmp: Path, digest: str, rows: int) -> Part:
+    name, size = f"part-{digest[:16]}.parquet", tmp.stat().st_size
+    tmp.replace(tmp.with_name(name))
+    fsync_dir(tmp.parent)
+    return Part(name, digest, rows, size)
 
 
 def _group_rows(table: pa.Table) -> int:

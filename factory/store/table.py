@@ -130,16 +130,31 @@ class Table:
         frame = frame.select(list(self.form.columns)).cast(self.form.polars_schema())
         floats = [name for name, kind in self.form.columns.items() if kind == "float"]
         frame = frame.with_columns(pl.col(floats).fill_nan(None))  # undefined, as in a log
-        frame = frame.unique(self.form.key, keep="first", maintain_order=True)
         with self.lock():
-            if self._holds_records and (gone := self._forgotten()):
-                frame = frame.filter(~gone.mask(frame))
-            new = self.missing_frame(frame)
+            new = self.unknown(frame)
             if new.height:
-                found = self._begun()
-                part = self.write_part([new])
-                self.write_manifest(replace(found, parts=[*found.parts, part]))
+                self.put(lambda: self.write_part([new]))
         return new.height
+
+    def unknown(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows that may be added, in their order, each key once; under the lock.
+
+        Args:
+            frame: the key and, of ``ID_COLUMNS``, those that the table has, beside others.
+        """
+        frame = frame.unique(self.form.key, keep="first", maintain_order=True)
+        if self._holds_records and (gone := self._forgotten()):
+            frame = frame.filter(~gone.mask(frame))
+        return self.missing_frame(frame)
+
+    def put(self, write: Callable[[], Part]) -> None:
+        """Put one more part into force; under the lock.
+
+        Args:
+            write: writes it; its keys are in no other.
+        """
+        found = self._begun()
+        self.write_manifest(replace(found, parts=[*found.parts, write()]))
 
     def seal(self) -> int:
         """Move closed segments into parts, each key once; return the number of rows moved.
