@@ -15,7 +15,7 @@ KINDS = {
     "spread": (0.5, 0.5), "middle": (2.0, 2.0), "hard 15 %": (0.3, 1.7), "easy 89 %": (2.0, 0.25),
     "hard 5 %": (0.2, 3.8), "easy 97 %": (3.0, 0.1),
 }  # fmt: skip
-ROUNDS = 2000
+ROUNDS = 20_000
 Rates = npt.NDArray[np.float64]
 
 
@@ -42,10 +42,10 @@ def main() -> None:
                     half = student(0.95, n - 1) * float(rates.std(ddof=1)) / n**0.5
                     held[0] += found.low <= truth <= found.high
                     held[1] += abs(found.mean - truth) <= half
-                    if round_ < ROUNDS // 4:
+                    if round_ < ROUNDS // 40:
                         low, high = _bootstrap(rates, generator)
                         held[2] += low <= truth <= high
-                ours, by_t, by_b = held[0] / ROUNDS, held[1] / ROUNDS, held[2] / (ROUNDS // 4)
+                ours, by_t, by_b = held[0] / ROUNDS, held[1] / ROUNDS, held[2] / (ROUNDS // 40)
                 print(f"{n:8} {k:3} {kind:10} {ours:6.3f} {by_t:8.3f} {by_b:10.3f}")
 
 
