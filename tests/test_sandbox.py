@@ -364,10 +364,14 @@ def test_a_self_test_that_gets_through_refuses(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_dead_box_is_replaced_and_never_a_verdict(guarded: Guarded) -> None:
     with borrow(guarded.tier) as box:
+
+        def until_it_dies() -> None:  # a moment later, in a namespace of its own
+            for _ in range(50):
+                box.run("program", {"program": "print(1)"}, limits=Limits(wall_s=1))
+
         box.launched.kill()
         with pytest.raises(BoxError):
-            for _ in range(50):  # what stands in a namespace of its own dies a moment later
-                box.run("program", {"program": "print(1)"}, limits=Limits(wall_s=1))
+            until_it_dies()
         box.close()
     sandbox.close_all()
 
