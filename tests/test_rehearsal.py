@@ -24,7 +24,7 @@ from factory.stages.generate import generate
 from factory.stages.generate.policy import Policy
 from factory.store import Store
 from pipelines.r1_recipe import STAGES, Recipe
-from pipelines.rehearsal.drive import planned_kills, rehearse
+from pipelines.rehearsal.drive import moment, planned_kills, rehearse
 from pipelines.rehearsal.engine import Rehearsing
 from pipelines.rehearsal.families import known
 from pipelines.rehearsal.models import family_tokenizer
@@ -265,6 +265,28 @@ def test_kills_are_those_that_are_asked_for(kills: list[str], found: dict[str, s
 def test_a_kill_that_cannot_be_is_refused(kill: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         planned_kills(STAGES_OF, [kill], kill_kind="program")
+
+
+def test_a_stage_that_samples_is_killed_between_its_first_traces_and_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    sets = [f"store={tmp_path}/data", "name=r"]
+    recipe = Recipe.load(RECIPES / "one-gpu.yaml", overrides=sets)
+    (kill,) = planned_kills({"cold-start": "cold_start"}, ["all"], kill_kind="program")
+    store = Store(tmp_path / "data")
+    row = dict.fromkeys(("trace_id", "prompt_id", "sampling_id"), 32 * "a")
+    row |= {"model": "m", "revision": "1", "sample_index": 0, "completion": "c"}
+    with store.table("traces").writer("before") as writer:
+        writer.append([row])
+        assert moment(kill, recipe) is None, "the stage has not begun"
+        (tmp_path / "data" / "models" / "r" / "cold-start").mkdir(parents=True)
+        assert moment(kill, recipe) is None, "those are of the stage before"
+    store.table("traces").seal()
+    assert moment(kill, recipe) is None
+    with store.table("traces").writer("own") as writer:
+        writer.append([row | {"trace_id": 32 * "b"}])
+        assert moment(kill, recipe) == "samples half made"
 
 
 _RANK = """

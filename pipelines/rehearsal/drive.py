@@ -6,6 +6,7 @@ of the program while a checkpoint is being written. What then goes on must go on
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -43,7 +44,7 @@ class Kill:
     is_training: bool
     is_sampling: bool
     done: str | None = None
-    sampled_before: int = field(default=0, repr=False)
+    sampled_before: int | None = field(default=None, repr=False)
 
 
 def rehearse(
@@ -151,7 +152,7 @@ def _watch(process: subprocess.Popen[bytes], recipe: Recipe, kills: list[Kill]) 
     """Wait for the next kill's moment and do it; None where the program ended before one."""
     while process.poll() is None:
         for due in (k for k in kills if k.done is None):
-            found = _moment(due, recipe)
+            found = moment(due, recipe)
             if found is not None:
                 _strike(process, due)
                 due.done = found
@@ -160,8 +161,11 @@ def _watch(process: subprocess.Popen[bytes], recipe: Recipe, kills: list[Kill]) 
     return None
 
 
-def _moment(due: Kill, recipe: Recipe) -> str | None:
-    """Return what is on disk where it is the moment to kill, else None."""
+def moment(due: Kill, recipe: Recipe) -> str | None:
+    """Return what is on disk where it is the moment to kill, else None.
+
+    Of a stage that samples it is the moment when traces are written that its begin did not have.
+    """
     folder = folder_of(recipe) / due.stage
     if not folder.is_dir() or (folder / "run.json").is_file():
         return None
@@ -174,11 +178,20 @@ def _moment(due: Kill, recipe: Recipe) -> str | None:
         return f"{whole[0].name} whole" if whole else None
     if not due.is_sampling:
         return "rows half written"
-    # A stage that samples, begun and with traces under way.
-    size = sum(p.stat().st_size for p in (recipe.store / "traces").rglob("*") if p.is_file())
-    if not due.sampled_before:
+    size = _unsealed(recipe.store)
+    if due.sampled_before is None or size < due.sampled_before:
         due.sampled_before = size
     return "samples half made" if size > due.sampled_before else None
+
+
+def _unsealed(store: Path) -> int:
+    """Return the bytes of traces in segments, which a run that ends seals; of judges, too."""
+    size = 0
+    for place in ("tables", "*/tables"):
+        for path in store.glob(f"{place}/traces/segment-*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+    return size
 
 
 def _strike(process: subprocess.Popen[bytes], due: Kill) -> None:
