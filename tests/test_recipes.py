@@ -11,6 +11,8 @@ import yaml
 
 from distill import recipes as of_distill
 from distill.cli import main as distill
+from distill.grpo.config import GrpoConfig
+from distill.presets import preset
 from factory.cli import recipe
 from factory.cli.main import main as factory
 from factory.config import Config
@@ -31,7 +33,9 @@ def test_the_printed_example_is_read_by_its_class(
     printed = capsys.readouterr().out
     values = yaml.safe_load(printed)
     assert values == {**values, **KINDS[name].example}
-    KINDS[name].reads.make(values)
+    made = KINDS[name].reads.make(values)
+    if isinstance(made, GrpoConfig):
+        assert preset(made.preset).rewards
     for key in KINDS[name].reads.model_fields:
         assert f"\n{key}:" in printed or f"\n# {key}:" in printed
 

@@ -21,7 +21,7 @@ class JudgeRecipe(Config):
     sampling: dict[str, Any]
     """Temperature, max_tokens …: fields of ``records.Sampling``."""
     judge: dict[str, Any] = Field(default_factory=dict)
-    """Fields of ``stages.judging.Judging``: universe, ask, with_reasoning, measure."""
+    """What is judged, and how well: universe, ask, with_reasoning, measure."""
 
 
 def judge(args: Namespace) -> int:

@@ -176,6 +176,8 @@ def count_line(label: str, done: int, total: int, seconds: float) -> str:
     'math@7: 500 of 2,000 | 50 a second | ETA 30 s'
     >>> count_line("rows", 500, 0, 10.0)
     'rows: 500 | 50 a second'
+    >>> count_line("rows", 4, 0, 10.0)
+    'rows: 4 | 0.4 a second'
     >>> count_line("vllm starts on models/base", 0, 0, 10.0)
     'vllm starts on models/base | 10 s'
     """
@@ -186,7 +188,8 @@ def count_line(label: str, done: int, total: int, seconds: float) -> str:
     if not done:
         parts.append(duration(seconds))
     elif seconds > 0:
-        parts.append(f"{done / seconds:,.0f} a second")
+        rate = done / seconds
+        parts.append(f"{rate:,.{0 if rate >= 10 else 1}f} a second")
         if total > done:
             parts.append(f"ETA {duration((total - done) * seconds / done)}")
     return " | ".join(parts)

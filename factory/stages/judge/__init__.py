@@ -55,7 +55,8 @@ class Judging(Config):
     """What is judged."""
 
     universe: Universe = Universe()
-    """Which traces, as in a selection; those whose prompt has a gold."""
+    """Which traces, as in a selection; those whose prompt has a gold. It is measured on those of
+    them that a rule decides."""
     ask: Literal["unscored", "not_failed"] = "unscored"
     """``unscored``: what no rule could score. ``not_failed``: the rules' passes, too; the judge
     may lower them."""
