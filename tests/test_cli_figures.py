@@ -63,6 +63,21 @@ def test_figures_are_one_object_of_json(
         assert found[name] == value
 
 
+def test_a_verdict_that_several_sources_ask_for_was_not_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": "2+2?", "completion": f"<think>{i}</think>4", "gold": "4"} for i in range(3)]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["import", "in.jsonl"]) == 0
+    for new, present in ((3, 0), (0, 3)):
+        capsys.readouterr()
+        assert main(["verify", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        label = f"math@{math.VERSION}"
+        assert (found["new"].get(label, 0), found["present"][label]) == (new, present)
+
+
 @pytest.mark.parametrize("command", ["verify in.jsonl --out q.jsonl", "gc", "check"])
 def test_quiet_leaves_out_remarks_and_no_mistake(
     world: Path, capsys: pytest.CaptureFixture[str], command: str

@@ -184,7 +184,8 @@ def _verdict_work(
                     keys.append(verdict_key(trace_id, source, checker))
                     owners.append((trace_id, source))
     missing = set(table.missing(keys).to_list())
-    counts.present[checker.label] += len(keys) - len(missing)
+    # Several sources with one gold ask for one verdict.
+    counts.present[checker.label] += len(set(keys)) - len(missing)
     work: dict[str, list[PromptSource]] = {}
     for key, (trace_id, source) in zip(keys, owners, strict=True):
         if key in missing:
