@@ -124,8 +124,10 @@ def main(recipe: Recipe, args: argparse.Namespace) -> None:
     print(f"\nrelease {made.name}/{made.version}: {made.manifest['rows']} traces in {made.folder}")
     for line in contents_lines(made.manifest):
         print(f"  {line}")
-    with open_release(store, f"{made.name}/{made.version}") as (con, name, version):
-        print(f"report: {write_report(con, name, version, folder=store.root / 'reports').html}")
+    which = f"{made.name}/{made.version}"
+    with waiting("the report is written"), open_release(store, which) as (con, name, version):
+        page = write_report(con, name, version, folder=store.root / "reports").html
+    print(f"report: {page}")
     if args.out:
         with waiting(f"{args.out} is written"):
             n = export(store, made, form=args.form, out=args.out)

@@ -104,7 +104,7 @@ def test_long_work_says_how_far_it_is(
     with printing.Counting() as counting:
         counting("math@5", 1, 100)
     assert capsys.readouterr().err == "", "what is short shows nothing"
-    monkeypatch.setattr(printing, "SHOWN_AFTER_S", 0.0)
+    monkeypatch.setattr(printing, "LOGGED_AFTER_S", 0.0)
     with printing.Counting() as counting:
         for done in (25, 50):
             counting("math@5", done, 100)
@@ -120,7 +120,7 @@ def test_what_gives_no_count_is_told_by_its_seconds_while_libraries_are_silenced
     with printing.waiting("vllm starts"):
         time.sleep(0.02)
     assert capfd.readouterr().err == "", "what is short shows nothing"
-    for name, value in {"SHOWN_AFTER_S": 0.0, "TICK_S": 0.01, "LOG_EVERY_S": 0.01}.items():
+    for name, value in {"LOGGED_AFTER_S": 0.0, "TICK_S": 0.01, "LOG_EVERY_S": 0.01}.items():
         monkeypatch.setattr(printing, name, value)
     with printing.waiting("vllm starts"), quiet_stderr():
         time.sleep(0.1)

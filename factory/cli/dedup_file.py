@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from factory.cli.file_rows import Tally, check_paths, refuse_collision, refuse_unread
+from factory.cli.printing import counted
 from factory.errors import UsageError, listed
 from factory.records.text import clean_text
 from factory.rows import files
@@ -55,7 +56,7 @@ def dedup_file(
     have: set[str] = set()
 
     def texts() -> Iterator[list[str | None]]:
-        for batch in files.read_batches(source):
+        for batch in counted("rows read", files.read_batches(source)):
             rows = [None if isinstance(r, Malformed) else r for r in batch]
             have.update(name for row in rows if row for name in row)
             found = [None if row is None else _text(row, column, mapping) for row in rows]
@@ -77,7 +78,7 @@ def dedup_file(
     tally = Tally()
 
     def batches() -> Iterator[list[Row]]:
-        for batch in files.read_batches(source):
+        for batch in counted("rows written", files.read_batches(source)):
             refuse_collision(batch, [prefix + c for c in DEDUP_COLUMNS])
             rows = []
             for row in batch:
@@ -141,7 +142,7 @@ def decontaminate_file(
     tally = Tally()
 
     def batches() -> Iterator[list[Row]]:
-        for batch in itertools.chain(first, reading):
+        for batch in counted("rows", itertools.chain(first, reading)):
             refuse_collision(batch, [prefix + c for c in CONTAMINATION_COLUMNS])
             checked = checker.check([texts_of(row) for row in batch]).select(CONTAMINATION_COLUMNS)
             yield [

@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, TypeVar
 
 SHOWN_AFTER_S = 2.0
+LOGGED_AFTER_S = 10.0
 LOG_EVERY_S = 30.0
 DRAW_EVERY_S = 0.2
 TICK_S = 0.5
+Batch = TypeVar("Batch", bound=Sized)
 _quiet = False
 _as_json = False
 
@@ -97,7 +99,7 @@ class Counting:
     """One line that says how far long work is: in place on a terminal, now and then elsewhere.
 
     Pass it as ``on_count``; used as a context, so that its line ends. Nothing is shown of what is
-    over within two seconds. A thread draws the line again where no count comes for a while, as
+    over within two seconds, or ten where it is no terminal. A thread draws the line again where no count comes for a while, as
     while a model is loaded.
     """
 
@@ -144,7 +146,8 @@ class Counting:
 
     def _show(self, now: float) -> None:
         every = DRAW_EVERY_S if self._is_terminal else LOG_EVERY_S
-        is_first = not self._is_open and now - self._begun > SHOWN_AFTER_S
+        after = SHOWN_AFTER_S if self._is_terminal else LOGGED_AFTER_S
+        is_first = not self._is_open and now - self._begun > after
         if _quiet or not (is_first or (self._is_open and now - self._shown_at > every)):
             return
         self._shown_at, self._is_open = now, True
@@ -159,6 +162,21 @@ class Counting:
         if self._is_open and self._is_terminal:
             self._stream.write("\n")
         self._is_open = False
+
+
+def counted(label: str, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield batches, and say how many rows have gone by.
+
+    Args:
+        label: what is counted.
+        batches: of rows.
+    """
+    done = 0
+    with Counting() as counting:
+        for batch in batches:
+            yield batch
+            done += len(batch)
+            counting(label, done)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from catalogs import show as catalog
 from catalogs.printing import sample as print_sample
 from catalogs.query import MAX_ROWS
-from factory.cli.common import in_colour, note, out, store_of
+from factory.cli.common import in_colour, note, out, store_of, waiting
 from factory.rows.answers import printable
+
+_ASKED = "the catalog is asked"
+"""Said while a catalog is built, or a large one answers."""
 
 
 def sql(args: Namespace) -> int:
@@ -19,7 +22,8 @@ def sql(args: Namespace) -> int:
     found: Iterable[str]
     if args.form == "table":
         limit = MAX_ROWS if args.limit is None else args.limit
-        text, remark = catalog.sql(store, args.query, limit=limit)
+        with waiting(_ASKED):
+            text, remark = catalog.sql(store, args.query, limit=limit)
         found, notes = [text], [remark]
     else:
         limit = args.limit or 0
@@ -35,20 +39,24 @@ def sql(args: Namespace) -> int:
 
 def ls(args: Namespace) -> int:
     """``factory ls``."""
-    out(catalog.ls(store_of(args), form=args.form))
+    with waiting(_ASKED):
+        text = catalog.ls(store_of(args), form=args.form)
+    out(text)
     return 0
 
 
 def show(args: Namespace) -> int:
     """``factory show NAME``."""
-    out(catalog.show(store_of(args), args.name, form=args.form, colour=in_colour()))
+    with waiting(_ASKED):
+        text = catalog.show(store_of(args), args.name, form=args.form, colour=in_colour())
+    out(text)
     return 0
 
 
 def sample(args: Namespace) -> int:
     """``factory sample NAME``."""
-    out(
-        print_sample(
+    with waiting(_ASKED):
+        text = print_sample(
             store_of(args),
             args.name,
             n=args.n,
@@ -59,7 +67,7 @@ def sample(args: Namespace) -> int:
             colour=in_colour(),
             form=args.form,
         )
-    )
+    out(text)
     return 0
 
 
@@ -67,7 +75,9 @@ def diff(args: Namespace) -> int:
     """``factory diff A B``: what changed between two releases, and why."""
     from catalogs.diff import diff as compare
 
-    out(compare(store_of(args), args.before, args.after, form=args.form))
+    with waiting(_ASKED):
+        text = compare(store_of(args), args.before, args.after, form=args.form)
+    out(text)
     return 0
 
 

@@ -225,8 +225,12 @@ def report(args: Namespace) -> int:
         page = store.root / "reports" / "runs.html"
         out(str(write_runs(page, str(store.root), all_runs(store, roots), evaluations(store))))
         return 0
-    with open_release(store, args.name) as (con, name, version):
-        out(str(write_report(con, name, version, folder=store.root / "reports").html))
+    with (
+        waiting("the report is written"),
+        open_release(store, args.name) as (con, name, version),
+    ):
+        page = write_report(con, name, version, folder=store.root / "reports").html
+    out(str(page))
     return 0
 
 
@@ -258,7 +262,8 @@ def check(args: Namespace) -> int:
     if args.repair:
         lines += [*repair(Path(folder_of(args))), *repair_releases(store_of(args))]
     store = store_of(args)
-    bad = [*check_files(store), *check_releases(store)]
+    with waiting("files are checked"):
+        bad = [*check_files(store), *check_releases(store)]
     n_damaged = len(bad)
     with contextlib.suppress(CorruptError):  # named above
         bad += [f"run {r} of `factory forget` did not end: the same verb alone goes on"
@@ -269,14 +274,17 @@ def check(args: Namespace) -> int:
     if args.gold:
         from factory.stages.verify import check_golds
 
-        checked, failing = check_golds(store)
+        with waiting("golds are checked"):
+            checked, failing = check_golds(store)
         bad += [str(f) for f in failing]
         for row in failing:
             lines.append(f"gold of {row['source']}/{row['item']} does not pass its own verifier "
                          f"{row['verifier']}: {row['reason']}")  # fmt: skip
         lines.append(f"{checked} golds checked, {len(failing)} do not pass")
     if args.audit:
-        for answer in audit(store):
+        with waiting("audits are run"):
+            answers = list(audit(store))
+        for answer in answers:
             lines.append(answer.render("table"))
             bad.append(answer.title)
     lines.append("all is well" if not bad else f"{len(bad)} findings")
