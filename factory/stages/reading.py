@@ -23,11 +23,17 @@ OnCount = Callable[[str, int, int], None]
 def read_pairs(store: Store, source: str | None = None) -> list[tuple[Prompt, PromptSource]]:
     """Return stored prompts with their sources (of one source, or of all), in a stable order."""
     messages = prompt_messages(store)
-    out = []
-    for row in current_sources(store).sort("source", "item").iter_rows(named=True):
-        if source is None or row["source"] == source:
-            out.append((Prompt(messages=messages(row["prompt_id"])), source_of(row)))
-    return out
+    found = read_sources(store)
+    return [
+        (Prompt(messages=messages(s.prompt_id)), s)
+        for s in found if source is None or s.source == source
+    ]  # fmt: skip
+
+
+def read_sources(store: Store) -> Iterator[PromptSource]:
+    """Yield the sources of stored prompts, in a stable order."""
+    rows = current_sources(store).sort("source", "item")
+    return map(source_of, rows.iter_rows(named=True))
 
 
 def current_sources(store: Store, columns: Sequence[str] | None = None) -> pl.DataFrame:

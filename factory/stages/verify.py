@@ -18,7 +18,13 @@ from factory import plugins
 from factory.errors import FactoryError, UsageError
 from factory.records import Item, Prompt, PromptSource, Verdict
 from factory.stages.checker import Checker, is_no_fact, item_of, verdict_key, verdict_row
-from factory.stages.reading import OnCount, batches_of_texts, prompt_messages, read_pairs
+from factory.stages.reading import (
+    OnCount,
+    batches_of_texts,
+    prompt_messages,
+    read_pairs,
+    read_sources,
+)
 from factory.store import Store, Table
 
 
@@ -65,7 +71,7 @@ def verify(
     plugins.allow(verifier)
     counts = VerifyCounts(store.start_run("verify", {"verifier": verifier}))
     by_prompt: dict[str, list[PromptSource]] = {}
-    for _, source in read_pairs(store):
+    for source in read_sources(store):
         by_prompt.setdefault(source.prompt_id, []).append(source)
     prompts = prompt_messages(store)
     names = sorted({s.verifier for v in by_prompt.values() for s in v if s.verifier})

@@ -178,7 +178,8 @@ def measure(folder: Path, n: int, n_chars: int, only: list[str]) -> None:
     size = source.stat().st_size / n
     load = os.getloadavg()[0]
     print(f"{n:,} rows of {size:,.0f} bytes, {n * size / 1e9:.2f} GB; load {load:.1f}", flush=True)
-    print(f"{'stage':10}{'wall s':>9}{'CPU s':>9}{'CPU ms/row':>12}{'MB/s':>8}{'peak MB':>9}")
+    heads = f"{'CPU s':>9}{'CPU ms/row':>12}{'MB/s':>8}{'peak MB':>9}{'load':>7}"
+    print(f"{'stage':10}{'wall s':>9}{heads}")
     all_wall = all_cpu = most = 0.0
     for name, arguments in stages(folder).items():
         if only and name not in only:
@@ -186,7 +187,7 @@ def measure(folder: Path, n: int, n_chars: int, only: list[str]) -> None:
         wall, cpu, peak = run(arguments, folder / "log.txt")
         all_wall, all_cpu, most = all_wall + wall, all_cpu + cpu, max(most, peak)
         each = f"{wall:>9.1f}{cpu:>9.1f}{cpu / n * 1e3:>12.3f}{n * size / 1e6 / wall:>8.1f}"
-        print(f"{name:10}{each}{peak:>9,.0f}", flush=True)
+        print(f"{name:10}{each}{peak:>9,.0f}{os.getloadavg()[0]:>7.1f}", flush=True)
     each = f"{all_wall:>9.1f}{all_cpu:>9.1f}{all_cpu / n * 1e3:>12.3f}"
     print(f"{'all':10}{each}{n * size / 1e6 / all_wall:>8.1f}{most:>9,.0f}")
     times = R1_ROWS * R1_TOKENS * CHARS_PER_TOKEN / (n * size)
