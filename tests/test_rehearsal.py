@@ -280,13 +280,16 @@ def test_a_stage_that_samples_is_killed_between_its_first_traces_and_its_end(
     with store.table("traces").writer("before") as writer:
         writer.append([row])
         assert moment(kill, recipe) is None, "the stage has not begun"
-        (tmp_path / "data" / "models" / "r" / "cold-start").mkdir(parents=True)
-        assert moment(kill, recipe) is None, "those are of the stage before"
     store.table("traces").seal()
-    assert moment(kill, recipe) is None
+    (tmp_path / "data" / "models" / "r" / "cold-start").mkdir(parents=True)
+    assert moment(kill, recipe) is None, "those are of the stage before"
     with store.table("traces").writer("own") as writer:
         writer.append([row | {"trace_id": 32 * "b"}])
         assert moment(kill, recipe) == "samples half made"
+    store.table("traces").seal()
+    assert moment(kill, recipe) == "samples half made", "it has not ended"
+    (tmp_path / "data" / "models" / "r" / "cold-start" / "run.json").write_text("{}")
+    assert moment(kill, recipe) is None
 
 
 _RANK = """

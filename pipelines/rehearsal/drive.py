@@ -178,17 +178,20 @@ def moment(due: Kill, recipe: Recipe) -> str | None:
         return f"{whole[0].name} whole" if whole else None
     if not due.is_sampling:
         return "rows half written"
-    size = _unsealed(recipe.store)
+    size = _of_traces(recipe.store)
     if due.sampled_before is None or size < due.sampled_before:
         due.sampled_before = size
     return "samples half made" if size > due.sampled_before else None
 
 
-def _unsealed(store: Path) -> int:
-    """Return the bytes of traces in segments, which a run that ends seals; of judges, too."""
+def _of_traces(store: Path) -> int:
+    """Return the bytes of all traces, sealed or not; those of judges, too.
+
+    A segment of a few traces is sealed within milliseconds, but a stage may go on to others.
+    """
     size = 0
     for place in ("tables", "*/tables"):
-        for path in store.glob(f"{place}/traces/segment-*.log"):
+        for path in store.glob(f"{place}/traces/*"):
             with contextlib.suppress(FileNotFoundError):
                 size += path.stat().st_size
     return size
