@@ -99,8 +99,8 @@ class Counting:
     """One line that says how far long work is: in place on a terminal, now and then elsewhere.
 
     Pass it as ``on_count``; used as a context, so that its line ends. Nothing is shown of what is
-    over within two seconds, or ten where it is no terminal. A thread draws the line again where no count comes for a while, as
-    while a model is loaded.
+    over within two seconds, or ten where it is no terminal. A thread draws the line again where no
+    count comes for a while, as while a model is loaded.
     """
 
     def __init__(self) -> None:
