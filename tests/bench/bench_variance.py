@@ -1,12 +1,13 @@
 """Groups without variance: before and after a band of difficulty, and before and after resampling.
 
-    python -m tests.bench.bench_variance --model BASE [--prompts 400] [--updates 12] [--ranks 2]
+    python -m tests.bench.bench_variance --model BASE [--prompts 400] [--updates 12]
+        [--rate 1e-7] [--ranks 2]
 
 ``BASE`` is a miniature's base (``python -m pipelines.quickstart`` leaves one). It is sampled once
 (``factory generate``, eight of a prompt); then ``distill grpo`` trains from it on all prompts, on
 those that it passes a tenth to nine tenths of the time (``pass_rate``), and on all prompts again
-with flat groups drawn again (``resample``) in one process and in ``--ranks`` of them. The rate is
-so small that all of them sample the base.
+with flat groups drawn again (``resample``) in one process and in ``--ranks`` of them. At the
+rate that it has by default all of them sample the base.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=400)
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1e-7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -45,6 +47,7 @@ def main() -> None:
             ("resample 3", {"resample": 3}, 1), ("resample 3", {"resample": 3}, args.ranks),
         ):  # fmt: skip
             began = time.monotonic()
+            own = {**own, "rate": args.rate}
             said = trained(args.model, work, own, updates=args.updates, ranks=ranks)
             took = time.monotonic() - began
             print(f"{name}, {ranks} process{'es' * (ranks > 1)}: {said}; {took:.0f} s, "
@@ -71,13 +74,14 @@ def sampled(model: str, work: Path, n: int) -> None:
 
 def trained(model: str, work: Path, own: dict[str, Any], *, updates: int, ranks: int) -> str:
     """Train a few updates and say what its groups were."""
+    rate = own.pop("rate")
     name = "-".join([*own, str(ranks)])
     config = {
         "base": model, "out": str(work / name), "preset": "r1_zero", "template": "own",
         "dialect": "think", "rewards": {"accuracy": 1.0}, "outputs_per_update": 16 * GROUP,
         "outputs_per_rollout": 16 * GROUP, "per_device": 8 * GROUP, "max_prompt_tokens": 160,
         "length_caps": {0: 96}, "n_workers": 1, "trainable": "mlp", **own,
-        "trl": {"max_steps": updates, "num_generations": GROUP, "learning_rate": 1e-7,
+        "trl": {"max_steps": updates, "num_generations": GROUP, "learning_rate": rate,
                 "temperature": 0.7, "beta": 0.0, "sync_ref_model": False, "save_strategy": "no"},
     }  # fmt: skip
     path = work / f"{name}.json"
