@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.cli_work import check_prompts, pairs_of
-from factory.cli.common import remark, say, tell, waiting
+from factory.cli.common import remark, say, start_engine, tell
 from factory.config import apply_override
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource, Sampling
@@ -249,12 +249,11 @@ def _measured(
     *, sampling: Sampling, **more: Any,
 ) -> Any:  # fmt: skip
     from distill.evaluate import evaluate as measure
-    from factory.engines.opening import Work, open_engine
+    from factory.engines.opening import Work
     from factory.stages.generate.progress import View
 
     work = Work([prompt for prompt, _ in pairs], sampling)
-    with waiting(f"engine {args.engine} starts on {model}"):
-        engine = open_engine(args.engine, model, settings, work=work)
+    engine = start_engine(args.engine, model, settings, work=work)
     view = View()
     try:
         return measure(

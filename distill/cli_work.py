@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from distill.cli import tell_run
 from distill.prompts import read_prompts
-from factory.cli.common import remark, tell, waiting
+from factory.cli.common import remark, start_engine, tell
 from factory.errors import UsageError
 from factory.records import Prompt, PromptSource
 from factory.store import Store
@@ -40,7 +40,6 @@ def preferences(args: Namespace) -> int:
     """``distill preferences CONFIG``."""
     from distill.preferences import PreferencesConfig, judged_pairs, read_candidates, write_pairs
     from factory.cli.common import sampling_of
-    from factory.engines import opening
 
     config = PreferencesConfig.load(args.config, overrides=args.overrides)
     candidates = read_candidates(config.data)
@@ -48,8 +47,7 @@ def preferences(args: Namespace) -> int:
     kind, model = str(settings.pop("kind", "vllm")), settings.pop("model", None)
     if not isinstance(model, str):
         raise UsageError("the engine names no model", "give engine.model")
-    with waiting(f"engine {kind} starts on {model}"):
-        engine = opening.open_engine(kind, model, settings)
+    engine = start_engine(kind, model, settings)
     try:
         found = judged_pairs(
             Store(args.store), candidates, engine, sampling=sampling_of(config.sampling, seed=None),

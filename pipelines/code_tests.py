@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from distill.preferences import messages_of, rows_of
-from factory.cli.common import run_script, sampling_of, say, waiting
+from factory.cli.common import run_script, sampling_of, say, start_engine
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.records import Prompt, PromptSource, Sampling
@@ -246,14 +246,11 @@ def row_of(problem: Problem, sifted: Sifted) -> Mapping[str, Any]:
 
 def main(path: str, overrides: Sequence[str]) -> int:
     """Run the script; returns the exit status: 0 where any problem has sound tests."""
-    from factory.engines import opening
-
     config = CodeTests.load(path, overrides=overrides)
     problems = list(read_problems(config.data))
     settings = dict(config.engine)
     kind, model = str(settings.pop("kind", "vllm")), str(settings.pop("model"))
-    with waiting(f"engine {kind} starts on {model}"):
-        engine = opening.open_engine(kind, model, settings)
+    engine = start_engine(kind, model, settings)
     try:
         made = generators_of(
             Store(config.store), engine, problems, sampling=sampling_of(config.sampling, seed=None)

@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.launch import Launch
 from factory import model_files, plugins
-from factory.cli.common import say, waiting
+from factory.cli.common import say, start_engine, waiting
 from factory.config import Config
 from factory.errors import ConfigError, EngineError, UsageError
 from factory.records import Prompt, PromptSource, ids
@@ -163,7 +163,6 @@ class Engines:
 
     def _get(self, model: str, *, longest: int | None = None) -> Any:
         from distill.student import local_folder
-        from factory.engines.opening import open_engine
         from factory.engines.vllm import Engine
         from factory.engines.vllm_start import prepare_environment
 
@@ -179,8 +178,7 @@ class Engines:
                     options["options"] = fitting(inner, Path(folder), longest=longest)
                 else:
                     options = fitting(options, Path(folder), longest=longest)
-                with waiting(f"engine {kind} starts on {folder}"):
-                    self._by_shape["only"] = open_engine(kind, folder, options)
+                self._by_shape["only"] = start_engine(kind, folder, options)
                 self._loaded["only"] = key
             return self._by_shape["only"]
         shape = shape_of(Path(model))

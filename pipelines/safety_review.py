@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from distill.preferences import rows_of
-from factory.cli.common import run_script, sampling_of, say, waiting
+from factory.cli.common import run_script, sampling_of, say, start_engine
 from factory.config import Config
 from factory.engines.base import Engine
 from factory.errors import UsageError
@@ -287,8 +287,6 @@ def review_file(
 
 def main(path: str, overrides: Sequence[str]) -> int:
     """Run the script; returns the exit status."""
-    from factory.engines import opening
-
     config = SafetyReview.load(path, overrides=overrides)
     if config.engine is not None and config.store is None:
         raise UsageError("a judge without a store", "give store: where its replies are kept")
@@ -296,8 +294,7 @@ def main(path: str, overrides: Sequence[str]) -> int:
 
     def judge() -> Engine:
         kind, model = str(settings.pop("kind", "vllm")), str(settings.pop("model"))
-        with waiting(f"engine {kind} starts on {model}"):
-            opened.append(opening.open_engine(kind, model, settings))
+        opened.append(start_engine(kind, model, settings))
         return opened[0]
 
     try:

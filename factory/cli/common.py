@@ -35,6 +35,8 @@ from factory.cli.printing import (
 from factory.errors import UsageError
 
 if TYPE_CHECKING:
+    from factory.engines.base import Engine
+    from factory.engines.opening import Work
     from factory.records import Sampling
     from factory.store import Store
 
@@ -305,3 +307,13 @@ def sampling_of(fields: dict[str, Any], *, seed: int | None) -> Sampling:
         return Sampling(**{**fields, **({} if seed is None else {"seed": seed})})
     except (TypeError, ValueError) as error:
         raise UsageError(f"sampling: {error}", "temperature, top_p … are numbers") from None
+
+
+def start_engine(
+    kind: str, model: str, settings: Mapping[str, Any], *, work: Work | None = None
+) -> Engine:
+    """Start an engine as ``open_engine`` does, and say how long it takes."""
+    from factory.engines.opening import open_engine
+
+    with waiting(f"engine {kind} starts on {model}"):
+        return open_engine(kind, model, settings, work=work)

@@ -14,9 +14,9 @@ from factory.cli.common import (
     folder_of,
     note,
     sampling_of,
+    start_engine,
     store_of,
     tell,
-    waiting,
 )
 from factory.config import Config
 from factory.errors import UsageError
@@ -92,8 +92,7 @@ def _generate(args: Namespace, recipe: GenerateRecipe, store: Store) -> int:
         tell(args, {**found, **cost}, lines, on_out=True)
         return 0
     work = opening.Work([prompt for prompt, _ in prompts], sampling)
-    with waiting(f"engine {kind} starts on {model}"):
-        engine = opening.open_engine(kind, model, settings, work=work)
+    engine = start_engine(kind, model, settings, work=work)
     view = View()
     try:
         with draining() as stop:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from factory.cli.common import draining, note, sampling_of, store_of, tell, waiting
+from factory.cli.common import draining, note, sampling_of, start_engine, store_of, tell
 from factory.config import Config
 from factory.errors import UsageError
 from factory.stages.judge import Judging
@@ -26,7 +26,7 @@ class JudgeRecipe(Config):
 
 def judge(args: Namespace) -> int:
     """``factory judge RECIPE``: measure a judge against the rules, then use it."""
-    from factory.engines import base, opening
+    from factory.engines import base
     from factory.stages.generate.progress import View
     from factory.stages.judge import judge_store, plan_judging
 
@@ -44,8 +44,7 @@ def judge(args: Namespace) -> int:
         lines = [f"{name.replace('_', ' '):34}{value:>14,}" for name, value in found.items()]
         tell(args, found, lines, on_out=True)
         return 0
-    with waiting(f"engine {kind} starts on {model}"):
-        engine = opening.open_engine(kind, model, settings)
+    engine = start_engine(kind, model, settings)
     view = View()
     try:
         with draining() as stop:
