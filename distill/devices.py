@@ -48,11 +48,12 @@ def world() -> Any:
     """
     from accelerate import PartialState
 
-    if not has_cuda():
+    is_cpu = not has_cuda()
+    if is_cpu:
         # accelerate numbers the CPUs of several processes, and torch restores no optimiser of a
         # checkpoint to ``cpu:0``: no such run could go on.
         os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
-    return PartialState(cpu=not has_cuda())
+    return PartialState(cpu=is_cpu)
 
 
 def of_main(say: Callable[[str], None]) -> Callable[[str], None]:

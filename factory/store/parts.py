@@ -42,7 +42,7 @@ class PartWriter:
     def __init__(self, folder: Path, form: TableForm) -> None:
         self._folder = folder
         self._schema = form.arrow_schema()
-        self._tmp = folder / f"{TMP_PREFIX}part-{os.getpid()}-{secrets.token_hex(4)}"
+        self._tmp = _unfinished(folder)
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
 
@@ -92,7 +92,7 @@ def parquet_writer(sink: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter
 
 def copied(source: BinaryIO, folder: Path, rows: int) -> Part:
     """Make a part of a file that holds one; durable when this returns."""
-    tmp = folder / f"{TMP_PREFIX}part-{os.getpid()}-{secrets.token_hex(4)}"
+    tmp = _unfinished(folder)
     digest = hashlib.sha256()
     try:
         source.seek(0)
@@ -107,6 +107,10 @@ def copied(source: BinaryIO, folder: Path, rows: int) -> Part:
         raise disk_error(error, folder, "what was there is kept") from error
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder / f"{TMP_PREFIX}part-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _named(tmp: Path, digest: str, rows: int) -> Part:

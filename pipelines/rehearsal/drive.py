@@ -87,9 +87,7 @@ def rehearse(
     return 1 if empty else 0
 
 
-def planned_kills(
-    stages: Mapping[str, str], kills: Sequence[str], *, kill_kind: str
-) -> list[Kill]:  # fmt: skip
+def planned_kills(stages: Mapping[str, str], kills: Sequence[str], *, kill_kind: str) -> list[Kill]:
     """Return the kills that are asked for, in the order of the stages.
 
     Args:

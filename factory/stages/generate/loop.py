@@ -37,10 +37,10 @@ MAX_ATTEMPTS = 3
 REPORT_S = 0.2
 TURN_TRACES = COMMIT_ROWS // 2
 """Finished traces after which the loop looks at its other threads, where answers come fast."""
-ELSEWHERE_S = 0.2
-"""Seconds between two looks at prompts that another run is at work on."""
 TURN_S = 0.005
 """Seconds after which it does so anyhow."""
+ELSEWHERE_S = 0.2
+"""Seconds between two looks at prompts that another run is at work on."""
 
 _TRACE_FIELDS = tuple(f.name for f in dataclasses.fields(Trace))
 
